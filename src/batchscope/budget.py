@@ -1,0 +1,181 @@
+"""What a run may spend and what it must reach."""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from batchscope.errors import InvalidInput
+
+BudgetKind = Literal["epochs", "steps", "examples", "seconds"]
+Direction = Literal["<=", ">="]
+
+_SUFFIXES: dict[str, tuple[BudgetKind, float]] = {
+    "ep": ("epochs", 1),
+    "epoch": ("epochs", 1),
+    "epochs": ("epochs", 1),
+    "step": ("steps", 1),
+    "steps": ("steps", 1),
+    "ex": ("examples", 1),
+    "examples": ("examples", 1),
+    "s": ("seconds", 1),
+    "seconds": ("seconds", 1),
+    "min": ("seconds", 60),
+    "h": ("seconds", 3600),
+}
+_SHORT: dict[BudgetKind, str] = {
+    "epochs": "ep",
+    "steps": "steps",
+    "examples": "ex",
+    "seconds": "s",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What one run may spend.
+
+    Attributes:
+        amount: above 0, in epochs, steps, examples or seconds of training.
+        kind: which of the four.
+
+    Raises:
+        InvalidInput: the amount is not a finite number above 0.
+
+    Example:
+        >>> str(epochs(25)), str(seconds(90))
+        ('25ep', '90s')
+    """
+
+    amount: float
+    kind: BudgetKind
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.amount) and self.amount > 0):
+            raise InvalidInput(
+                f"a budget of {self.amount:g} {self.kind} trains nothing",
+                where="budget",
+                expected="a finite amount above 0",
+                do='give for example "25ep", "2000steps", "1e6ex" or "90s"',
+            )
+
+    def __str__(self) -> str:
+        return f"{self.amount:g}{_SHORT[self.kind]}"
+
+    def steps(self, train_size: int, batch_size: int) -> int | None:
+        """Optimizer steps that the budget allows, at least 1; None where only the clock tells.
+
+        An epoch is a pass in which the last batch may be short.
+        """
+        per_epoch = math.ceil(train_size / batch_size)
+        if self.kind == "seconds":
+            return None
+        if self.kind == "steps":
+            return max(1, round(self.amount))
+        passes = self.amount if self.kind == "epochs" else self.amount / train_size
+        whole, part = divmod(passes, 1)
+        rest = math.ceil(round(part * train_size, 6) / batch_size)
+        return max(1, int(whole) * per_epoch + rest)
+
+
+def epochs(amount: float) -> Budget:
+    """A budget of passes over the training set."""
+    return Budget(amount, "epochs")
+
+
+def steps(amount: float) -> Budget:
+    """A budget of optimizer steps."""
+    return Budget(amount, "steps")
+
+
+def examples(amount: float) -> Budget:
+    """A budget of examples seen."""
+    return Budget(amount, "examples")
+
+
+def seconds(amount: float) -> Budget:
+    """A budget of training seconds, evaluation not counted."""
+    return Budget(amount, "seconds")
+
+
+def parse_budget(text: str) -> Budget:
+    """Read a budget as it is written on the command line.
+
+    Raises:
+        InvalidInput: the text is no amount with a known unit.
+
+    Example:
+        >>> parse_budget("1e6ex")
+        Budget(amount=1000000.0, kind='examples')
+    """
+    match = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-z]+)\s*", text.lower())
+    if match is None or match[2] not in _SUFFIXES or not _is_number(match[1]):
+        raise InvalidInput(
+            f"{text!r} is not a budget",
+            where="--budget",
+            expected="a number and its unit: ep, steps, ex or s",
+            do='write for example "25ep", "2000steps", "1e6ex" or "90s"',
+        )
+    kind, factor = _SUFFIXES[match[2]]
+    return Budget(float(match[1]) * factor, kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A metric and the value that it must reach on the validation set.
+
+    Attributes:
+        metric: a name of the task's metrics, or "val_loss", or one that begins with "train_".
+        value: finite.
+        direction: "<=" or ">="; None for the direction in which the metric is better.
+
+    Example:
+        >>> str(reach("error", 0.05)), str(parse_target("accuracy>=0.95"))
+        ('error 0.05', 'accuracy>=0.95')
+    """
+
+    metric: str
+    value: float
+    direction: Direction | None = None
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.value):
+            raise InvalidInput(
+                f"no run can reach {self.metric} {self.value}",
+                where="target",
+                expected="a finite value",
+                do='write for example "error<=0.05"',
+            )
+
+    def __str__(self) -> str:
+        return f"{self.metric}{self.direction or ' '}{self.value:.4g}"
+
+
+def reach(metric: str, value: float, direction: Direction | None = None) -> Target:
+    """A target, in the direction in which the metric is better unless given."""
+    return Target(metric, value, direction)
+
+
+def parse_target(text: str) -> Target:
+    """Read a target as it is written on the command line.
+
+    Raises:
+        InvalidInput: the text is no metric, direction and value.
+    """
+    match = re.fullmatch(r"\s*([\w./-]+?)\s*(<=|>=|=<|=>|<|>)\s*(\S+)\s*", text)
+    if match is None or not _is_number(match[3]):
+        raise InvalidInput(
+            f"{text!r} is not a target",
+            where="--target",
+            expected="a metric, <= or >=, and a value",
+            do='write for example "error<=0.05", with the quotes',
+        )
+    direction: Direction = "<=" if "<" in match[2] else ">="
+    return Target(match[1], float(match[3]), direction)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False

@@ -1,0 +1,1 @@
+"""Findings in, a choice out. Nothing here loads torch."""

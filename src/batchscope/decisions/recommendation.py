@@ -1,0 +1,279 @@
+"""Which batch size to use, what it will cost, how sure that is, and why."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from batchscope.decisions.prediction import Prediction, predict_training
+from batchscope.errors import CannotTell
+from batchscope.estimate import write_number
+from batchscope.findings.analysis import TIME_MARGIN, Analysis, SizeFindings, find_fastest
+from batchscope.findings.plateau import Plateau
+from batchscope.findings.tuning import TunedSize
+
+_AXES = {"time": "seconds", "examples": "examples"}
+_WORDS = {"time": "time to the target", "examples": "examples to the target"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What finding out took.
+
+    Attributes:
+        runs: trained, diverged ones included.
+        examples: trained on or timed, evaluation not counted.
+        seconds: of training, added up over workers.
+    """
+
+    runs: int
+    examples: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recommendation:
+    """What to train with.
+
+    Attributes:
+        batch_size, micro_batch: in examples; accumulation x micro_batch >= batch_size.
+        plateau: the batch sizes that are equivalent at the stated margin, the chosen included.
+        predicted: for one fresh training up to the target.
+        reasons: sentences with their numbers.
+        script: lines to paste into a training script.
+        next_command: what would narrow the interval most cheaply.
+        report: the page that shows why; None until one is written.
+    """
+
+    task: str
+    objective: str
+    batch_size: int
+    learning_rate: float
+    micro_batch: int
+    accumulation: int
+    plateau: tuple[int, ...]
+    target: str
+    predicted: Prediction
+    spent: Spent
+    reasons: tuple[str, ...]
+    script: str
+    next_command: str
+    analysis: Analysis
+    report: str | None = None
+
+    def with_report(self, path: str) -> "Recommendation":
+        """The same with the page that shows it."""
+        return replace(self, report=path)
+
+    def to_dict(self) -> dict[str, object]:
+        """The recommendation as JSON."""
+        predicted = self.predicted
+        return {
+            "task": self.task,
+            "objective": self.objective,
+            "batch_size": self.batch_size,
+            "learning_rate": self.learning_rate,
+            "micro_batch": self.micro_batch,
+            "accumulation": self.accumulation,
+            "plateau": list(self.plateau),
+            "target": self.target,
+            "predicted": {
+                "seconds": predicted.seconds.to_dict(),
+                "steps": predicted.steps.to_dict(),
+                "examples": predicted.examples.to_dict(),
+            },
+            "spent": {
+                "runs": self.spent.runs,
+                "examples": self.spent.examples,
+                "seconds": self.spent.seconds,
+            },
+            "reasons": list(self.reasons),
+            "script": self.script,
+            "next_command": self.next_command,
+            "report": self.report,
+        }
+
+    def __repr__(self) -> str:
+        return f"Recommendation for {self.task}: {self.answer}"
+
+    @property
+    def answer(self) -> str:
+        """The choice in one sentence."""
+        others = [size for size in self.plateau if size != self.batch_size]
+        equivalent = "no other size is shown to be equivalent"
+        if others:
+            equivalent = f"{_join(others)} {'is' if len(others) == 1 else 'are'} equivalent"
+        return (
+            f"Use batch size {self.batch_size} with learning rate {self.learning_rate:g} "
+            f"({equivalent})."
+        )
+
+
+def recommend_from(
+    analysis: Analysis,
+    *,
+    objective: str,
+    step_seconds: Mapping[int, Sequence[float]],
+    spent: Spent,
+    script_for: Mapping[tuple[int, float], str],
+    next_command: str,
+) -> Recommendation:
+    """Choose among the settings that were run.
+
+    Objective "time" and "examples": the lowest geometric mean over seeds among sizes whose every
+    seed reached the target. Objective "quality": of the sizes that are equivalent to the best, the
+    one that spends its budget fastest.
+
+    Args:
+        step_seconds: batch size -> the timed steps.
+        script_for: (batch size, learning rate) -> lines to paste.
+
+    Raises:
+        CannotTell: no size can be compared.
+    """
+    plateau = _find_plateau(analysis, objective)
+    chosen = _choose(analysis, objective, plateau)
+    findings = next(s for s in analysis.sizes if s.batch_size == chosen.batch_size)
+    times = step_seconds.get(chosen.batch_size, ())
+    predicted = predict_training(
+        chosen,
+        analysis.tuned,
+        analysis.target,
+        step_spread=_log_spread(times),
+        unit=analysis.unit,
+    )
+    members = plateau.batch_sizes if plateau is not None else (chosen.batch_size,)
+    return Recommendation(
+        task=analysis.task,
+        objective=objective,
+        batch_size=chosen.batch_size,
+        learning_rate=chosen.learning_rate,
+        micro_batch=chosen.batch_size,
+        accumulation=1,
+        plateau=tuple(sorted({*members, chosen.batch_size})),
+        target=str(analysis.target),
+        predicted=predicted,
+        spent=spent,
+        reasons=tuple(_reasons(analysis, findings, objective, plateau, step_seconds, predicted)),
+        script=script_for[chosen.batch_size, chosen.learning_rate],
+        next_command=next_command,
+        analysis=analysis,
+    )
+
+
+def _find_plateau(analysis: Analysis, objective: str) -> Plateau | None:
+    if objective == "quality":
+        return analysis.plateau
+    if analysis.target is None:
+        return None
+    return find_fastest(analysis.tuned, analysis.target, _AXES[objective])
+
+
+def _choose(analysis: Analysis, objective: str, plateau: Plateau | None) -> TunedSize:
+    by_size = {size.batch_size: size for size in analysis.tuned}
+    if plateau is None:
+        raise CannotTell(
+            f"no batch size reached {analysis.target} with all of at least two seeds"
+            if analysis.target is not None
+            else "with one seed per batch size nothing can be compared",
+            where=f"recommend {analysis.task}",
+            expected="one setting that reaches the target with every seed",
+            do="an easier --target, a larger --budget, or --seeds 3",
+        )
+    if objective != "quality":
+        return by_size[plateau.best]
+    return min(
+        (by_size[size] for size in plateau.batch_sizes),
+        key=lambda size: (_budget_seconds(size), -size.batch_size),
+    )
+
+
+def _budget_seconds(size: TunedSize) -> float:
+    seconds = [float(curve.columns["seconds"][-1]) for curve in size.curves]
+    finite = [x for x in seconds if math.isfinite(x)]
+    return float(np.mean(finite)) if finite else math.inf
+
+
+def _log_spread(times: Sequence[float]) -> float:
+    return float(np.std(np.log(times), ddof=1) / math.sqrt(3)) if len(times) > 2 else 0.0
+
+
+def _reasons(
+    analysis: Analysis,
+    chosen: SizeFindings,
+    objective: str,
+    plateau: Plateau | None,
+    step_seconds: Mapping[int, Sequence[float]],
+    predicted: Prediction,
+) -> list[str]:
+    margin = f"{TIME_MARGIN:.0%}"
+    if objective == "quality" and plateau is not None:
+        margin = write_number(plateau.margin)
+    derived = (
+        " (derived from the runs: the best size's final value, made easier by a quarter or three "
+        "seed deviations)"
+        if analysis.target_derived
+        else ""
+    )
+    said = [
+        f"The target is {analysis.target}{derived}; batch size {chosen.batch_size} reached it with "
+        f"{chosen.reached} of {chosen.seeds} seeds.",
+        f"One fresh training is predicted to need {predicted.steps} and {predicted.examples} "
+        f"to get there: {predicted.seconds}.",
+    ]
+    if objective in _WORDS:
+        said += _comparisons(analysis, chosen, objective)
+    said += _speed_reason(chosen.batch_size, step_seconds)
+    if plateau is not None and len(plateau.batch_sizes) > 1:
+        said.append(
+            f"Batch sizes {_join(plateau.batch_sizes)} are equivalent: each was shown, at 5%, to "
+            f"be within {margin} of every other size."
+        )
+    test = "" if chosen.test_quality is None else f", on test data {chosen.test_quality}"
+    said.append(
+        f"At the end of the budget its {analysis.metric} is {chosen.quality}{test}, its training "
+        f"loss {chosen.train_loss}."
+    )
+    if chosen.test_quality is None:
+        said.append("The task has no test data: the figures are of the data that chose the rates.")
+    if chosen.at_edge:
+        said.append(
+            f"Its learning rate {chosen.learning_rate:g} lies at the edge of those tried: a wider "
+            "search may do better."
+        )
+    said.append(
+        f"The micro-batch is {chosen.batch_size}, the largest that was run of this batch; nothing "
+        "is known yet of what fits in memory beyond it."
+    )
+    return said
+
+
+def _comparisons(analysis: Analysis, chosen: SizeFindings, objective: str) -> list[str]:
+    axis = "seconds" if objective == "time" else "examples"
+    said: list[str] = []
+    for other in (analysis.sizes[0], analysis.sizes[-1]):
+        if other.batch_size != chosen.batch_size:
+            said.append(
+                f"The {_WORDS[objective]} at batch size {other.batch_size}, its own best rate "
+                f"{other.learning_rate:g}: {getattr(other, axis)}."
+            )
+    return said
+
+
+def _speed_reason(size: int, step_seconds: Mapping[int, Sequence[float]]) -> list[str]:
+    if size not in step_seconds:
+        return []
+    medians = {b: float(np.median(times)) for b, times in step_seconds.items()}
+    rates = {b: b / median for b, median in medians.items()}
+    fastest = max(rates, key=lambda b: rates[b])
+    return [
+        f"A step takes {write_number(1000 * medians[size])} ms (median of "
+        f"{len(step_seconds[size])}), {write_number(rates[size])} examples per second; the most is "
+        f"{write_number(rates[fastest])}, at batch size {fastest}."
+    ]
+
+
+def _join(sizes: Sequence[int]) -> str:
+    words = [str(size) for size in sizes]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

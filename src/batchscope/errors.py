@@ -1,0 +1,68 @@
+"""What Batchscope raises."""
+
+import textwrap
+
+_WIDTH = 80
+_PART_LINES = 3
+
+
+class BatchscopeError(Exception):
+    """Base of every error raised on purpose.
+
+    Its text has four parts: what was wrong, where, what was expected, what to do.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, where: str, expected: str, do: str) -> None:
+        # All four go to args, so that the error survives pickling between workers.
+        super().__init__(what, where, expected, do)
+
+    def __str__(self) -> str:
+        """The four parts in at most 12 lines of at most 80 columns."""
+        what, where, expected, do = self.args
+        parts = [
+            _wrap(what, first="", lines=_PART_LINES),
+            _wrap(where, first="  where:    ", lines=_PART_LINES),
+            _wrap(expected, first="  expected: ", lines=_PART_LINES),
+            _wrap(do, first="  do:       ", lines=_PART_LINES),
+        ]
+        return "\n".join(parts)
+
+
+class InvalidInput(BatchscopeError, ValueError):
+    """A value that no computation could accept."""
+
+
+class InvalidTask(InvalidInput):
+    """A task that cannot be loaded or cannot be trained."""
+
+
+class TaskCannotTravel(BatchscopeError):
+    """A task that cannot be sent to another process."""
+
+
+class StoreError(BatchscopeError):
+    """A store that cannot be opened, read or written."""
+
+
+class WorkerDied(BatchscopeError):
+    """A worker process ended in the middle of a call."""
+
+
+class CannotTell(BatchscopeError):
+    """The runs do not answer the question as a whole."""
+
+    exit_code = 3
+
+
+def _wrap(text: str, *, first: str, lines: int) -> str:
+    wrapped = textwrap.wrap(
+        " ".join(text.split()),
+        width=_WIDTH,
+        initial_indent=first,
+        subsequent_indent=" " * len(first),
+        max_lines=lines,
+        placeholder=" ...",
+    )
+    return "\n".join(wrapped)

@@ -1,0 +1,134 @@
+"""What a measurement can answer, and how it is written."""
+
+import math
+from dataclasses import dataclass
+
+from batchscope.errors import InvalidInput
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A number with the range that covers its true value.
+
+    Attributes:
+        value, low, high: in `unit`, with low <= value <= high; an open end is infinite.
+        unit: for example "s/step".
+        confidence: nominal coverage, in (0, 1).
+
+    Raises:
+        InvalidInput: the three are out of order, or the value is not finite.
+
+    Example:
+        >>> str(Interval(value=1243.1, low=1051.0, high=1463.0, unit="images"))
+        '1,240 (1,050 to 1,460) images'
+    """
+
+    value: float
+    low: float
+    high: float
+    unit: str
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.value) or not self.low <= self.value <= self.high:
+            raise InvalidInput(
+                f"{self.low} <= {self.value} <= {self.high} is not an interval",
+                where="Interval",
+                expected="a finite value between its bounds",
+                do="check the estimator that gave them",
+            )
+
+    def __str__(self) -> str:
+        decimals = _decimals(self)
+        low, value, high = (
+            write_number(x, decimals=decimals) for x in (self.low, self.value, self.high)
+        )
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{value} ({low} to {high}){unit}"
+
+    def to_dict(self) -> dict[str, object]:
+        """The estimate as JSON; an open end is null."""
+        return {
+            "value": self.value,
+            "low": _finite_or_none(self.low),
+            "high": _finite_or_none(self.high),
+            "unit": self.unit,
+            "confidence": self.confidence,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotIdentified:
+    """The data cannot tell: why, the cheapest experiment that would, and the bound they do give.
+
+    Attributes:
+        reason, remedy: a sentence without its full stop each.
+        unit: of what was asked for.
+        low, high: a one-sided bound, in `unit`; None where the data give none.
+    """
+
+    reason: str
+    remedy: str
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    confidence: float = 0.95
+
+    def __str__(self) -> str:
+        unit = f" {self.unit}" if self.unit else ""
+        if self.low is not None:
+            return f"more than {write_number(self.low)}{unit} ({self.reason})"
+        if self.high is not None:
+            return f"less than {write_number(self.high)}{unit} ({self.reason})"
+        return f"not identified ({self.reason})"
+
+    def to_dict(self) -> dict[str, object]:
+        """The answer as JSON; `value` is null and `reason` says why."""
+        return {
+            "value": None,
+            "low": self.low,
+            "high": self.high,
+            "unit": self.unit,
+            "confidence": self.confidence,
+            "reason": self.reason,
+            "remedy": self.remedy,
+        }
+
+
+Estimate = Interval | NotIdentified
+
+
+def write_number(value: float, *, decimals: int | None = None) -> str:
+    """Write a number for a reader: digit groups, never an exponent that could be avoided.
+
+    Args:
+        value: any number, infinite for an open end.
+        decimals: digits after the point, negative to round to tens; None for three
+            significant digits.
+
+    Example:
+        >>> write_number(0.012345), write_number(54321.0), write_number(3e-7)
+        ('0.0123', '54,300', '3e-07')
+    """
+    if not math.isfinite(value):
+        return "unbounded" if value > 0 else "no lower bound"
+    if decimals is None:
+        decimals = 2 - _magnitude(value)
+    if decimals > 7:
+        return f"{value:.2g}"
+    return f"{round(value, decimals) + 0.0:,.{max(decimals, 0)}f}"
+
+
+def _decimals(interval: Interval) -> int:
+    sides = (interval.high - interval.value, interval.value - interval.low)
+    finite = [side for side in sides if math.isfinite(side) and side > 0]
+    half_width = sum(finite) / len(finite) if finite else abs(interval.value) / 10
+    return 1 - _magnitude(half_width)
+
+
+def _magnitude(value: float) -> int:
+    return math.floor(math.log10(abs(value))) if value else 0
+
+
+def _finite_or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None

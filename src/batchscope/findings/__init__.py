@@ -1,0 +1,1 @@
+"""Runs in, what can be said out. Nothing here loads torch."""

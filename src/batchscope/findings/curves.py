@@ -1,0 +1,104 @@
+"""The runs table: one row per run and evaluation, and the curves in it."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from batchscope.errors import InvalidInput
+from batchscope.records import Run
+
+RUN_COLUMNS = ("run", "batch_size", "learning_rate", "seed", "status")
+_NEEDED = ("batch_size", "learning_rate", "seed", "step", "examples", "train_loss", "val_loss")
+
+Values = np.ndarray[tuple[int], np.dtype[np.float64]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Curve:
+    """One run's evaluations.
+
+    Attributes:
+        status: "finished", "diverged" or "out_of_memory".
+        columns: each of shape (evaluations,): `step`, `examples`, `seconds` (NaN where unknown),
+            losses and metrics.
+    """
+
+    run: str
+    batch_size: int
+    learning_rate: float
+    seed: int
+    status: str
+    columns: Mapping[str, Values]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run spent its budget."""
+        return self.status == "finished"
+
+
+def tabulate_runs(runs: Iterable[Run], step_seconds: Mapping[int, float]) -> pl.DataFrame:
+    """Runs as a table that `read_curves` reads.
+
+    Args:
+        step_seconds: batch size -> seconds per step of a run that has the machine to itself. The
+            column `seconds` is steps times that, empty where it was not measured: the time that a
+            run took beside others says nothing.
+    """
+    frames = [_tabulate_run(run, step_seconds.get(run.configuration.batch_size)) for run in runs]
+    return pl.concat(frames, how="diagonal") if frames else pl.DataFrame()
+
+
+def read_curves(frame: pl.DataFrame) -> list[Curve]:
+    """The runs of a table, in the order of batch size, rate and seed.
+
+    Raises:
+        InvalidInput: a column is missing.
+    """
+    missing = [name for name in _NEEDED if name not in frame.columns]
+    if missing and not frame.is_empty():
+        raise InvalidInput(
+            f"the table of runs has no column {missing[0]!r}",
+            where="runs table",
+            expected=f"the columns {', '.join(_NEEDED)}",
+            do="export one with: batchscope runs STORE --csv",
+        )
+    if frame.is_empty():
+        return []
+    curves = [_read_curve(part) for part in frame.partition_by("run", maintain_order=True)]
+    return sorted(curves, key=lambda c: (c.batch_size, c.learning_rate, c.seed, c.run))
+
+
+def _tabulate_run(run: Run, step_seconds: float | None) -> pl.DataFrame:
+    configuration, columns = run.configuration, dict(run.trajectory.columns)
+    own = {name: columns.pop(name, (0.0,)) for name in ("step", "examples")}
+    columns.pop("seconds", None)
+    columns.pop("learning_rate", None)
+    rows = len(own["step"])
+    head = {
+        "run": run.key,
+        "batch_size": configuration.batch_size,
+        "learning_rate": configuration.learning_rate,
+        "seed": configuration.seed,
+        "status": run.status,
+    }
+    per_step = math.nan if step_seconds is None else step_seconds
+    seconds = [step * per_step for step in own["step"]]
+    body = {name: list(values) for name, values in {**own, "seconds": seconds, **columns}.items()}
+    return pl.DataFrame({name: [value] * rows for name, value in head.items()} | body)
+
+
+def _read_curve(part: pl.DataFrame) -> Curve:
+    first = part.row(0, named=True)
+    names = [name for name in part.columns if name not in RUN_COLUMNS]
+    columns = {name: part[name].cast(pl.Float64).fill_null(math.nan).to_numpy() for name in names}
+    return Curve(
+        run=str(first["run"]),
+        batch_size=int(first["batch_size"]),
+        learning_rate=float(first["learning_rate"]),
+        seed=int(first["seed"]),
+        status=str(first.get("status") or "finished"),
+        columns=columns,
+    )

@@ -1,0 +1,80 @@
+"""The same comparison at one learning rate, as most people make it."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from batchscope.estimate import write_number
+from batchscope.findings.curves import Curve
+from batchscope.findings.tuning import Ranking, score_runs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FixedRatePoint:
+    """One run at the fixed rate, at the end of its budget.
+
+    Attributes:
+        quality: on test data where there are any, else on validation data.
+    """
+
+    batch_size: int
+    seed: int
+    quality: float
+    train_loss: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FixedRate:
+    """Every batch size at one learning rate.
+
+    Attributes:
+        points: in the order of batch size and seed.
+    """
+
+    learning_rate: float
+    points: tuple[FixedRatePoint, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """The comparison as JSON."""
+        return asdict(self)
+
+    def describe(self, name: str) -> str:
+        """The smallest and the largest size in words."""
+        first, last = self.points[0], self.points[-1]
+        return (
+            f"{name} {write_number(first.quality)} at batch size {first.batch_size} and "
+            f"{write_number(last.quality)} at {last.batch_size}; training loss "
+            f"{write_number(first.train_loss)} and {write_number(last.train_loss)} "
+            f"(single runs, seed {first.seed})"
+        )
+
+
+def find_fixed_rate(curves: Sequence[Curve], ranking: Ranking) -> FixedRate | None:
+    """The rate that was run at every batch size and is the best at the smallest.
+
+    Returns:
+        None where no rate was run at every one of at least two sizes.
+    """
+    finished = [curve for curve in curves if curve.finished]
+    sizes = sorted({curve.batch_size for curve in curves})
+    rates = [{c.learning_rate for c in finished if c.batch_size == size} for size in sizes]
+    common = set.intersection(*rates) if len(sizes) > 1 else set[float]()
+    if not common:
+        return None
+    smallest = [curve for curve in finished if curve.batch_size == sizes[0]]
+    best = min(
+        common,
+        key=lambda rate: score_runs([c for c in smallest if c.learning_rate == rate], ranking),
+    )
+    chosen = [curve for curve in finished if curve.learning_rate == best]
+    test = f"test_{ranking.quality.removeprefix('val_').removeprefix('train_')}"
+    points = (
+        FixedRatePoint(
+            batch_size=curve.batch_size,
+            seed=curve.seed,
+            quality=float(curve.columns.get(test, curve.columns[ranking.quality])[-1]),
+            train_loss=float(curve.columns["train_loss"][-1]),
+        )
+        for curve in chosen
+    )
+    ordered = tuple(sorted(points, key=lambda p: (p.batch_size, p.seed)))
+    return FixedRate(learning_rate=best, points=ordered)

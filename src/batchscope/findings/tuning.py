@@ -1,0 +1,100 @@
+"""Which learning rate is the best at a batch size."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from batchscope.budget import Target
+from batchscope.findings.curves import Curve
+from batchscope.findings.to_target import reach_target
+
+# How a setting ranks, lower first: the share of seeds that diverged, then that missed the
+# target, then the mean log of examples to it or the mean quality, then validation loss.
+Score = tuple[float, float, float, float]
+
+_TAIL = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranking:
+    """What settings are ranked by.
+
+    Attributes:
+        quality: the metric of the last three evaluations' mean.
+        higher: whether it is better when higher.
+        target: examples to it come first; None to rank by quality alone.
+    """
+
+    quality: str
+    higher: bool
+    target: Target | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunedSize:
+    """A batch size at its best learning rate.
+
+    Attributes:
+        curves: of that rate, one per seed.
+        at_edge: no higher, or no lower, rate was tried that trained.
+    """
+
+    batch_size: int
+    learning_rate: float
+    curves: tuple[Curve, ...]
+    at_edge: bool
+
+
+def score_runs(curves: Sequence[Curve], ranking: Ranking) -> Score:
+    """Rank one setting from its seeds."""
+    values = [_score_run(curve, ranking) for curve in curves]
+    diverged, missed, value, loss = (float(np.mean(column)) for column in zip(*values, strict=True))
+    return diverged, missed, value, loss
+
+
+def tune_sizes(curves: Iterable[Curve], ranking: Ranking) -> list[TunedSize]:
+    """The best rate of each batch size, in the order of size.
+
+    Of a size's rates, those with the most seeds are compared: a single lucky run does not beat a
+    mean. Sizes at which every rate diverged are left out.
+    """
+    groups: defaultdict[int, defaultdict[float, list[Curve]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    for curve in curves:
+        groups[curve.batch_size][curve.learning_rate].append(curve)
+    tuned = (_tune(size, rates, ranking) for size, rates in sorted(groups.items()))
+    return [size for size in tuned if size is not None]
+
+
+def _tune(size: int, rates: Mapping[float, list[Curve]], ranking: Ranking) -> TunedSize | None:
+    most = max(map(len, rates.values()))
+    scores = {
+        rate: score_runs(curves, ranking) for rate, curves in rates.items() if len(curves) == most
+    }
+    best = min(scores, key=lambda rate: (scores[rate], rate))
+    if scores[best][0] == 1:
+        return None
+    at_edge = len(rates) > 1 and best in (min(rates), max(rates))
+    curves = tuple(sorted(rates[best], key=lambda c: c.seed))
+    return TunedSize(batch_size=size, learning_rate=best, curves=curves, at_edge=at_edge)
+
+
+def tail_mean(curve: Curve, metric: str) -> float:
+    """The mean of a metric over the last three evaluations."""
+    return float(np.mean(curve.columns[metric][-_TAIL:]))
+
+
+def _score_run(curve: Curve, ranking: Ranking) -> Score:
+    if not curve.finished or len(curve.columns["step"]) == 0:
+        return 1.0, 1.0, math.inf, math.inf
+    loss = tail_mean(curve, "val_loss")
+    if ranking.target is not None:
+        needed = reach_target(curve, ranking.target, "examples")
+        if math.isfinite(needed):
+            return 0.0, 0.0, math.log(max(needed, 1.0)), loss
+    value = tail_mean(curve, ranking.quality)
+    return 0.0, 1.0, -value if ranking.higher else value, loss

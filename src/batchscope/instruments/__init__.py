@@ -1,0 +1,1 @@
+"""One number at one batch size, each from a task."""

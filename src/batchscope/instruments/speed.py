@@ -1,0 +1,97 @@
+"""Seconds per step at each batch size."""
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+
+from batchscope.records import Precision, StepTime
+from batchscope.task import Task
+from batchscope.training.batches import Batches, MicroBatch
+from batchscope.training.devices import choose_device, synchronize
+from batchscope.training.seeding import draw_order, seed_everything
+from batchscope.training.stepper import Stepper
+
+_ROUNDS = 3
+_WARM_UP_STEPS = 3
+_LEAST_STEPS = 7
+_ROUND_SECONDS = 0.15
+
+
+def time_steps(
+    task: Task,
+    batch_sizes: Sequence[int],
+    precision: Precision,
+    device_name: str | None,
+    *,
+    report: Callable[[object], None],
+) -> tuple[tuple[StepTime, ...], int]:
+    """Time training steps, loading and optimizer included, at each batch size.
+
+    Sizes take turns in three rounds, so that a machine whose speed drifts does not favour one; in
+    each round 3 steps warm up and at least 7 are timed, the device synchronised around each.
+
+    Args:
+        batch_sizes: in examples, each at most the training set.
+        report: told how many sizes are done, as (done, all).
+
+    Returns:
+        The step times by batch size, and the examples that were processed.
+    """
+    device = choose_device(device_name)
+    batches = Batches(task, task.datasets["train"], device)
+    seconds: dict[int, list[float]] = {size: [] for size in batch_sizes}
+    examples = 0
+    for turn in range(_ROUNDS):
+        for place, size in enumerate(batch_sizes):
+            timed = _time_round(task, batches, size, precision=precision, device=device)
+            seconds[size] += timed
+            examples += size * (len(timed) + _WARM_UP_STEPS)
+            report((turn * len(batch_sizes) + place + 1, _ROUNDS * len(batch_sizes)))
+    times = tuple(StepTime(batch_size=b, seconds=tuple(s)) for b, s in seconds.items())
+    return times, examples
+
+
+def smallest_efficient(times: Sequence[StepTime], *, share: float = 0.95) -> int:
+    """The smallest batch size whose examples per second reach this share of the best."""
+    rates = {t.batch_size: t.batch_size / statistics.median(t.seconds) for t in times}
+    best = max(rates.values())
+    return min(size for size, rate in rates.items() if rate >= share * best)
+
+
+def _time_round(
+    task: Task, batches: Batches, size: int, *, precision: Precision, device: torch.device
+) -> list[float]:
+    seed_everything(0)
+    spec = task.optimizer_spec
+    lr = spec.lr if spec.lr is not None else 1e-4
+    stepper = Stepper(
+        task,
+        task.model().to(device),
+        hyper_parameters=spec.hyper_parameters(batch_size=size, lr=lr),
+        precision=precision,
+        device=device,
+    )
+    seconds: list[float] = []
+    count = 0
+    stream = _full_batches(batches, size)
+    while len(seconds) < _LEAST_STEPS or sum(seconds) < _ROUND_SECONDS:
+        began = time.perf_counter()
+        stepper.accumulate(next(stream), after_each=lambda _: None)
+        stepper.apply()
+        synchronize(device)
+        count += 1
+        if count > _WARM_UP_STEPS:
+            seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+def _full_batches(batches: Batches, size: int) -> Iterator[list[MicroBatch]]:
+    epoch = 0
+    while True:
+        order = draw_order(len(batches), seed=0, epoch=epoch)
+        whole = math.floor(len(order) / size) * size
+        yield from batches.stream(order[:whole], batch_size=size, micro_batch=size)
+        epoch += 1

@@ -1,0 +1,161 @@
+"""What is stored: configurations, runs, trajectories, measurements, and where they came from."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from batchscope.budget import Budget
+
+Status = Literal["finished", "diverged", "out_of_memory"]
+Precision = Literal["float32", "bf16", "fp16"]
+HyperParameters = Mapping[str, float | bool | str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """Everything that decides a run's trajectory.
+
+    Attributes:
+        fingerprint: of the task, as 16 hexadecimal digits.
+        batch_size, micro_batch: in examples, at least 1.
+        optimizer: its name.
+        hyper_parameters: all of them as they are used at this batch size, "lr" among them.
+        seed: of the initial weights, the example order and dropout.
+        schedule: of the learning rate.
+        device_kind: "cpu", "cuda" or "mps".
+        torch_version: of the library that trains it.
+    """
+
+    fingerprint: str
+    batch_size: int
+    micro_batch: int
+    optimizer: str
+    hyper_parameters: HyperParameters
+    seed: int
+    budget: Budget
+    precision: Precision
+    device_kind: str
+    torch_version: str
+    schedule: str = "constant"
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the optimizer's first parameter group."""
+        return float(self.hyper_parameters["lr"])
+
+    @property
+    def key(self) -> str:
+        """The run's name: two configurations with the same key train the same run."""
+        text = json.dumps(self.to_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+    def to_dict(self) -> dict[str, object]:
+        """The configuration as JSON."""
+        return {
+            **asdict(self),
+            "hyper_parameters": dict(self.hyper_parameters),
+            "budget": str(self.budget),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trajectory:
+    """What a run looked like at each evaluation.
+
+    Attributes:
+        columns: names to values, all of one length. Always `step`, `examples`, `seconds`
+            (training only), `train_loss`, `val_loss`, `gradient_norm` (NaN before the first
+            step) and `learning_rate`; then each metric on validation under its own name, on
+            training data with "train_" and on test data with "test_" before it.
+    """
+
+    columns: Mapping[str, tuple[float, ...]]
+
+    def __len__(self) -> int:
+        return len(self.columns["step"])
+
+    def last(self, name: str) -> float:
+        """The value at the last evaluation."""
+        return self.columns[name][-1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """On what something was measured.
+
+    Attributes:
+        device: in words.
+        threads: that torch computed with.
+        load_average: of the last minute when it began; NaN where the system has none.
+        seconds: that the run's training took there, a matter of record only.
+    """
+
+    device: str
+    host: str
+    threads: int
+    python_version: str
+    torch_version: str
+    batchscope_version: str
+    command: str
+    commit: str
+    started: str
+    load_average: float
+    seconds: float
+
+    def to_dict(self) -> dict[str, object]:
+        """The record as JSON."""
+        load = self.load_average
+        return {**asdict(self), "load_average": None if math.isnan(load) else load}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One training from one seed with one configuration.
+
+    Attributes:
+        status: how it ended.
+        steps: taken until then.
+    """
+
+    task: str
+    configuration: Configuration
+    status: Status
+    steps: int
+    trajectory: Trajectory
+    provenance: Provenance
+
+    @property
+    def key(self) -> str:
+        """The configuration's key."""
+        return self.configuration.key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepTime:
+    """Seconds per step at one batch size.
+
+    Attributes:
+        seconds: of each timed step, in order.
+    """
+
+    batch_size: int
+    seconds: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """Seconds per step of one task on one machine.
+
+    Attributes:
+        examples: that were processed to measure it, warm-up included.
+    """
+
+    task: str
+    fingerprint: str
+    precision: Precision
+    steps: tuple[StepTime, ...]
+    examples: int
+    provenance: Provenance

@@ -1,0 +1,118 @@
+"""Any result as a table or a figure."""
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+import polars as pl
+
+from batchscope.decisions.recommendation import Recommendation
+from batchscope.errors import InvalidInput
+from batchscope.estimate import Estimate, Interval
+from batchscope.findings.analysis import Analysis
+from batchscope.reports.figures.quality import (
+    draw_quality,
+    quality_column,
+    tabulate_quality,
+)
+from batchscope.reports.figures.throughput import draw_throughput, tabulate_throughput
+from batchscope.reports.figures.time import draw_time, tabulate_time
+from batchscope.verbs.deciding import analyze
+from batchscope.verbs.profiling import Profile
+from batchscope.verbs.studying import Study
+
+Result = Profile | Study | Analysis | Recommendation
+
+
+def table(result: Result) -> pl.DataFrame:
+    """A result as a data frame: a row per batch size, or per run of a study.
+
+    An estimate takes three columns, its value and its bounds; null where it cannot be told.
+
+    Raises:
+        InvalidInput: it is no result of Batchscope.
+    """
+    match result:
+        case Profile():
+            return tabulate_throughput(result)
+        case Study():
+            return _tabulate_study(result)
+        case Analysis():
+            return _tabulate_analysis(result)
+        case Recommendation():
+            return _tabulate_analysis(result.analysis).with_columns(
+                pl.col("batch_size").is_in(result.plateau).alias("equivalent"),
+                (pl.col("batch_size") == result.batch_size).alias("recommended"),
+            )
+        case _:
+            raise _not_a_result(result)
+
+
+def figure(result: Result) -> go.Figure:
+    """A result as a figure of plotly.
+
+    Raises:
+        InvalidInput: it is no result of Batchscope.
+    """
+    match result:
+        case Profile():
+            return draw_throughput(tabulate_throughput(result), unit=result.unit)
+        case Study():
+            return figure(analyze(result))
+        case Analysis():
+            return draw_quality(tabulate_quality(result), metric=quality_column(result))
+        case Recommendation():
+            return draw_time(tabulate_time(result.analysis))
+        case _:
+            raise _not_a_result(result)
+
+
+def _tabulate_study(study: Study) -> pl.DataFrame:
+    return pl.DataFrame(
+        [
+            {
+                "batch_size": run.configuration.batch_size,
+                "learning_rate": run.configuration.learning_rate,
+                "seed": run.configuration.seed,
+                "status": run.status,
+                "steps": run.steps,
+                "train_loss": run.trajectory.last("train_loss"),
+                "val_loss": run.trajectory.last("val_loss"),
+            }
+            for run in study.runs
+        ]
+    )
+
+
+def _tabulate_analysis(analysis: Analysis) -> pl.DataFrame:
+    names = ("quality", "test_quality", "train_loss", "steps", "examples", "seconds")
+    rows: list[dict[str, object]] = []
+    for size in analysis.sizes:
+        row: dict[str, object] = {
+            "batch_size": size.batch_size,
+            "learning_rate": size.learning_rate,
+            "seeds": size.seeds,
+            "reached": size.reached,
+        }
+        for name in names:
+            row |= _columns(name, getattr(size, name))
+        rows.append(row)
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _columns(name: str, estimate: Estimate | None) -> dict[str, float | None]:
+    keys = (name, f"{name}_low", f"{name}_high")
+    if isinstance(estimate, Interval):
+        return dict(zip(keys, (estimate.value, estimate.low, estimate.high), strict=True))
+    bounds: Sequence[float | None] = (None, None, None)
+    if estimate is not None:
+        bounds = (None, estimate.low, estimate.high)
+    return dict(zip(keys, bounds, strict=True))
+
+
+def _not_a_result(value: object) -> InvalidInput:
+    return InvalidInput(
+        f"a {type(value).__name__} has no table or figure",
+        where="bs.table, bs.figure",
+        expected="what profile, study, analyze or recommend returned",
+        do="pass the result itself",
+    )

@@ -1,0 +1,69 @@
+"""Every learning rate tried, against batch size."""
+
+import math
+
+import plotly.graph_objects as go
+import polars as pl
+
+from batchscope.findings.analysis import Analysis
+from batchscope.reports.figures.style import label, make_figure
+
+
+def tabulate_rates(analysis: Analysis) -> pl.DataFrame:
+    """A row per batch size and rate: mean final quality (null: diverged), seeds, chosen."""
+    chosen = {size.batch_size: size.learning_rate for size in analysis.sizes}
+    rows: dict[tuple[int, float], list[float]] = {}
+    for curve in analysis.curves:
+        values = rows.setdefault((curve.batch_size, curve.learning_rate), [])
+        values.append(float(curve.columns[analysis.metric][-1]) if curve.finished else math.nan)
+    return pl.DataFrame(
+        [
+            {
+                "batch_size": size,
+                "learning_rate": rate,
+                "quality": sum(values) / len(values),
+                "seeds": len(values),
+                "chosen": chosen.get(size) == rate,
+            }
+            for (size, rate), values in sorted(rows.items())
+        ]
+    ).with_columns(pl.col("quality").fill_nan(None))
+
+
+def draw_rates(frame: pl.DataFrame, *, metric: str) -> go.Figure:
+    """Draw a heat map: a cell per rate and size, the chosen one of each size marked."""
+    figure = make_figure(x="batch size", y="learning rate", height=420)
+    sizes = frame["batch_size"].unique().sort().to_list()
+    rates = frame["learning_rate"].unique().sort().to_list()
+    found = {(row["batch_size"], row["learning_rate"]): row for row in frame.to_dicts()}
+    cells = [[found.get((size, rate)) for size in sizes] for rate in rates]
+    figure.add_heatmap(
+        x=[str(size) for size in sizes],
+        y=[f"{rate:g}" for rate in rates],
+        z=[[cell["quality"] if cell else None for cell in row] for row in cells],
+        text=[[_write(cell) for cell in row] for row in cells],
+        texttemplate="%{text}",
+        colorscale="Cividis",
+        colorbar={"title": label(metric), "thickness": 12},
+        hovertemplate="batch size %{x}, rate %{y}: %{z:.4g}<extra></extra>",
+        hoverongaps=False,
+    )
+    best = frame.filter(pl.col("chosen"))
+    figure.add_scatter(
+        x=[str(size) for size in best["batch_size"]],
+        y=[f"{rate:g}" for rate in best["learning_rate"]],
+        mode="markers",
+        marker={"symbol": "square-open", "size": 34, "color": "#D55E00", "line": {"width": 3}},
+        name="chosen",
+        hoverinfo="skip",
+    )
+    figure.update_xaxes(type="category", showgrid=False)
+    figure.update_yaxes(type="category", showgrid=False)
+    return figure
+
+
+def _write(cell: dict[str, object] | None) -> str:
+    if cell is None:
+        return ""
+    quality = cell["quality"]
+    return "diverged" if quality is None else f"{quality:.2g}"

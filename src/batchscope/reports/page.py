@@ -1,0 +1,234 @@
+"""The page: one HTML file that opens anywhere, the answer first."""
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import plotly.graph_objects as go
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from batchscope.errors import CannotTell, StoreError
+from batchscope.estimate import Interval
+from batchscope.findings.analysis import Analysis
+from batchscope.reports.figures.all_runs import draw_all_runs, tabulate_runs_seen
+from batchscope.reports.figures.quality import (
+    draw_quality,
+    draw_train_loss,
+    quality_column,
+    tabulate_quality,
+)
+from batchscope.reports.figures.rate_map import draw_rates, tabulate_rates
+from batchscope.reports.figures.time import draw_time, tabulate_time
+from batchscope.reports.figures.to_target import draw_to_target, tabulate_to_target
+from batchscope.reports.figures.training_curves import (
+    draw_training_curves,
+    tabulate_training_curves,
+)
+from batchscope.verbs.deciding import analyze, read_origin, read_recommendation
+from batchscope.verbs.studying import Study
+
+DEFAULT_PAGE = "batchscope-report.html"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exhibit:
+    """One figure of the page.
+
+    Attributes:
+        title: states the finding.
+        note: how to read it.
+    """
+
+    name: str
+    title: str
+    note: str
+    html: Markup
+
+
+def report(study: Study | str, path: str = DEFAULT_PAGE, *, which: str | None = None) -> str:
+    """Write the page of a study, and return its absolute path.
+
+    Where its runs allow no recommendation, the page says why and shows the findings.
+
+    Args:
+        study: what `study` returned, or a store's path or URL.
+        which: a study's id or its task's name; None for the latest.
+
+    Raises:
+        StoreError: there is no such store or study, or the page cannot be written.
+        CannotTell: no run of it finished.
+    """
+    analysis = analyze(study, which=which)
+    try:
+        recommendation = read_recommendation(study, which=which)
+        refusal = None
+    except CannotTell as error:
+        recommendation, refusal = None, str(error)
+    page = (
+        _environment()
+        .get_template("page.html.jinja")
+        .render(
+            analysis=analysis,
+            recommendation=recommendation,
+            refusal=refusal,
+            exhibits=_make_exhibits(analysis),
+            origin=read_origin(study, which=which),
+            column=quality_column(analysis).replace("_", " "),
+            plotly=Markup(get_plotlyjs()),
+        )
+    )
+    return _write_whole(page, Path(path))
+
+
+def check_page_path(path: str) -> None:
+    """See that a page can be written there, before anything is spent on it.
+
+    Raises:
+        StoreError: it cannot.
+    """
+    folder = Path(path).absolute().parent
+    if not os.access(folder, os.W_OK) or Path(path).is_dir():
+        raise StoreError(
+            f"cannot write the report {path}",
+            where=str(folder),
+            expected="a folder that exists and can be written",
+            do="name another place with --output",
+        )
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("batchscope.reports", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _make_exhibits(analysis: Analysis) -> list[Exhibit]:
+    column = quality_column(analysis)
+    quality = tabulate_quality(analysis)
+    curves = tabulate_training_curves(analysis)
+    has_times = not tabulate_time(analysis).is_empty()
+    metric = column.replace("_", " ")
+    made = [
+        _exhibit(
+            "quality",
+            _quality_title(analysis, metric),
+            "Bands are 95% intervals over seeds; hollow marks are single runs. "
+            "The budget is the same for all sizes, so larger batches take fewer steps.",
+            draw_quality(quality, metric=column),
+        ),
+        _exhibit(
+            "train-loss",
+            "Training loss at the same moment",
+            "Where it rises with the batch size as well, the larger batch was trained less, and "
+            "the figure above says nothing about how well it generalizes.",
+            draw_train_loss(quality),
+        ),
+    ]
+    if has_times:
+        made.append(
+            _exhibit(
+                "time",
+                _time_title(analysis),
+                "Steps times seconds per step, measured while nothing else of ours ran. Hollow "
+                "marks: the target was not reached by then.",
+                draw_time(tabulate_time(analysis)),
+            )
+        )
+    if analysis.target is not None:
+        made.append(
+            _exhibit(
+                "to-target",
+                f"Steps and {analysis.unit} until {analysis.target}",
+                "Fewer steps with a larger batch, up to a point; more examples beyond it.",
+                draw_to_target(tabulate_to_target(analysis)),
+            )
+        )
+    made += [
+        _exhibit(
+            "rates",
+            "The learning rate was searched at every batch size",
+            f"Final {analysis.metric} on validation data, mean over seeds; the square marks the "
+            "rate that was chosen.",
+            draw_rates(tabulate_rates(analysis), metric=analysis.metric),
+        ),
+        _exhibit(
+            "curves-quality",
+            f"{analysis.metric.replace('_', ' ').capitalize()} during training, validation data",
+            "Each size at its best rate, a line per seed. Tap a size in the legend to hide it.",
+            draw_training_curves(
+                curves, column="quality", name=analysis.metric, unit=analysis.unit
+            ),
+        ),
+        _exhibit(
+            "curves-loss",
+            "Training loss during training",
+            "Each size at its best rate, a line per seed.",
+            draw_training_curves(
+                curves, column="train_loss", name="training loss", unit=analysis.unit
+            ),
+        ),
+        _exhibit(
+            "all-runs",
+            f"All {len(analysis.curves)} runs",
+            f"A line is a run, coloured by its {metric}; drag along an axis to pick some. Seconds "
+            "are those of the whole run.",
+            draw_all_runs(tabulate_runs_seen(analysis), metric=column),
+        ),
+    ]
+    return made
+
+
+def _exhibit(name: str, title: str, note: str, figure: go.Figure) -> Exhibit:
+    div = figure.to_html(
+        full_html=False,
+        include_plotlyjs=False,
+        div_id=f"figure-{name}",
+        config={"responsive": True, "displaylogo": False, "displayModeBar": False},
+    )
+    return Exhibit(name=name, title=title, note=note, html=Markup(div))
+
+
+def _quality_title(analysis: Analysis, metric: str) -> str:
+    fixed = analysis.fixed_rate
+    if fixed is None or len(analysis.sizes) < 2:
+        return f"{metric.capitalize()} at each batch size"
+    first, last = fixed.points[0], fixed.points[-1]
+    tuned = analysis.sizes[-1]
+    shown = tuned.quality if tuned.test_quality is None else tuned.test_quality
+    remains = f"; re-tuned, {shown.value:.2g} remain" if isinstance(shown, Interval) else ""
+    return (
+        f"At the rate {fixed.learning_rate:g}, {metric} goes from {first.quality:.2g} at batch "
+        f"size {first.batch_size} to {last.quality:.2g} at {last.batch_size}{remains}"
+    )
+
+
+def _time_title(analysis: Analysis) -> str:
+    if analysis.fastest is None:
+        return "Training time at each batch size"
+    return f"Batch size {analysis.fastest.best} reaches {analysis.target} in the least time"
+
+
+def _write_whole(text: str, path: Path) -> str:
+    """Write a file so that it is never half there."""
+    target = path.absolute()
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, suffix=".html.part")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(name).chmod(0o644)
+        Path(name).replace(target)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write the report: {error.strerror}",
+            where=str(target),
+            expected="a folder that exists, can be written and has room",
+            do="name another place with --output",
+        ) from error
+    return str(target)

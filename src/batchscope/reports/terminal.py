@@ -1,0 +1,175 @@
+"""Results in a terminal of 80 columns."""
+
+import statistics
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from batchscope.decisions.recommendation import Recommendation
+from batchscope.estimate import Estimate, Interval, write_number
+from batchscope.findings.analysis import Analysis
+from batchscope.findings.curves import Curve
+from batchscope.records import Run
+from batchscope.verbs.profiling import Profile
+from batchscope.verbs.studying import Study
+
+
+def show_profile(console: Console, profile: Profile) -> None:
+    """Seconds per step, a row per batch size."""
+    _print(console, f"{profile.task} on {profile.device}, {profile.threads} threads")
+    table = _table("batch size", "ms per step", f"{profile.unit} per second", "steps timed")
+    for size in profile.sizes:
+        step = size.step_seconds
+        milliseconds = (
+            str(
+                Interval(
+                    value=1000 * step.value, low=1000 * step.low, high=1000 * step.high, unit=""
+                )
+            )
+            if isinstance(step, Interval)
+            else str(step)
+        )
+        table.add_row(
+            str(size.batch_size),
+            milliseconds,
+            _short(size.examples_per_second),
+            str(size.timed_steps),
+        )
+    console.print(table)
+    _print(
+        console,
+        f"Batch size {profile.smallest_efficient} is the smallest with 95% of the best throughput. "
+        "Medians with their 95% intervals.",
+    )
+
+
+def show_study(console: Console, study: Study) -> None:
+    """What a study did, and what to do next."""
+    diverged = sum(run.status == "diverged" for run in study.runs)
+    _print(
+        console,
+        f"Study {study.id} of {study.task}: {len(study.runs)} runs, {study.trained} trained now, "
+        f"{diverged} diverged.",
+    )
+    _print(console, f"Next: batchscope analyze {study.store}")
+
+
+def show_analysis(console: Console, analysis: Analysis) -> None:
+    """The findings, a row per batch size and then in sentences."""
+    console.print(_tabulate(analysis, chosen=None, plateau=()))
+    _explain_table(console, analysis)
+    for sentence in analysis.sentences:
+        _print(console, f"- {sentence}", indent=2)
+
+
+def show_recommendation(console: Console, recommendation: Recommendation) -> None:
+    """The answer, the evidence and the lines to paste."""
+    analysis = recommendation.analysis
+    console.print(
+        _tabulate(analysis, chosen=recommendation.batch_size, plateau=recommendation.plateau)
+    )
+    _explain_table(console, analysis)
+    console.print()
+    console.print(Text(recommendation.answer, style="bold"))
+    for reason in recommendation.reasons:
+        _print(console, f"- {reason}", indent=2)
+    spent = recommendation.spent
+    _print(
+        console,
+        f"- Spent in all: {spent.runs} runs, {write_number(spent.examples)} {analysis.unit}, "
+        f"{write_number(spent.seconds)} s of training.",
+        indent=2,
+    )
+    console.print()
+    _print(console, "For your training script:")
+    for line in recommendation.script.splitlines():
+        _print(console, f"    {line}")
+    _print(console, "To narrow the interval:")
+    _print(console, f"    {recommendation.next_command}")
+
+
+def show_runs(console: Console, runs: Sequence[Run]) -> None:
+    """A row per run."""
+    table = _table("batch size", "rate", "seed", "status", "steps", "train loss", "val loss", "s")
+    for run in runs:
+        configuration, trajectory = run.configuration, run.trajectory
+        has_rows = bool(trajectory.columns)
+        table.add_row(
+            str(configuration.batch_size),
+            f"{configuration.learning_rate:g}",
+            str(configuration.seed),
+            run.status,
+            str(run.steps),
+            f"{trajectory.last('train_loss'):.4g}" if has_rows else "",
+            f"{trajectory.last('val_loss'):.4g}" if has_rows else "",
+            f"{run.provenance.seconds:.1f}",
+        )
+    console.print(table)
+
+
+def _tabulate(analysis: Analysis, *, chosen: int | None, plateau: Iterable[int]) -> Table:
+    metric = analysis.metric.replace("_", " ")
+    has_test = analysis.sizes[0].test_quality is not None
+    table = _table(
+        "",
+        "batch",
+        "rate",
+        "seconds to target",
+        f"test {metric}" if has_test else metric,
+        "train loss",
+    )
+    for size in analysis.sizes:
+        mark = ">" if size.batch_size == chosen else "=" if size.batch_size in plateau else ""
+        quality = size.quality if size.test_quality is None else size.test_quality
+        curves = next(t.curves for t in analysis.tuned if t.batch_size == size.batch_size)
+        column = analysis.metric if size.test_quality is None else _test_column(analysis.metric)
+        table.add_row(
+            mark,
+            str(size.batch_size),
+            f"{size.learning_rate:g}{'*' if size.at_edge else ''}",
+            _short(size.seconds, fallback=f"{size.reached} of {size.seeds} seeds\ngot there"),
+            _short(quality, fallback=_median(curves, column)),
+            _short(size.train_loss, fallback=_median(curves, "train_loss")),
+        )
+    return table
+
+
+def _explain_table(console: Console, analysis: Analysis) -> None:
+    edge = "; * at the edge of the rates tried" if any(s.at_edge for s in analysis.sizes) else ""
+    _print(
+        console,
+        f"Medians over seeds with 95% intervals; target {analysis.target}; > recommended, "
+        f"= equivalent{edge}.",
+    )
+
+
+def _median(curves: Sequence[Curve], column: str) -> str:
+    values = [float(curve.columns[column][-1]) for curve in curves]
+    return f"{statistics.median(values):.3g}\n(no interval)"
+
+
+def _test_column(metric: str) -> str:
+    return f"test_{metric.removeprefix('val_').removeprefix('train_')}"
+
+
+def _short(estimate: Estimate, *, fallback: str = "not identified") -> str:
+    """An estimate without its unit, which the column's head gives, over two lines."""
+    if not isinstance(estimate, Interval):
+        return fallback
+    value, _, interval = str(estimate).removesuffix(f" {estimate.unit}").partition(" ")
+    return f"{value}\n{interval}"
+
+
+def _table(*heads: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for place, head in enumerate(heads):
+        table.add_column(head, justify="left" if place else "right", overflow="fold")
+    return table
+
+
+def _print(console: Console, text: str, *, indent: int = 0) -> None:
+    wrapped = Text(text).wrap(console, console.width - indent)
+    for place, line in enumerate(wrapped):
+        console.print(Text(" " * (indent if place else 0)) + line, highlight=False)

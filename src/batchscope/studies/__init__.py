@@ -1,0 +1,1 @@
+"""Many runs: their design, their search, where they are trained and kept."""

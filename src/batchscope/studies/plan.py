@@ -1,0 +1,185 @@
+"""What a study is to find out, and how much may be spent on it."""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal, TypeVar, get_args
+
+import torch
+
+from batchscope.budget import Budget, Target
+from batchscope.errors import InvalidInput
+from batchscope.findings.tuning import Ranking
+from batchscope.records import Configuration, Precision
+from batchscope.task import Task
+
+Effort = Literal["quick", "standard", "thorough"]
+Objective = Literal["time", "examples", "quality"]
+
+_Choice = TypeVar("_Choice", bound=str)
+_SMALLEST = 8
+_LARGEST = 2048
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much is spent at each batch size.
+
+    Attributes:
+        rates: tried first, half a decade apart, around the task's own.
+        extensions: further rates at most, where the best lies on the edge.
+        refinements: rates proposed between the best one's neighbours, where no extension was
+            needed.
+        seeds: in all at the best rate.
+        confirmed: rates at most that get all seeds, each the best by its mean so far.
+    """
+
+    rates: int
+    extensions: int
+    refinements: int
+    seeds: int
+    confirmed: int
+
+
+EFFORTS: dict[Effort, Limits] = {
+    "quick": Limits(rates=3, extensions=3, refinements=0, seeds=2, confirmed=1),
+    "standard": Limits(rates=3, extensions=4, refinements=1, seeds=3, confirmed=2),
+    "thorough": Limits(rates=5, extensions=4, refinements=3, seeds=5, confirmed=3),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A study before its first run.
+
+    Attributes:
+        batch_sizes: in increasing order.
+        seed, seeds: the first seed, and how many at the best rate.
+        target: given by the user or the task; None to derive one from the runs.
+        device_kind: "cpu", "cuda" or "mps".
+    """
+
+    batch_sizes: tuple[int, ...]
+    budget: Budget
+    target: Target | None
+    objective: Objective
+    effort: Effort
+    seed: int
+    seeds: int
+    precision: Precision
+    device_kind: str
+
+    @property
+    def limits(self) -> Limits:
+        """How much is spent at each batch size."""
+        return EFFORTS[self.effort]
+
+    def ranking(self, task: Task) -> Ranking:
+        """What learning rates are ranked by."""
+        target = None if self.objective == "quality" else self.target
+        metric = task.quality if self.target is None else self.target.metric
+        return Ranking(quality=metric, higher=task.is_higher_better(metric), target=target)
+
+    def to_dict(self) -> dict[str, object]:
+        """The plan as JSON."""
+        return {
+            **asdict(self),
+            "batch_sizes": list(self.batch_sizes),
+            "budget": str(self.budget),
+            "target": None if self.target is None else str(self.target),
+        }
+
+    def study_id(self, fingerprint: str) -> str:
+        """The name of the study of this plan on the task with this fingerprint."""
+        text = json.dumps([fingerprint, self.to_dict()], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def make_plan(
+    task: Task,
+    *,
+    device: torch.device,
+    batch_sizes: Sequence[int] | None = None,
+    budget: Budget | None = None,
+    target: Target | None = None,
+    objective: str = "time",
+    effort: str = "standard",
+    seed: int = 0,
+    seeds: int | None = None,
+    precision: str | None = None,
+) -> Plan:
+    """Fill in what was not said.
+
+    Raises:
+        InvalidInput: an objective or effort that there is not, or a count below 1.
+    """
+    chosen_objective = _choose("--objective", objective, get_args(Objective))
+    chosen_effort = _choose("--effort", effort, get_args(Effort))
+    chosen_precision = _choose("--precision", precision or task.precision, get_args(Precision))
+    if (seeds is not None and seeds < 1) or seed < 0:
+        raise InvalidInput(
+            f"--seeds {seeds} --seed {seed}",
+            where="--seeds, --seed",
+            expected="at least 1 seed, numbered from 0 or above",
+            do="leave them out for the defaults",
+        )
+    wanted = target or task.target
+    return Plan(
+        batch_sizes=tuple(sorted(set(batch_sizes or default_batch_sizes(task.train_size)))),
+        budget=budget or task.budget,
+        target=None if wanted is None else task.resolve_target(wanted),
+        objective=chosen_objective,
+        effort=chosen_effort,
+        seed=seed,
+        seeds=seeds or EFFORTS[chosen_effort].seeds,
+        precision=chosen_precision,
+        device_kind=device.type,
+    )
+
+
+def default_batch_sizes(train_size: int) -> list[int]:
+    """Powers of two from 8 to 2048, at least two batches to an epoch.
+
+    Example:
+        >>> default_batch_sizes(300)
+        [8, 16, 32, 64, 128]
+    """
+    largest = max(1, min(_LARGEST, train_size // 2))
+    smallest = min(_SMALLEST, largest)
+    low, high = math.ceil(math.log2(smallest)), math.floor(math.log2(largest))
+    return [2**power for power in range(low, high + 1)]
+
+
+def configure(
+    task: Task, plan: Plan, fingerprint: str, *, batch_size: int, lr: float, seed: int
+) -> Configuration:
+    """One run of a plan."""
+    constants = task.optimizer_spec.hyper_parameters(batch_size=batch_size, lr=lr)
+    if task.clip_norm is not None:
+        constants = {**constants, "clip_norm": task.clip_norm}
+    return Configuration(
+        fingerprint=fingerprint,
+        batch_size=batch_size,
+        micro_batch=batch_size,
+        optimizer=task.optimizer_spec.name,
+        hyper_parameters=constants,
+        seed=seed,
+        budget=plan.budget,
+        precision=plan.precision,
+        device_kind=plan.device_kind,
+        torch_version=torch.__version__,
+    )
+
+
+def _choose(where: str, value: str, choices: tuple[_Choice, ...]) -> _Choice:
+    for choice in choices:
+        if choice == value:
+            return choice
+    raise InvalidInput(
+        f"{where} {value!r} is not known",
+        where=where,
+        expected=f"one of {', '.join(choices)}",
+        do="choose one of these",
+    )

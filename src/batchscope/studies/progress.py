@@ -1,0 +1,46 @@
+"""What a study tells whoever watches it."""
+
+from typing import Protocol
+
+
+class Watcher(Protocol):
+    """Somebody who watches a study; amounts are in predicted seconds of one worker."""
+
+    def say(self, line: str) -> None:
+        """Show a line of text."""
+        ...
+
+    def expect(self, remaining: float) -> None:
+        """The work that is left, as far as is known."""
+        ...
+
+    def begin(self, label: str) -> None:
+        """Something starts."""
+        ...
+
+    def advance(self, label: str, amount: float) -> None:
+        """Something that runs has done this much more."""
+        ...
+
+    def end(self, label: str) -> None:
+        """Something is done."""
+        ...
+
+
+class Unwatched:
+    """Nobody watches."""
+
+    def say(self, line: str) -> None:
+        """Nothing is shown."""
+
+    def expect(self, remaining: float) -> None:
+        """Nothing is shown."""
+
+    def begin(self, label: str) -> None:
+        """Nothing is shown."""
+
+    def advance(self, label: str, amount: float) -> None:
+        """Nothing is shown."""
+
+    def end(self, label: str) -> None:
+        """Nothing is shown."""

@@ -1,0 +1,305 @@
+"""Where runs are kept: one SQLite file, or a database by its URL."""
+
+import sqlite3
+import time
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy import event as sa_event
+from sqlalchemy import exc as sa_errors
+from sqlalchemy.dialects import postgresql, sqlite
+
+from batchscope.errors import InvalidInput, StoreError
+from batchscope.records import Measurement, Run
+from batchscope.studies import schema
+from batchscope.studies.encoding import (
+    measurement_from_row,
+    measurement_to_row,
+    run_from_row,
+    run_to_row,
+)
+
+DEFAULT_STORE = "batchscope.db"
+_BUSY_SECONDS = 60
+
+
+class Store:
+    """An open store. A run is either wholly in it or not at all.
+
+    Args:
+        place: a path or a database URL.
+        create: make it where there is none.
+
+    Raises:
+        StoreError: there is none, it is not ours, it is from a newer version, or it cannot be
+            read or written.
+    """
+
+    def __init__(self, place: str, *, create: bool) -> None:
+        self.place = place
+        path = _path_of(place)
+        if path is not None:
+            _check_path(path, create=create)
+        self.engine = _connect(place, path)
+        with self._speaking():
+            self._check_schema(create=create)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.engine.dispose()
+
+    def save_run(self, run: Run) -> None:
+        """Keep a run and give up the claim on it, both at once."""
+        with self._speaking(), self.engine.begin() as connection:
+            connection.execute(self._insert_new(schema.runs, run_to_row(run)))
+            connection.execute(sa.delete(schema.claims).where(schema.claims.c.key == run.key))
+
+    def finished_keys(self, keys: Iterable[str]) -> set[str]:
+        """Which of these runs are here."""
+        query = sa.select(schema.runs.c.key).where(schema.runs.c.key.in_(list(keys)))
+        with self._speaking(), self.engine.connect() as connection:
+            return set(connection.scalars(query))
+
+    def read_runs(self, keys: Iterable[str] | None = None) -> list[Run]:
+        """The runs with these keys, or all, in the order of batch size, rate and seed."""
+        table = schema.runs
+        query = sa.select(table).order_by(
+            table.c.batch_size, table.c.learning_rate, table.c.seed, table.c.key
+        )
+        if keys is not None:
+            query = query.where(table.c.key.in_(list(keys)))
+        with self._speaking(), self.engine.connect() as connection:
+            return [run_from_row(row) for row in connection.execute(query).mappings()]
+
+    def save_task(
+        self, fingerprint: str, *, name: str, parts: Mapping[str, str], facts: Mapping[str, object]
+    ) -> None:
+        """Keep what is known of a task."""
+        row = {
+            "fingerprint": fingerprint,
+            "name": name,
+            "parts": dict(parts),
+            "facts": dict(facts),
+            "seen": time.time(),
+        }
+        with self._speaking(), self.engine.begin() as connection:
+            connection.execute(
+                sa.delete(schema.tasks).where(schema.tasks.c.fingerprint == fingerprint)
+            )
+            connection.execute(self._insert_new(schema.tasks, row))
+
+    def read_task(self, fingerprint: str) -> sa.RowMapping:
+        """What was kept of the task with this fingerprint."""
+        query = sa.select(schema.tasks).where(schema.tasks.c.fingerprint == fingerprint)
+        with self._speaking(), self.engine.connect() as connection:
+            return connection.execute(query).mappings().one()
+
+    def read_versions(self, name: str) -> list[sa.RowMapping]:
+        """The tasks of this name, the one used last first."""
+        query = (
+            sa.select(schema.tasks)
+            .where(schema.tasks.c.name == name)
+            .order_by(schema.tasks.c.seen.desc())
+        )
+        with self._speaking(), self.engine.connect() as connection:
+            return list(connection.execute(query).mappings())
+
+    def save_study(
+        self, study: str, *, task: str, fingerprint: str, plan: Mapping[str, object]
+    ) -> None:
+        """Keep a study, or note that it was used again."""
+        row = {
+            "id": study,
+            "task": task,
+            "fingerprint": fingerprint,
+            "plan": dict(plan),
+            "used": time.time(),
+        }
+        with self._speaking(), self.engine.begin() as connection:
+            connection.execute(self._insert_new(schema.studies, row))
+            connection.execute(
+                sa.update(schema.studies)
+                .where(schema.studies.c.id == study)
+                .values(used=row["used"])
+            )
+
+    def add_to_study(self, study: str, keys: Iterable[str]) -> None:
+        """Say that these runs belong to a study."""
+        with self._speaking(), self.engine.begin() as connection:
+            for key in keys:
+                connection.execute(
+                    self._insert_new(schema.study_runs, {"study": study, "key": key})
+                )
+
+    def list_studies(self) -> list[sa.RowMapping]:
+        """All studies, the latest first."""
+        query = sa.select(schema.studies).order_by(schema.studies.c.used.desc())
+        with self._speaking(), self.engine.connect() as connection:
+            return list(connection.execute(query).mappings())
+
+    def find_study(self, wanted: str | None) -> sa.RowMapping:
+        """The latest study, or the latest with this id or task.
+
+        Raises:
+            StoreError: there is none.
+        """
+        studies = self.list_studies()
+        for study in studies:
+            if wanted is None or wanted in (study["id"], study["task"]):
+                return study
+        known = ", ".join(f"{study['id']} ({study['task']})" for study in studies[:5])
+        raise StoreError(
+            f"{self.place} holds no study {wanted!r}" if wanted else f"{self.place} is empty",
+            where=self.place,
+            expected=f"one of {known}" if known else "a store with a study in it",
+            do="batchscope study TASK makes one",
+        )
+
+    def read_study(self, study: str) -> list[Run]:
+        """The finished runs of a study, in a fixed order."""
+        query = sa.select(schema.study_runs.c.key).where(schema.study_runs.c.study == study)
+        with self._speaking(), self.engine.connect() as connection:
+            keys = list(connection.scalars(query))
+        return self.read_runs(keys)
+
+    def save_measurement(self, measurement: Measurement) -> None:
+        """Keep a measurement."""
+        with self._speaking(), self.engine.begin() as connection:
+            connection.execute(
+                sa.insert(schema.measurements).values(measurement_to_row(measurement))
+            )
+
+    def read_measurements(self, fingerprint: str) -> list[Measurement]:
+        """The measurements of a task, the latest first."""
+        table = schema.measurements
+        query = (
+            sa.select(table).where(table.c.fingerprint == fingerprint).order_by(table.c.id.desc())
+        )
+        with self._speaking(), self.engine.connect() as connection:
+            rows = connection.execute(query).mappings()
+            return [measurement_from_row(row) for row in rows]
+
+    def _insert_new(self, table: sa.Table, row: Mapping[str, object]) -> sa.Insert:
+        """An insert that leaves a row with the same key as it is."""
+        dialect = postgresql if self.engine.dialect.name == "postgresql" else sqlite
+        return dialect.insert(table).values(**row).on_conflict_do_nothing()
+
+    def _check_schema(self, *, create: bool) -> None:
+        tables = sa.inspect(self.engine).get_table_names()
+        if not tables and create:
+            # Another process may be making the same tables: its finished work is as good.
+            schema.metadata.create_all(self.engine)
+            with self.engine.begin() as connection:
+                row = {"schema_version": schema.SCHEMA_VERSION}
+                connection.execute(self._insert_new(schema.about, row))
+            return
+        if schema.about.name not in tables:
+            raise self._refusal("is a database, but not a Batchscope store")
+        with self.engine.connect() as connection:
+            version = connection.scalar(sa.select(schema.about.c.schema_version))
+        if version != schema.SCHEMA_VERSION:
+            raise self._refusal(f"has version {version}; this Batchscope reads version 1")
+
+    def _refusal(self, what: str) -> StoreError:
+        return StoreError(
+            f"{self.place} {what}",
+            where=self.place,
+            expected="a store that this version of Batchscope wrote",
+            do="name another file with --store, or install the version that wrote it",
+        )
+
+    @contextmanager
+    def _speaking(self) -> Generator[None]:
+        """Turn what a database raises into one sentence."""
+        try:
+            yield
+        except sa_errors.DBAPIError as error:
+            reason = str(error.orig).strip().splitlines()[0]
+            raise StoreError(
+                f"the store failed: {reason}",
+                where=self.place,
+                expected="a store that can be read and written, on a disk with room",
+                do="make room or mend access; finished runs are kept, and the same command goes on",
+            ) from error
+
+
+def _path_of(place: str) -> Path | None:
+    return None if "://" in place else Path(place)
+
+
+def _check_path(path: Path, *, create: bool) -> None:
+    if not path.exists():
+        if create:
+            _check_folder(path.absolute().parent)
+            return
+        raise StoreError(
+            f"there is no store {path}",
+            where=str(path.absolute()),
+            expected="a file that batchscope study or recommend has written",
+            do="name it with --store, or run: batchscope study TASK",
+        )
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError as error:
+        raise StoreError(
+            f"cannot read {path}: {error.strerror}",
+            where=str(path.absolute()),
+            expected="a readable file",
+            do="check the path and its permissions",
+        ) from error
+    if head and head != b"SQLite format 3\x00":
+        raise StoreError(
+            f"{path} is not a store",
+            where=str(path.absolute()),
+            expected="a Batchscope store, an SQLite file",
+            do="name another file with --store",
+        )
+
+
+def _check_folder(folder: Path) -> None:
+    probe = folder / f".batchscope-{time.time_ns()}"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise StoreError(
+            f"cannot write in {folder}: {error.strerror}",
+            where=str(folder),
+            expected="a folder that exists and can be written",
+            do="name another place with --store",
+        ) from error
+
+
+def _connect(place: str, path: Path | None) -> sa.Engine:
+    if path is not None:
+        engine = sa.create_engine(
+            f"sqlite+pysqlite:///{path}", connect_args={"timeout": _BUSY_SECONDS}
+        )
+        sa_event.listen(engine, "connect", _set_up_sqlite)
+        return engine
+    url = place.replace("postgresql://", "postgresql+psycopg://", 1)
+    try:
+        return sa.create_engine(url)
+    except (sa_errors.ArgumentError, sa_errors.NoSuchModuleError) as error:
+        raise InvalidInput(
+            f"{place!r} is not a database URL",
+            where="--store",
+            expected="a path, or for example postgresql://user@host/name",
+            do="mend the URL",
+        ) from error
+    except ModuleNotFoundError as error:
+        raise StoreError(
+            f"the driver of {place.partition(':')[0]} is not installed",
+            where="--store",
+            expected="PostgreSQL's driver psycopg",
+            do='pip install "batchscope[postgresql]"',
+        ) from error
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _: object) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute(f"PRAGMA busy_timeout={_BUSY_SECONDS * 1000}")

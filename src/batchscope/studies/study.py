@@ -1,0 +1,154 @@
+"""A study: rounds of runs at each batch size until nothing more is to be known."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from batchscope.findings.curves import Curve, read_curves, tabulate_runs
+from batchscope.findings.tuning import Ranking, score_runs
+from batchscope.records import Configuration, Run
+from batchscope.studies.learning_rate import RateSearch, expected_rates, next_rates
+from batchscope.studies.plan import Plan, configure
+from batchscope.studies.store import Store
+from batchscope.task import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyDesign:
+    """A plan on a task: what to train, given what is finished.
+
+    Attributes:
+        fingerprint: of the task as it is now.
+        earlier: the fingerprint whose runs count as this task's; None for none.
+        start: the learning rate in the middle of the search.
+    """
+
+    task: Task
+    plan: Plan
+    fingerprint: str
+    earlier: str | None
+    start: float
+
+    @property
+    def search(self) -> RateSearch:
+        """The learning-rate search at each batch size."""
+        limits = self.plan.limits
+        return RateSearch(
+            start=self.start,
+            rates=limits.rates,
+            extensions=limits.extensions,
+            refinements=limits.refinements,
+            seed=self.plan.seed,
+        )
+
+    @property
+    def expected_runs_per_size(self) -> int:
+        """About how many runs a batch size takes."""
+        return expected_rates(self.search) + self.plan.seeds - 1
+
+    def configure(self, batch_size: int, lr: float, seed: int) -> Configuration:
+        """One run of this study."""
+        return configure(
+            self.task, self.plan, self.fingerprint, batch_size=batch_size, lr=lr, seed=seed
+        )
+
+    def next_configurations(self, runs: Sequence[Run]) -> list[Configuration]:
+        """The runs to train next, given the finished ones.
+
+        Each batch size goes its own way: its search first, then further seeds at its best rate.
+        """
+        ranking = self.plan.ranking(self.task)
+        curves = read_curves(tabulate_runs(runs, {}))
+        done = {run.key for run in runs}
+        wanted = [
+            configuration
+            for batch_size in self.plan.batch_sizes
+            for configuration in self._next_at(
+                batch_size, [c for c in curves if c.batch_size == batch_size], ranking
+            )
+        ]
+        return [c for c in wanted if not self.is_known(c, done)]
+
+    def is_known(self, configuration: Configuration, done: set[str]) -> bool:
+        """Whether a run is finished, by this task or by the earlier one that counts as it."""
+        return any(key in done for key in self.keys_of(configuration))
+
+    def keys_of(self, configuration: Configuration) -> Iterator[str]:
+        """The keys under which a run of this study may be stored."""
+        yield configuration.key
+        if self.earlier is not None:
+            yield replace(configuration, fingerprint=self.earlier).key
+
+    def _next_at(
+        self, batch_size: int, curves: Sequence[Curve], ranking: Ranking
+    ) -> list[Configuration]:
+        first = self.plan.seed
+        by_rate: dict[float, list[Curve]] = {}
+        for curve in curves:
+            by_rate.setdefault(curve.learning_rate, []).append(curve)
+        searched = {
+            rate: score_runs([c for c in group if c.seed == first], ranking)
+            for rate, group in by_rate.items()
+        }
+        rates = next_rates(self.search, searched)
+        if rates:
+            return [self.configure(batch_size, rate, first) for rate in rates]
+        best = self._next_to_confirm(by_rate, ranking)
+        if best is None:
+            return []
+        return [
+            self.configure(batch_size, best, first + extra) for extra in range(1, self.plan.seeds)
+        ]
+
+    def _next_to_confirm(
+        self, by_rate: Mapping[float, Sequence[Curve]], ranking: Ranking
+    ) -> float | None:
+        """The best rate by its mean so far, until that one has all its seeds.
+
+        The winner of a search over single runs was also lucky: where its further seeds bring it
+        down, the next one gets its chance.
+        """
+        started = [rate for rate, group in by_rate.items() if len(group) > 1]
+        under_way = [rate for rate in started if len(by_rate[rate]) < self.plan.seeds]
+        if under_way:
+            return under_way[0]
+        scores = {rate: score_runs(group, ranking) for rate, group in by_rate.items()}
+        best = min(scores, key=lambda rate: (scores[rate], rate))
+        if best in started or scores[best][0] == 1:
+            return None
+        return best if len(started) < self.plan.limits.confirmed else None
+
+
+class StudyRuns:
+    """The finished runs of a study in the store, as they grow."""
+
+    def __init__(self, store: Store, study: str, design: StudyDesign) -> None:
+        self._store = store
+        self._study = study
+        self._design = design
+        self._runs: dict[str, Run] = {}
+
+    @property
+    def finished(self) -> list[Run]:
+        """All of them, in a fixed order."""
+        return sorted(
+            self._runs.values(),
+            key=lambda run: (
+                run.configuration.batch_size,
+                run.configuration.learning_rate,
+                run.configuration.seed,
+            ),
+        )
+
+    def next_runs(self) -> list[Configuration]:
+        """What to train next; runs that the store has already are taken, not trained."""
+        while True:
+            wanted = self._design.next_configurations(self.finished)
+            found = self._fetch(wanted)
+            if not found:
+                return wanted
+            self._runs |= found
+            self._store.add_to_study(self._study, found)
+
+    def _fetch(self, wanted: Sequence[Configuration]) -> Mapping[str, Run]:
+        keys = [key for configuration in wanted for key in self._design.keys_of(configuration)]
+        return {run.key: run for run in self._store.read_runs(keys)} if keys else {}

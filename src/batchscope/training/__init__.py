@@ -1,0 +1,1 @@
+"""One run, from its seed to its trajectory."""

@@ -1,0 +1,107 @@
+"""Batches on the device: sliced by index where the data fit there, loaded where they do not."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.data import default_collate as torch_collate
+
+from batchscope.task import Examples, Task, tensors_of
+
+_SHARE_OF_DEVICE = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """What one forward and backward takes.
+
+    Attributes:
+        batch: on the device.
+        weight: examples in it, or the sum of their lengths.
+    """
+
+    batch: Any
+    weight: float
+    size: int
+
+
+class Batches:
+    """The batches of one data set.
+
+    Args:
+        data: of the task.
+        device: where the batches are needed.
+    """
+
+    def __init__(self, task: Task, data: Examples, device: torch.device) -> None:
+        self._data = data
+        self._device = device
+        self._collate: Callable[[list[Any]], Any] = task.collate or torch_collate
+        tensors = tensors_of(data) if task.collate is None else None
+        self._tensors = None if tensors is None else _place(tensors, device)
+        self._lengths = None
+        if task.length is not None:
+            self._lengths = torch.tensor([task.length(data[i]) for i in range(len(data))])
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def stream(
+        self, order: torch.Tensor, *, batch_size: int, micro_batch: int
+    ) -> Iterator[list[MicroBatch]]:
+        """The steps of an epoch, each as its micro-batches; the last step may be short.
+
+        Args:
+            order: indices of examples, shape (n,).
+        """
+        steps = [step.split(micro_batch) for step in order.split(batch_size)]
+        loaded = self._load([chunk for step in steps for chunk in step])
+        for step in steps:
+            yield [MicroBatch(next(loaded), self._weigh(chunk), len(chunk)) for chunk in step]
+
+    def chunks(self, indices: torch.Tensor, *, size: int) -> Iterator[MicroBatch]:
+        """The examples at these indices in pieces of `size`."""
+        for (piece,) in self.stream(indices, batch_size=size, micro_batch=size):
+            yield piece
+
+    def _weigh(self, chunk: torch.Tensor) -> float:
+        return float(len(chunk) if self._lengths is None else self._lengths[chunk].sum())
+
+    def _load(self, chunks: Sequence[torch.Tensor]) -> Iterator[Any]:
+        if self._tensors is not None:
+            home = self._tensors[0].device
+            for chunk in chunks:
+                index = chunk.to(home)
+                rows = tuple(x.index_select(0, index) for x in self._tensors)
+                yield rows if home == self._device else move(rows, self._device)
+            return
+        loader: DataLoader[Any] = DataLoader(
+            self._data,  # pyright: ignore[reportArgumentType]
+            batch_sampler=[chunk.tolist() for chunk in chunks],
+            collate_fn=self._collate,
+            generator=torch.Generator().manual_seed(0),
+        )
+        for batch in loader:
+            yield move(batch, self._device)
+
+
+def move(batch: Any, device: torch.device) -> Any:
+    """A batch on a device, whatever containers it is made of."""
+    if hasattr(batch, "to"):
+        return batch.to(device)
+    if isinstance(batch, dict):
+        return {key: move(value, device) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(move(value, device) for value in batch))  # pyright: ignore
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(move(value, device) for value in batch)  # pyright: ignore
+    return batch
+
+
+def _place(tensors: tuple[torch.Tensor, ...], device: torch.device) -> tuple[torch.Tensor, ...]:
+    needed = sum(x.nbytes for x in tensors)
+    if device.type == "cuda" and needed > _SHARE_OF_DEVICE * torch.cuda.mem_get_info(device)[0]:
+        return tensors
+    return tuple(x.to(device) for x in tensors)

@@ -1,0 +1,88 @@
+"""Which device a run uses, and what it is called."""
+
+import os
+import platform
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
+
+import psutil
+import torch
+
+from batchscope.errors import InvalidInput
+from batchscope.records import Precision
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_KINDS = ("cpu", "cuda", "mps")
+
+
+def choose_device(wanted: str | None) -> torch.device:
+    """The wanted device, or the best that there is: cuda, then mps, then cpu.
+
+    Raises:
+        InvalidInput: the wanted one is unknown or absent.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wanted is None:
+        return torch.device(next((kind for kind, there in available.items() if there), "cpu"))
+    kind = wanted.partition(":")[0]
+    if kind not in _KINDS or not available.get(kind, True):
+        there = ["cpu", *(kind for kind, is_there in available.items() if is_there)]
+        raise InvalidInput(
+            f"the device {wanted!r} is not available",
+            where="--device",
+            expected=f"one of {', '.join(there)}",
+            do="leave --device out to take the best one that there is",
+        )
+    return torch.device(wanted)
+
+
+def describe_device(device: torch.device) -> str:
+    """The device in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    name = platform.processor() or platform.machine()
+    if device.type == "cpu":
+        name = _cpu_name() or name
+        return f"{name}, {count_cores()} cores"
+    return f"{device.type} on {name}"
+
+
+def count_cores() -> int:
+    """Processors that this process may use."""
+    return (
+        len(psutil.Process().cpu_affinity())
+        if hasattr(os, "sched_getaffinity")
+        else (os.cpu_count() or 1)
+    )
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done all that it was asked."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+    """The context in which a forward pass runs at this precision."""
+    if precision == "float32":
+        return nullcontext()
+    return cast(Any, torch.autocast)(device.type, dtype=_DTYPES[precision])
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on any device."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    texts = ("out of memory", "not enough memory", "can't allocate memory")
+    return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in texts)
+
+
+def _cpu_name() -> str | None:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = (line.partition(":")[2].strip() for line in file if "model name" in line)
+            return next(names, None)
+    except OSError:
+        return None

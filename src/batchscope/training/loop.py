@@ -1,0 +1,227 @@
+"""One run: from a configuration to a trajectory."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from batchscope.budget import Budget
+from batchscope.errors import InvalidInput
+from batchscope.records import Configuration, Status, Trajectory
+from batchscope.task import Task
+from batchscope.training.batches import Batches, MicroBatch
+from batchscope.training.devices import is_out_of_memory, synchronize
+from batchscope.training.evaluation import Evaluator, evaluation_marks, horizon_examples
+from batchscope.training.hooks import Hook, RunState
+from batchscope.training.seeding import draw_order, seed_everything
+from batchscope.training.stepper import Stepper
+
+# On a device that works behind the program's back, each look at a loss is a wait.
+_STEPS_BETWEEN_LOOKS = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        steps: taken; for a diverged run the step whose loss was not finite.
+        seconds: of training, evaluation not counted.
+    """
+
+    status: Status
+    steps: int
+    trajectory: Trajectory
+    seconds: float
+
+
+def train(
+    task: Task,
+    configuration: Configuration,
+    *,
+    device: torch.device,
+    hooks: Sequence[Hook] = (),
+) -> Outcome:
+    """Train once.
+
+    Raises:
+        InvalidInput: accumulation would change a loss that depends on the batch.
+        InvalidTask: the loss is not a scalar.
+    """
+    if task.batch_coupled and configuration.micro_batch < configuration.batch_size:
+        raise InvalidInput(
+            "the loss depends on the whole batch, so accumulation would change it",
+            where="micro_batch",
+            expected=f"a micro-batch of {configuration.batch_size}",
+            do="choose a batch that fits in memory at once",
+        )
+    training = _Training(task, configuration, device, hooks)
+    try:
+        status = training.run()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        status = "out_of_memory"
+    return training.outcome(status)
+
+
+class _Training:
+    """The state of one run between its steps."""
+
+    def __init__(
+        self,
+        task: Task,
+        configuration: Configuration,
+        device: torch.device,
+        hooks: Sequence[Hook],
+    ) -> None:
+        self._configuration = configuration
+        self._budget: Budget = configuration.budget
+        self._device = device
+        self._hooks = hooks
+        seed_everything(configuration.seed)
+        model = task.model().to(device)
+        seed_everything(configuration.seed)
+        self._stepper = Stepper(
+            task,
+            model,
+            hyper_parameters=configuration.hyper_parameters,
+            precision=configuration.precision,
+            device=device,
+        )
+        self._batches = Batches(task, task.datasets["train"], device)
+        self._evaluator = Evaluator(task, precision=configuration.precision, device=device)
+        self._state = RunState(
+            model=model,
+            optimizer=self._stepper.optimizer,
+            batch_size=configuration.batch_size,
+            micro_batch=configuration.micro_batch,
+        )
+        size = len(self._batches)
+        self._last_step = self._budget.steps(size, configuration.batch_size)
+        self._horizon = horizon_examples(self._budget, size, configuration.batch_size)
+        self._marks = evaluation_marks(size, self._horizon)
+        self._next_mark = next(self._marks)
+        self._columns: dict[str, list[float]] = {}
+        self._losses: list[torch.Tensor] = []
+        self._diverged_at: int | None = None
+
+    def run(self) -> Status:
+        self._tell(lambda hook: hook.on_start(self._state))
+        self._evaluate(gradient_norm=math.nan)
+        while not self._is_over():
+            self._run_epoch()
+            self._state.epoch += 1
+        if self._diverged_at is None and self._columns["step"][-1] < self._state.step:
+            self._evaluate(gradient_norm=math.nan)
+        self._tell(lambda hook: hook.on_end(self._state))
+        return "finished" if self._diverged_at is None else "diverged"
+
+    def outcome(self, status: Status) -> Outcome:
+        steps = self._state.step if self._diverged_at is None else self._diverged_at
+        columns = {name: tuple(values) for name, values in self._columns.items()}
+        return Outcome(
+            status=status,
+            steps=steps,
+            trajectory=Trajectory(columns=columns),
+            seconds=self._state.seconds,
+        )
+
+    def _run_epoch(self) -> None:
+        order = draw_order(
+            len(self._batches), seed=self._configuration.seed, epoch=self._state.epoch
+        )
+        start = 0
+        while start < len(order) and not self._is_over():
+            start += self._run_steps(order[start:])
+
+    def _run_steps(self, order: torch.Tensor) -> int:
+        """Take steps of one batch size; returns how many examples of the order were used."""
+        state, used = self._state, 0
+        batch_size = state.batch_size
+        stream = self._batches.stream(
+            order, batch_size=batch_size, micro_batch=min(state.micro_batch, batch_size)
+        )
+        began = time.perf_counter()
+        for micro_batches in stream:
+            count = sum(piece.size for piece in micro_batches)
+            used += count
+            looks = state.examples + count >= self._next_mark or state.step + 1 == self._last_step
+            gradient_norm = self._step(micro_batches, measure=looks)
+            state.step += 1
+            state.examples += count
+            self._tell(lambda hook: hook.on_step(state))
+            self._find_divergence(now=looks)
+            if looks or self._budget.kind == "seconds":
+                synchronize(self._device)
+                state.seconds += time.perf_counter() - began
+                if looks and self._diverged_at is None:
+                    self._evaluate(gradient_norm=gradient_norm)
+                began = time.perf_counter()
+            if self._is_over() or state.batch_size != batch_size:
+                break
+        synchronize(self._device)
+        state.seconds += time.perf_counter() - began
+        return used
+
+    def _step(self, micro_batches: list[MicroBatch], *, measure: bool) -> float:
+        state = self._state
+        loss = self._stepper.accumulate(
+            micro_batches,
+            after_each=lambda share: self._tell(lambda hook: hook.on_micro_batch(state, share)),
+        )
+        self._losses.append(loss)
+        self._tell(lambda hook: hook.on_gradient(state))
+        norm = self._stepper.gradient_norm() if measure else math.nan
+        self._stepper.apply()
+        return norm
+
+    def _find_divergence(self, *, now: bool) -> None:
+        every = 1 if self._device.type == "cpu" else _STEPS_BETWEEN_LOOKS
+        if len(self._losses) < every and not now:
+            return
+        values = [float(loss) for loss in self._losses]
+        self._losses.clear()
+        first = self._state.step - len(values) + 1
+        bad = (step for step, value in enumerate(values, first) if not math.isfinite(value))
+        self._diverged_at = next(bad, None)
+
+    def _evaluate(self, *, gradient_norm: float) -> None:
+        state = self._state
+        scores = self._evaluator.evaluate(state.model)
+        losses = (scores["train_loss"], scores["val_loss"])
+        if not all(map(math.isfinite, losses)):
+            self._diverged_at = state.step
+            return
+        row = {
+            "step": float(state.step),
+            "examples": float(state.examples),
+            "seconds": state.seconds,
+            "gradient_norm": gradient_norm,
+            "learning_rate": float(state.optimizer.param_groups[0]["lr"]),
+            **scores,
+        }
+        for name, value in row.items():
+            self._columns.setdefault(name, []).append(value)
+        while self._next_mark <= state.examples:
+            self._next_mark = next(self._marks)
+        state.horizon = self._spent()
+        self._tell(lambda hook: hook.on_evaluation(state, row))
+
+    def _spent(self) -> float:
+        if self._last_step is None:
+            return min(1.0, self._state.seconds / self._budget.amount)
+        return min(1.0, self._state.step / self._last_step)
+
+    def _is_over(self) -> bool:
+        if self._diverged_at is not None:
+            return True
+        if self._last_step is not None:
+            return self._state.step >= self._last_step
+        return self._state.seconds >= self._budget.amount
+
+    def _tell(self, moment: Callable[[Hook], None]) -> None:
+        for hook in self._hooks:
+            moment(hook)

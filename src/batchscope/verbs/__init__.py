@@ -1,0 +1,1 @@
+"""The verbs: profile, study, analyze, recommend. Here training and deciding meet."""

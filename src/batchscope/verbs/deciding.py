@@ -1,0 +1,179 @@
+"""Analyze a study, and recommend a batch size from it."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+
+import sqlalchemy as sa
+
+from batchscope.budget import Budget, Target, parse_target
+from batchscope.decisions.recommendation import Recommendation, Spent, recommend_from
+from batchscope.findings.analysis import Analysis, analyze_curves
+from batchscope.findings.curves import read_curves, tabulate_runs
+from batchscope.optimizers import constants_to_paste
+from batchscope.records import Measurement, Run
+from batchscope.studies.progress import Watcher
+from batchscope.studies.speed import find_measurement, median_seconds
+from batchscope.studies.store import DEFAULT_STORE, Store
+from batchscope.task import Task
+from batchscope.verbs.studying import Study, study
+
+
+def analyze(study: Study | str, *, which: str | None = None) -> Analysis:
+    """Draw findings from a study.
+
+    Args:
+        study: what `study` returned, or a store's path or URL.
+        which: a study's id or its task's name; None for the latest.
+
+    Raises:
+        StoreError: there is no such store or study.
+        CannotTell: no run of it finished.
+    """
+    with _open(study) as store:
+        return _analyze(store, _find(store, study, which))
+
+
+def recommend(
+    task: Task | str,
+    *,
+    objective: str = "time",
+    target: Target | str | None = None,
+    batch_sizes: Sequence[int] | None = None,
+    budget: Budget | None = None,
+    effort: str = "standard",
+    seed: int = 0,
+    seeds: int | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+    jobs: int | None = None,
+    store: str = DEFAULT_STORE,
+    reuse_changed: bool = False,
+    watcher: Watcher | None = None,
+) -> Recommendation:
+    """Say which batch size to use, and why. Its arguments are those of `study`.
+
+    Raises:
+        CannotTell: no batch size can be compared with another.
+    """
+    done = study(
+        task,
+        batch_sizes=batch_sizes,
+        budget=budget,
+        target=target,
+        objective=objective,
+        effort=effort,
+        seed=seed,
+        seeds=seeds,
+        device=device,
+        precision=precision,
+        jobs=jobs,
+        store=store,
+        reuse_changed=reuse_changed,
+        watcher=watcher,
+    )
+    return read_recommendation(done)
+
+
+def read_recommendation(study: Study | str, *, which: str | None = None) -> Recommendation:
+    """The recommendation that the finished runs of a study lead to.
+
+    Args:
+        study, which: as for `analyze`.
+
+    Raises:
+        StoreError: there is no such store or study.
+        CannotTell: its runs do not allow one.
+    """
+    with _open(study) as store:
+        return _recommend(store, _find(store, study, which))
+
+
+def read_origin(study: Study | str, *, which: str | None = None) -> Mapping[str, object]:
+    """What a study was measured on: the plan and the latest run's provenance."""
+    with _open(study) as store:
+        row = _find(store, study, which)
+        runs = store.read_study(row["id"])
+        measured = find_measurement(store, row["fingerprint"], precision=row["plan"]["precision"])
+        return {
+            "study": row["id"],
+            "plan": row["plan"],
+            "fingerprint": row["fingerprint"],
+            "runs": max(runs, key=lambda run: run.provenance.started).provenance,
+            "speed": None if measured is None else measured.provenance,
+        }
+
+
+def _open(study: Study | str) -> "closing[Store]":
+    place = study.store if isinstance(study, Study) else study
+    return closing(Store(place, create=False))
+
+
+def _find(store: Store, study: Study | str, which: str | None) -> sa.RowMapping:
+    return store.find_study(study.id if isinstance(study, Study) else which)
+
+
+def _analyze(store: Store, row: sa.RowMapping) -> Analysis:
+    plan = row["plan"]
+    facts = store.read_task(row["fingerprint"])["facts"]
+    measured = find_measurement(store, row["fingerprint"], precision=plan["precision"])
+    runs = store.read_study(row["id"])
+    target = None if plan["target"] is None else parse_target(plan["target"])
+    quality = facts["quality"] if target is None else target.metric
+    return analyze_curves(
+        read_curves(tabulate_runs(runs, median_seconds(measured))),
+        study=row["id"],
+        task=row["task"],
+        quality=quality,
+        higher=quality in facts["higher"],
+        target=target,
+        unit=facts["unit"],
+    )
+
+
+def _recommend(store: Store, row: sa.RowMapping) -> Recommendation:
+    plan = row["plan"]
+    runs = store.read_study(row["id"])
+    measured = find_measurement(store, row["fingerprint"], precision=plan["precision"])
+    steps = () if measured is None else measured.steps
+    return recommend_from(
+        _analyze(store, row),
+        objective=plan["objective"],
+        step_seconds={step.batch_size: step.seconds for step in steps},
+        spent=_count(runs, store.read_measurements(row["fingerprint"])),
+        script_for=_scripts(runs),
+        next_command=f"batchscope recommend {row['task']} --seeds {2 * plan['seeds']}",
+    )
+
+
+def _count(runs: Sequence[Run], measurements: Sequence[Measurement]) -> Spent:
+    trained = sum(run.steps * run.configuration.batch_size for run in runs)
+    timed = sum(measurement.examples for measurement in measurements)
+    return Spent(
+        runs=len(runs),
+        examples=trained + timed,
+        seconds=sum(run.provenance.seconds for run in runs),
+    )
+
+
+def _scripts(runs: Sequence[Run]) -> Mapping[tuple[int, float], str]:
+    """Lines to paste for each batch size and learning rate that was run."""
+    return {
+        (run.configuration.batch_size, run.configuration.learning_rate): _script(run)
+        for run in runs
+    }
+
+
+def _script(run: Run) -> str:
+    configuration = run.configuration
+    constants = constants_to_paste(configuration.hyper_parameters)
+    given = ", ".join(f"{name}={value!r}" for name, value in constants.items())
+    lines = [f"batch_size = {configuration.batch_size}", "accumulation = 1"]
+    name = configuration.optimizer
+    if name in ("SGD", "Adam", "AdamW"):
+        lines.append(f"optimizer = torch.optim.{name}(\n    model.parameters(), {given}\n)")
+    else:
+        lines.append(f"lr = {configuration.learning_rate!r}")
+    clip = configuration.hyper_parameters.get("clip_norm")
+    if clip is not None:
+        lines.append(f"torch.nn.utils.clip_grad_norm_(model.parameters(), {clip!r})")
+    return "\n".join(lines)

@@ -1,0 +1,145 @@
+"""What every verb does first: load the task, look at it, plan, and only then open a store."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+
+from batchscope.budget import Budget, Target, parse_target
+from batchscope.errors import InvalidInput, InvalidTask, TaskCannotTravel
+from batchscope.gallery import BUILT_IN, module_of
+from batchscope.studies.fingerprint import Fingerprint, fingerprint
+from batchscope.studies.plan import Plan, make_plan
+from batchscope.studies.progress import Watcher
+from batchscope.studies.store import Store
+from batchscope.task import Task
+from batchscope.training.check import check_batch_sizes, check_task
+from batchscope.training.devices import choose_device, count_cores
+from batchscope.workers.pool import OwnProcess, Pool, ProcessPool
+from batchscope.workers.travel import ModuleTask, TaskSource, load_task, pack_task, read_source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A task that can be trained, with its plan, before a store is touched.
+
+    Attributes:
+        source: how it travels; None for a task that stays in this process.
+        device_name: as the user gave it; None for the best.
+    """
+
+    task: Task
+    source: TaskSource | None
+    plan: Plan
+    device: torch.device
+    device_name: str | None
+    fingerprint: Fingerprint
+
+
+def prepare(
+    given: Task | str,
+    *,
+    watcher: Watcher,
+    device: str | None = None,
+    batch_sizes: Sequence[int] | None = None,
+    budget: Budget | None = None,
+    target: Target | str | None = None,
+    objective: str = "time",
+    effort: str = "standard",
+    seed: int = 0,
+    seeds: int | None = None,
+    precision: str | None = None,
+) -> Prepared:
+    """Load a task, compute it once on a few examples, and fill in its plan.
+
+    Raises:
+        InvalidInput: an argument that there is not.
+        InvalidTask: the task cannot be loaded or trained.
+    """
+    chosen_device = choose_device(device)
+    task, source = _load(given, watcher)
+    plan = make_plan(
+        task,
+        device=chosen_device,
+        batch_sizes=batch_sizes,
+        budget=budget,
+        target=parse_target(target) if isinstance(target, str) else target,
+        objective=objective,
+        effort=effort,
+        seed=seed,
+        seeds=seeds,
+        precision=precision,
+    )
+    check_batch_sizes(task, plan.batch_sizes)
+    check_task(task, precision=plan.precision, device=chosen_device)
+    return Prepared(
+        task=task,
+        source=source,
+        plan=plan,
+        device=chosen_device,
+        device_name=device,
+        fingerprint=fingerprint(task, source),
+    )
+
+
+def introduce(store: Store, prepared: Prepared) -> None:
+    """Tell a store what the task is, for those who read its runs without the task."""
+    task = prepared.task
+    store.save_task(
+        prepared.fingerprint.digest,
+        name=task.name,
+        parts=asdict(prepared.fingerprint),
+        facts={
+            "unit": task.unit,
+            "train_size": task.train_size,
+            "quality": task.quality,
+            "higher": [name for name in task.metrics if task.is_higher_better(name)],
+        },
+    )
+
+
+def open_pool(prepared: Prepared, jobs: int | None) -> Pool:
+    """Workers for a task: one per core, or one where the device is no CPU.
+
+    Raises:
+        InvalidInput: `jobs` is below 1.
+    """
+    if jobs is not None and jobs < 1:
+        raise InvalidInput(
+            f"{jobs} workers train nothing",
+            where="--jobs",
+            expected="at least 1",
+            do="leave it out for one worker per core",
+        )
+    if prepared.source is None:
+        return OwnProcess(prepared.task)
+    cores = count_cores()
+    count = jobs or (cores if prepared.device.type == "cpu" else 1)
+    return ProcessPool(prepared.source, count=min(count, cores), threads=max(1, cores // count))
+
+
+def _load(given: Task | str, watcher: Watcher) -> tuple[Task, TaskSource | None]:
+    """The task, and the source it has unless it was built in Python."""
+    if isinstance(given, Task):
+        try:
+            return given, pack_task(given)
+        except TaskCannotTravel as error:
+            watcher.say(f"{error.args[0]}: runs share this process, one at a time.")
+            return given, None
+    source = _find_source(given)
+    return load_task(source), source
+
+
+def _find_source(text: str) -> TaskSource:
+    if text in BUILT_IN:
+        return ModuleTask(module=module_of(text), name="task", label=text)
+    if ":" in text or text.endswith(".py"):
+        return read_source(text)
+    near = difflib.get_close_matches(text, BUILT_IN, n=1)
+    raise InvalidTask(
+        f"there is no task {text!r}",
+        where="TASK",
+        expected=f"one of {', '.join(BUILT_IN)}, or file.py:name",
+        do=f"did you mean {near[0]}?" if near else "batchscope tasks lists the built-in ones",
+    )

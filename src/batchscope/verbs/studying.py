@@ -1,0 +1,223 @@
+"""Study a task: train it at each batch size, the learning rate re-tuned at each."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from batchscope.budget import Budget, Target
+from batchscope.optimizers import starting_rate
+from batchscope.records import Configuration, Run
+from batchscope.studies.fingerprint import Fingerprint
+from batchscope.studies.local import LocalExecutor
+from batchscope.studies.plan import Plan
+from batchscope.studies.progress import Unwatched, Watcher
+from batchscope.studies.speed import median_seconds
+from batchscope.studies.store import DEFAULT_STORE, Store
+from batchscope.studies.study import StudyDesign, StudyRuns
+from batchscope.task import Task
+from batchscope.training.provenance import find_origin
+from batchscope.verbs.preparing import Prepared, introduce, open_pool, prepare
+from batchscope.verbs.profiling import measure
+
+# What evaluation adds to a run at the gallery's budgets; the progress bar corrects itself.
+_EVALUATION_SHARE = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """A finished study.
+
+    Attributes:
+        id: its name in the store.
+        trained: how many of its runs this call trained; the others were there.
+    """
+
+    id: str
+    task: str
+    store: str
+    plan: Plan
+    runs: tuple[Run, ...]
+    trained: int
+
+    def to_dict(self) -> dict[str, object]:
+        """The study as JSON."""
+        return {
+            "study": self.id,
+            "task": self.task,
+            "store": self.store,
+            "plan": self.plan.to_dict(),
+            "runs": len(self.runs),
+            "trained": self.trained,
+            "diverged": sum(run.status == "diverged" for run in self.runs),
+        }
+
+    def __repr__(self) -> str:
+        return f"Study {self.id} of {self.task}: {len(self.runs)} runs in {self.store}"
+
+
+def study(
+    task: Task | str,
+    *,
+    batch_sizes: Sequence[int] | None = None,
+    budget: Budget | None = None,
+    target: Target | str | None = None,
+    objective: str = "time",
+    effort: str = "standard",
+    seed: int = 0,
+    seeds: int | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+    jobs: int | None = None,
+    store: str = DEFAULT_STORE,
+    reuse_changed: bool = False,
+    watcher: Watcher | None = None,
+) -> Study:
+    """Train at each batch size, the learning rate re-tuned, further seeds at the best.
+
+    Runs that the store has are not trained again; an interrupted study goes on.
+
+    Args:
+        task: a task, a built-in's name, "file.py:name" or "package.module:name".
+        target: a target, or text such as "error<=0.05".
+        objective: "time", "examples" or "quality".
+        effort: "quick", "standard" or "thorough".
+        seed: the first seed; `seeds` of them at the best rate.
+        jobs: workers; None for one per core, or one where there is a GPU.
+        store: a path or a database URL.
+        reuse_changed: let the runs of the task before its last edit count.
+
+    Raises:
+        InvalidInput: an argument that there is not.
+        InvalidTask: the task cannot be trained.
+        StoreError: the store cannot be used.
+    """
+    watcher = watcher or Unwatched()
+    prepared = prepare(
+        task,
+        watcher=watcher,
+        device=device,
+        batch_sizes=batch_sizes,
+        budget=budget,
+        target=target,
+        objective=objective,
+        effort=effort,
+        seed=seed,
+        seeds=seeds,
+        precision=precision,
+    )
+    pool = open_pool(prepared, jobs)
+    with closing(Store(store, create=True)) as opened:
+        earlier = _note_change(opened, prepared, watcher, reuse=reuse_changed)
+        introduce(opened, prepared)
+        seconds = median_seconds(measure(opened, prepared, watcher))
+        design = StudyDesign(
+            task=prepared.task,
+            plan=prepared.plan,
+            fingerprint=prepared.fingerprint.digest,
+            earlier=earlier,
+            start=starting_rate(prepared.task.optimizer_spec, prepared.task.model().parameters()),
+        )
+        name = prepared.plan.study_id(design.fingerprint)
+        opened.save_study(
+            name,
+            task=prepared.task.name,
+            fingerprint=design.fingerprint,
+            plan=prepared.plan.to_dict(),
+        )
+        runs = StudyRuns(opened, name, design)
+        runs.next_runs()
+        before = len(runs.finished)
+        cost = _CostModel(prepared, seconds)
+        _announce(design, runs, cost, watcher, workers=pool.free)
+        executor = LocalExecutor(
+            opened,
+            pool,
+            device_name=prepared.device_name,
+            origin=find_origin(),
+            watcher=watcher,
+            cost=cost.predict,
+        )
+        with pool:
+            executor.train_all(runs.next_runs)
+        return Study(
+            id=name,
+            task=prepared.task.name,
+            store=store,
+            plan=prepared.plan,
+            runs=tuple(runs.finished),
+            trained=len(runs.finished) - before,
+        )
+
+
+class _CostModel:
+    """Predicted seconds of a run, from the profile."""
+
+    def __init__(self, prepared: Prepared, seconds: Mapping[int, float]) -> None:
+        self._budget = prepared.plan.budget
+        self._train_size = prepared.task.train_size
+        self._seconds = seconds
+
+    def predict(self, configuration: Configuration) -> float:
+        return self.at_size(configuration.batch_size)
+
+    def at_size(self, batch_size: int) -> float:
+        steps = self._budget.steps(self._train_size, batch_size)
+        training = self._budget.amount if steps is None else steps * self._seconds[batch_size]
+        return training * (1 + _EVALUATION_SHARE)
+
+
+def _announce(
+    design: StudyDesign, runs: StudyRuns, cost: _CostModel, watcher: Watcher, *, workers: int
+) -> None:
+    """Say how many runs, how long and how to cap it, before any training."""
+    done: dict[int, int] = {}
+    for run in runs.finished:
+        size = run.configuration.batch_size
+        done[size] = done.get(size, 0) + 1
+    if not runs.next_runs():
+        watcher.say(f"All {len(runs.finished)} runs of {design.task.name} are in the store.")
+        watcher.expect(0.0)
+        return
+    missing = {
+        size: max(1, design.expected_runs_per_size - done.get(size, 0))
+        for size in design.plan.batch_sizes
+    }
+    remaining = sum(count * cost.at_size(size) for size, count in missing.items())
+    kept = f", {sum(done.values())} are in the store" if done else ""
+    watcher.say(
+        f"About {sum(missing.values())} runs of {design.task.name} at "
+        f"{len(design.plan.batch_sizes)} batch sizes, {_in_words(remaining / workers)} on "
+        f"{workers} worker{'s' if workers > 1 else ''}{kept}. To cap it: --effort quick, a smaller "
+        "--budget, or fewer --batch-sizes."
+    )
+    watcher.expect(remaining)
+
+
+def _note_change(store: Store, prepared: Prepared, watcher: Watcher, *, reuse: bool) -> str | None:
+    """Say what changed since the task of this name was last used; its fingerprint if it counts."""
+    now = prepared.fingerprint.digest
+    versions = store.read_versions(prepared.task.name)
+    others = [version for version in versions if version["fingerprint"] != now]
+    if not others:
+        return None
+    parts = prepared.fingerprint.changed_parts(Fingerprint(**others[0]["parts"]))
+    if reuse:
+        watcher.say(
+            f"{prepared.task.name}: {' and '.join(parts)} changed; runs of the version before "
+            "count all the same."
+        )
+        return str(others[0]["fingerprint"])
+    if versions[0]["fingerprint"] != now:
+        watcher.say(
+            f"{prepared.task.name}: {' and '.join(parts)} changed since its last use; runs of that "
+            "version are kept but do not count (--reuse-changed lets them)."
+        )
+    return None
+
+
+def _in_words(seconds: float) -> str:
+    if seconds < 90:
+        return f"about {max(1, round(seconds))} seconds"
+    if seconds < 5400:
+        return f"about {round(seconds / 60)} minutes"
+    return f"about {seconds / 3600:.1f} hours"

@@ -1,0 +1,1 @@
+"""A task in another process: how it travels, its threads, its end."""

@@ -1,0 +1,77 @@
+"""One call inside a worker: what is asked for, and how it is answered."""
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Literal
+
+import torch
+
+from batchscope.errors import BatchscopeError, InvalidTask
+from batchscope.task import Task
+from batchscope.workers.messages import write_message
+from batchscope.workers.travel import TaskSource, load_task
+
+AnswerKind = Literal["ready", "progress", "result", "error"]
+Report = Callable[[object], None]
+# Called as function(task, *arguments, report=...); functions of every level come through here.
+TaskFunction = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What a worker learns first."""
+
+    source: TaskSource
+    threads: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A function of the task and the rest of its arguments."""
+
+    function: TaskFunction
+    arguments: tuple[object, ...]
+
+
+def prepare(setup: object, answers: BinaryIO) -> Task:
+    """Set the threads, load the task, and say so."""
+    assert isinstance(setup, Setup)
+    torch.set_num_threads(setup.threads)
+    try:
+        task = load_task(setup.source)
+    except Exception as error:
+        write_message(answers, ("error", as_batchscope_error(error)))
+        raise SystemExit(1) from error
+    write_message(answers, ("ready", None))
+    return task
+
+
+def answer_call(task: Task, call: object, answer: Callable[[AnswerKind, object], None]) -> None:
+    """Call the function and answer with its result or its error."""
+    assert isinstance(call, Call)
+
+    def report(progress: object) -> None:
+        answer("progress", progress)
+
+    try:
+        result = call.function(task, *call.arguments, report=report)
+    except Exception as error:
+        answer("error", as_batchscope_error(error))
+    else:
+        answer("result", result)
+
+
+def as_batchscope_error(error: Exception) -> BatchscopeError:
+    """The error itself if it is ours; otherwise one that shows the user's own."""
+    if isinstance(error, BatchscopeError):
+        return error
+    own = traceback.extract_tb(error.__traceback__)[-1]
+    shown = InvalidTask(
+        f"the task failed: {type(error).__name__}: {error}",
+        where=f"{own.filename}, line {own.lineno}",
+        expected="a model, loss and metrics that run on every batch",
+        do="mend it there; --debug shows the whole traceback",
+    )
+    shown.add_note("".join(traceback.format_exception(error)))
+    return shown

@@ -1,0 +1,198 @@
+"""Worker processes that share the cores, and one stream of what they answer."""
+
+import contextlib
+import os
+import queue
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, cast
+
+from batchscope.errors import WorkerDied
+from batchscope.task import Task
+from batchscope.workers.calls import AnswerKind, Call, Setup, TaskFunction, answer_call
+from batchscope.workers.messages import read_message, write_message
+from batchscope.workers.travel import TaskSource
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a worker said about the call with this label."""
+
+    label: str
+    kind: AnswerKind
+    value: object
+
+
+class Pool(Protocol):
+    """Where calls of a task are carried out."""
+
+    def __enter__(self) -> "Pool": ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    @property
+    def free(self) -> int:
+        """How many calls could begin now."""
+        ...
+
+    def submit(self, label: str, function: TaskFunction, *arguments: object) -> None:
+        """Begin function(task, *arguments, report=...) on a free worker."""
+        ...
+
+    def wait(self, timeout: float | None) -> Answer | None:
+        """The next answer, or None when there was none in `timeout` seconds."""
+        ...
+
+
+class ProcessPool:
+    """Processes that are started when first needed and end with this one.
+
+    Args:
+        source: the task that each of them loads.
+        count: processes at most, each with `threads` threads.
+    """
+
+    def __init__(self, source: TaskSource, *, count: int, threads: int) -> None:
+        self._setup = Setup(source=source, threads=threads)
+        self._count = count
+        self._answers: queue.Queue[Answer] = queue.Queue()
+        self._workers: list[_Worker] = []
+
+    def __enter__(self) -> "ProcessPool":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for worker in self._workers:
+            worker.kill()
+
+    @property
+    def free(self) -> int:
+        """How many calls could begin now."""
+        self._workers = [worker for worker in self._workers if worker.is_alive]
+        busy = sum(worker.label is not None for worker in self._workers)
+        return self._count - busy
+
+    def submit(self, label: str, function: TaskFunction, *arguments: object) -> None:
+        """Begin function(task, *arguments, report=...) on a free worker."""
+        idle = [worker for worker in self._workers if worker.is_alive and worker.label is None]
+        if not idle:
+            idle = [_Worker(self._setup, self._answers)]
+            self._workers += idle
+        idle[0].begin(label, Call(function=function, arguments=arguments))
+
+    def wait(self, timeout: float | None) -> Answer | None:
+        """The next answer, or None when there was none in `timeout` seconds."""
+        try:
+            return self._answers.get(timeout=timeout)
+        except queue.Empty:
+            return None
+
+
+class OwnProcess:
+    """The pool for a task that cannot travel: one call at a time, in this process."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+
+    def __enter__(self) -> "OwnProcess":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pass
+
+    @property
+    def free(self) -> int:
+        """One call, unless its answer still waits."""
+        return 1 if self._answers.empty() else 0
+
+    def submit(self, label: str, function: TaskFunction, *arguments: object) -> None:
+        """Carry out function(task, *arguments, report=...) before returning."""
+        call = Call(function=function, arguments=arguments)
+        answer_call(
+            self._task, call, lambda kind, value: self._answers.put(Answer(label, kind, value))
+        )
+
+    def wait(self, timeout: float | None) -> Answer | None:
+        """The next answer, or None when there is none."""
+        return None if self._answers.empty() else self._answers.get()
+
+
+class _Worker:
+    def __init__(self, setup: Setup, answers: "queue.Queue[Answer]") -> None:
+        self.label: str | None = None
+        self._answers = answers
+        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+        threads = dict.fromkeys(_THREAD_VARIABLES, str(setup.threads))
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "batchscope.workers"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | threads | {"PYTHONPATH": path},
+        )
+        self._send(setup)
+        threading.Thread(target=self._read, daemon=True).start()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def begin(self, label: str, call: Call) -> None:
+        self.label = label
+        self._send(call)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def _send(self, message: object) -> None:
+        assert self._process.stdin is not None
+        # The reader notices a death and answers for it.
+        with contextlib.suppress(BrokenPipeError):
+            write_message(self._process.stdin, message)
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        while True:
+            try:
+                answer = read_message(self._process.stdout)
+            except EOFError:
+                break
+            kind, value = cast(tuple[AnswerKind, object], answer)
+            label = self.label
+            if kind == "ready" or label is None:
+                continue
+            if kind in ("result", "error"):
+                self.label = None
+            self._answers.put(Answer(label, kind, value))
+        self._process.wait()
+        if self.label is not None:
+            self._answers.put(Answer(self.label, "error", self._death()))
+
+    def _death(self) -> WorkerDied:
+        return WorkerDied(
+            f"a worker process ended with exit code {self._process.returncode}",
+            where=self.label or "worker",
+            expected="a worker that answers",
+            do="look for the memory killer in the system's log; --jobs 1 needs less memory",
+        )
