@@ -122,8 +122,10 @@ def write_number(value: float, *, decimals: int | None = None) -> str:
 def _decimals(interval: Interval) -> int:
     sides = (interval.high - interval.value, interval.value - interval.low)
     finite = [side for side in sides if math.isfinite(side) and side > 0]
-    half_width = sum(finite) / len(finite) if finite else abs(interval.value) / 10
-    return 1 - _magnitude(half_width)
+    if not finite:
+        return 1 - _magnitude(abs(interval.value) / 10)
+    # The shorter side of a lopsided interval must not be rounded away, but a sliver may be.
+    return 1 - _magnitude(max(min(finite), sum(finite) / 200))
 
 
 def _magnitude(value: float) -> int:

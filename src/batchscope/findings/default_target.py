@@ -1,5 +1,7 @@
 """A target for a task that has none: what nearly every seed of the best setting reaches."""
 
+import math
+
 import numpy as np
 
 from batchscope.budget import Target
@@ -12,27 +14,31 @@ _DEVIATIONS = 3.0
 def derive_target(sizes: list[TunedSize], ranking: Ranking) -> Target | None:
     """The best size's final value, worsened by a quarter or three seed deviations.
 
-    Whichever is easier: a target at the noise floor is reached by luck. Validation loss stands in
-    where the metric's best is perfect on every seed, since nothing is a quarter worse than 0.
+    Whichever is easier: a target at the noise floor is reached by luck. A few seeds say little of
+    their own spread, and the best size's is low by luck as well; so the deviation is pooled over
+    the better half of the sizes. Validation loss stands in where the metric's best is perfect on
+    every seed, since nothing is a quarter worse than 0.
 
     Returns:
-        None where no size has two seeds.
+        None where no size has two seeds that finished.
     """
-    several = [size for size in sizes if len(size.curves) >= 2]
-    if not several:
-        return None
     for metric, higher in ((ranking.quality, ranking.higher), ("val_loss", False)):
         sign = -1.0 if higher else 1.0
         finals = [
-            sign * np.array([curve.columns[metric][-1] for curve in size.curves if curve.finished])
-            for size in several
+            sign * np.array([c.columns[metric][-1] for c in size.curves if c.finished])
+            for size in sizes
         ]
-        best = min(finals, key=lambda values: float(np.mean(values)))
-        value, deviation = float(np.mean(best)), float(np.std(best, ddof=1))
+        several = sorted((x for x in finals if len(x) >= 2), key=lambda x: float(np.mean(x)))
+        if not several:
+            return None
+        better_half = several[: math.ceil(len(several) / 2)]
+        deviation = math.sqrt(float(np.mean([np.var(x, ddof=1) for x in better_half])))
+        value = float(np.mean(several[0]))
         slack = max(_quarter(sign * value, higher), _DEVIATIONS * deviation)
         if slack > 0:
-            break
-    return Target(metric, _round(sign * (value + slack)), ">=" if higher else "<=")
+            target = _round(sign * (value + slack))
+            return Target(metric, target, ">=" if higher else "<=")
+    return None
 
 
 def _quarter(value: float, higher: bool) -> float:

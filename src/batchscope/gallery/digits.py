@@ -7,9 +7,10 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from batchscope.gallery.splits import Splits
+
 Images = tuple[torch.Tensor, torch.Tensor]
 _SHIFTS = ((0, 1), (0, -1), (1, 0), (-1, 0))
-from batchscope.gallery.splits import Splits
 
 
 def load_split() -> Splits:

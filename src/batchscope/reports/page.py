@@ -202,9 +202,9 @@ def _quality_title(analysis: Analysis, metric: str) -> str:
     first, last = fixed.points[0], fixed.points[-1]
     tuned = analysis.sizes[-1]
     shown = tuned.quality if tuned.test_quality is None else tuned.test_quality
-    remains = f"; re-tuned, {shown.value:.2g} remain" if isinstance(shown, Interval) else ""
+    remains = f"; re-tuned, it is {shown.value:.2g} there" if isinstance(shown, Interval) else ""
     return (
-        f"At the rate {fixed.learning_rate:g}, {metric} goes from {first.quality:.2g} at batch "
+        f"At one rate, {fixed.learning_rate:g}, {metric} goes from {first.quality:.2g} at batch "
         f"size {first.batch_size} to {last.quality:.2g} at {last.batch_size}{remains}"
     )
 

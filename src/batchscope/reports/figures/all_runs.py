@@ -42,7 +42,7 @@ def draw_all_runs(frame: pl.DataFrame, *, metric: str) -> go.Figure:
         dimensions=[
             _dimension("batch size", shown["log_size"], {math.log2(b): str(b) for b in sizes}),
             _dimension("learning rate", shown["log_rate"], _decades(shown["log_rate"])),
-            {"label": "seed", "values": shown["seed"].to_list()},
+            _dimension("seed", shown["seed"], {float(s): str(s) for s in shown["seed"].unique()}),
             _dimension("seconds", shown["log_seconds"], _decades(shown["log_seconds"])),
             {"label": label(metric.replace("_", " ")), "values": shown["quality"].to_list()},
         ],

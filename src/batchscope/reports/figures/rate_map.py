@@ -53,7 +53,7 @@ def draw_rates(frame: pl.DataFrame, *, metric: str) -> go.Figure:
         x=[str(size) for size in best["batch_size"]],
         y=[f"{rate:g}" for rate in best["learning_rate"]],
         mode="markers",
-        marker={"symbol": "square-open", "size": 34, "color": "#D55E00", "line": {"width": 3}},
+        marker={"symbol": "square-open", "size": 22, "color": "#D55E00", "line": {"width": 2}},
         name="chosen",
         hoverinfo="skip",
     )

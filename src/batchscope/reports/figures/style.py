@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
+import polars as pl
 
 # Okabe and Ito's colours, told apart by readers with any colour vision; black left out, since it
 # vanishes on a dark page.
@@ -56,9 +57,35 @@ def add_band(
         y=[*high, *reversed(low)],
         fill="toself",
         fillcolor=with_alpha(colour, 0.18),
+        mode="lines",
         line={"width": 0},
         hoverinfo="skip",
         showlegend=False,
+    )
+
+
+def add_censored(
+    figure: go.Figure,
+    part: pl.DataFrame,
+    column: str,
+    *,
+    style: dict[str, Any],
+    row: int | None = None,
+) -> None:
+    """Hollow marks, joined to nothing, at the horizon of what was not reached."""
+    missed = part.filter(~pl.col("reached"))
+    if missed.is_empty():
+        return
+    marker = {**style["marker"], "symbol": f"{style['marker']['symbol']}-open", "size": 10}
+    figure.add_scatter(
+        x=missed["batch_size"].to_list(),
+        y=missed[column].to_list(),
+        mode="markers",
+        marker=marker,
+        showlegend=False,
+        hovertemplate="batch size %{x}: not reached by %{y:.4g}<extra></extra>",
+        row=row,
+        col=None if row is None else 1,
     )
 
 

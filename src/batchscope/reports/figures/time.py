@@ -9,6 +9,7 @@ from batchscope.estimate import Interval
 from batchscope.findings.analysis import Analysis
 from batchscope.reports.figures.style import (
     add_band,
+    add_censored,
     line_style,
     make_figure,
     use_batch_size_axis,
@@ -51,19 +52,16 @@ def draw_time(frame: pl.DataFrame) -> go.Figure:
             known["high"].to_list(),
             colour=style["line"]["color"],
         )
-        symbol = style["marker"]["symbol"]
-        style["marker"]["symbol"] = [
-            symbol if reached else f"{symbol}-open" for reached in part["reached"]
-        ]
+        reached = part.filter("reached")
         figure.add_scatter(
-            x=part["batch_size"].to_list(),
-            y=part["seconds"].to_list(),
+            x=reached["batch_size"].to_list(),
+            y=reached["seconds"].to_list(),
             name=series,
             mode="lines+markers",
-            text=["" if reached else "not reached by then" for reached in part["reached"]],
-            hovertemplate="batch size %{x}: %{y:.3g} s %{text}<extra></extra>",
+            hovertemplate="batch size %{x}: %{y:.3g} s<extra></extra>",
             **style,
         )
+        add_censored(figure, part, "seconds", style=style)
     use_batch_size_axis(figure, frame["batch_size"].unique().sort().to_list())
     figure.update_yaxes(type="log", exponentformat="none")
     return figure

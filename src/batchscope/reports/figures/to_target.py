@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from batchscope.estimate import Interval
 from batchscope.findings.analysis import Analysis
-from batchscope.reports.figures.style import GREY, line_style, make_figure
+from batchscope.reports.figures.style import GREY, add_censored, line_style, make_figure
 
 
 def tabulate_to_target(analysis: Analysis) -> pl.DataFrame:
@@ -40,27 +40,24 @@ def draw_to_target(frame: pl.DataFrame) -> go.Figure:
     for place, axis in enumerate(("steps", "examples")):
         part = frame.filter(pl.col("axis") == axis)
         style = line_style(place)
-        symbol = style["marker"]["symbol"]
-        style["marker"]["symbol"] = [
-            symbol if reached else f"{symbol}-open" for reached in part["reached"]
-        ]
+        reached = part.filter("reached")
         figure.add_scatter(
-            x=part["batch_size"].to_list(),
-            y=part["value"].to_list(),
+            x=reached["batch_size"].to_list(),
+            y=reached["value"].to_list(),
             error_y={
                 "type": "data",
                 "symmetric": False,
-                "array": (part["high"] - part["value"]).fill_null(0).to_list(),
-                "arrayminus": (part["value"] - part["low"]).fill_null(0).to_list(),
+                "array": (reached["high"] - reached["value"]).fill_null(0).to_list(),
+                "arrayminus": (reached["value"] - reached["low"]).fill_null(0).to_list(),
             },
             name=axis,
             mode="lines+markers",
-            text=["" if reached else "not reached by then" for reached in part["reached"]],
-            hovertemplate="batch size %{x}: %{y:.4g} " + axis + " %{text}<extra></extra>",
+            hovertemplate="batch size %{x}: %{y:.4g} " + axis + "<extra></extra>",
             row=place + 1,
             col=1,
             **style,
         )
+        add_censored(figure, part, "value", style=style, row=place + 1)
         figure.update_yaxes(title=f"{axis} to target", type="log", row=place + 1, col=1)
     grid: dict[str, Any] = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "color": GREY}
     figure.update_yaxes(**grid)
