@@ -60,7 +60,7 @@ class Budget:
             )
 
     def __str__(self) -> str:
-        return f"{self.amount:g}{_SHORT[self.kind]}"
+        return f"{self.amount:.15g}{_SHORT[self.kind]}"
 
     def steps(self, train_size: int, batch_size: int) -> int | None:
         """Optimizer steps that the budget allows, at least 1; None where only the clock tells.
@@ -80,22 +80,22 @@ class Budget:
 
 def epochs(amount: float) -> Budget:
     """A budget of passes over the training set."""
-    return Budget(amount, "epochs")
+    return Budget(float(amount), "epochs")
 
 
 def steps(amount: float) -> Budget:
     """A budget of optimizer steps."""
-    return Budget(amount, "steps")
+    return Budget(float(amount), "steps")
 
 
 def examples(amount: float) -> Budget:
     """A budget of examples seen."""
-    return Budget(amount, "examples")
+    return Budget(float(amount), "examples")
 
 
 def seconds(amount: float) -> Budget:
     """A budget of training seconds, evaluation not counted."""
-    return Budget(amount, "seconds")
+    return Budget(float(amount), "seconds")
 
 
 def parse_budget(text: str) -> Budget:
@@ -148,7 +148,7 @@ class Target:
             )
 
     def __str__(self) -> str:
-        return f"{self.metric}{self.direction or ' '}{self.value:.4g}"
+        return f"{self.metric}{self.direction or ' '}{self.value:.15g}"
 
 
 def reach(metric: str, value: float, direction: Direction | None = None) -> Target:

@@ -11,7 +11,7 @@ from batchscope.records import Precision, StepTime
 from batchscope.task import Task
 from batchscope.training.batches import Batches, MicroBatch
 from batchscope.training.devices import choose_device, synchronize
-from batchscope.training.seeding import draw_order, seed_everything
+from batchscope.training.seeding import draw_order, keep_randomness, seed_everything
 from batchscope.training.stepper import Stepper
 
 _ROUNDS = 3
@@ -44,12 +44,12 @@ def time_steps(
     batches = Batches(task, task.datasets["train"], device)
     seconds: dict[int, list[float]] = {size: [] for size in batch_sizes}
     examples = 0
-    for turn in range(_ROUNDS):
-        for place, size in enumerate(batch_sizes):
+    with keep_randomness():
+        for done, size in enumerate(_ROUNDS * list(batch_sizes), start=1):
             timed = _time_round(task, batches, size, precision=precision, device=device)
             seconds[size] += timed
             examples += size * (len(timed) + _WARM_UP_STEPS)
-            report((turn * len(batch_sizes) + place + 1, _ROUNDS * len(batch_sizes)))
+            report((done, _ROUNDS * len(batch_sizes)))
     times = tuple(StepTime(batch_size=b, seconds=tuple(s)) for b, s in seconds.items())
     return times, examples
 

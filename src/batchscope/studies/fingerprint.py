@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from batchscope.task import Examples, Task, tensors_of
-from batchscope.training.seeding import seed_everything
+from batchscope.training.seeding import keep_randomness, seed_everything
 from batchscope.workers.travel import FileTask, ModuleTask, TaskSource
 
 _SAMPLED_EXAMPLES = 16
@@ -51,8 +51,9 @@ def fingerprint(task: Task, source: TaskSource | None) -> Fingerprint:
     from its own folder; for a task built without a file, its functions' own code. The weights are
     the initial ones at seed 0, with their names and shapes.
     """
-    seed_everything(0)
-    weights = task.model().state_dict()
+    with keep_randomness():
+        seed_everything(0)
+        weights = task.model().state_dict()
     return Fingerprint(
         source=_digest(_source_parts(task, source)),
         weights=_digest(
@@ -144,7 +145,7 @@ def _data_parts(data: Examples) -> Iterator[bytes]:
             yield from _tensor_parts(tensor)
         return
     # A large or random data set is told by its size and by examples drawn under one seed.
-    with torch.random.fork_rng(devices=[]):
+    with keep_randomness():
         seed_everything(0)
         for index in np.linspace(0, len(data) - 1, _SAMPLED_EXAMPLES).astype(int):
             yield cloudpickle.dumps(_plain(data[int(index)]))

@@ -149,7 +149,7 @@ def default_batch_sizes(train_size: int) -> list[int]:
     largest = max(1, min(_LARGEST, train_size // 2))
     smallest = min(_SMALLEST, largest)
     low, high = math.ceil(math.log2(smallest)), math.floor(math.log2(largest))
-    return [2**power for power in range(low, high + 1)]
+    return [2**power for power in range(min(low, high), high + 1)]
 
 
 def configure(

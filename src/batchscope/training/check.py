@@ -11,7 +11,7 @@ from batchscope.records import Precision
 from batchscope.task import Task
 from batchscope.training.batches import Batches
 from batchscope.training.devices import autocast
-from batchscope.training.seeding import seed_everything
+from batchscope.training.seeding import keep_randomness, seed_everything
 from batchscope.training.stepper import compute_loss
 
 _EXAMPLES = 8
@@ -39,8 +39,8 @@ def check_task(task: Task, *, precision: Precision, device: torch.device) -> Non
     Raises:
         InvalidTask: the model, loss or a metric fails, or is not one finite number.
     """
-    seed_everything(0)
-    with warnings.catch_warnings(), autocast(device, precision):
+    with keep_randomness(), warnings.catch_warnings(), autocast(device, precision):
+        seed_everything(0)
         warnings.simplefilter("ignore")
         try:
             model = task.model().to(device)

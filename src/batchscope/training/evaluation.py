@@ -14,6 +14,7 @@ from batchscope.records import Precision
 from batchscope.task import Task
 from batchscope.training.batches import Batches
 from batchscope.training.devices import autocast
+from batchscope.training.seeding import keep_randomness
 
 _CHUNK = 1024
 _LEAST_TRAIN_SUBSET = 256
@@ -76,7 +77,7 @@ class Evaluator:
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Mean loss and metrics by column name; the model is in training mode afterwards."""
         model.eval()
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), _remember_forward(model):
+        with torch.no_grad(), keep_randomness(), _remember_forward(model):
             row = {
                 _column(part, name): value
                 for part in self._sets

@@ -15,11 +15,13 @@ from batchscope.training.batches import Batches, MicroBatch
 from batchscope.training.devices import is_out_of_memory, synchronize
 from batchscope.training.evaluation import Evaluator, evaluation_marks, horizon_examples
 from batchscope.training.hooks import Hook, RunState
-from batchscope.training.seeding import draw_order, seed_everything
+from batchscope.training.seeding import draw_order, keep_randomness, seed_everything
 from batchscope.training.stepper import Stepper
 
 # On a device that works behind the program's back, each look at a loss is a wait.
 _STEPS_BETWEEN_LOOKS = 32
+# A third of an epoch of 300 examples is 100, whatever floating point says.
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +59,14 @@ def train(
             expected=f"a micro-batch of {configuration.batch_size}",
             do="choose a batch that fits in memory at once",
         )
-    training = _Training(task, configuration, device, hooks)
-    try:
-        status = training.run()
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        status = "out_of_memory"
+    with keep_randomness():
+        training = _Training(task, configuration, device, hooks)
+        try:
+            status = training.run()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            status = "out_of_memory"
     return training.outcome(status)
 
 
@@ -100,7 +103,6 @@ class _Training:
             micro_batch=configuration.micro_batch,
         )
         size = len(self._batches)
-        self._last_step = self._budget.steps(size, configuration.batch_size)
         self._horizon = horizon_examples(self._budget, size, configuration.batch_size)
         self._marks = evaluation_marks(size, self._horizon)
         self._next_mark = next(self._marks)
@@ -148,7 +150,8 @@ class _Training:
         for micro_batches in stream:
             count = sum(piece.size for piece in micro_batches)
             used += count
-            looks = state.examples + count >= self._next_mark or state.step + 1 == self._last_step
+            done = state.examples + count
+            looks = done >= self._next_mark or self._is_spent(steps=state.step + 1, examples=done)
             gradient_norm = self._step(micro_batches, measure=looks)
             state.step += 1
             state.examples += count
@@ -211,16 +214,24 @@ class _Training:
         self._tell(lambda hook: hook.on_evaluation(state, row))
 
     def _spent(self) -> float:
-        if self._last_step is None:
+        if self._budget.kind == "seconds":
             return min(1.0, self._state.seconds / self._budget.amount)
-        return min(1.0, self._state.step / self._last_step)
+        if self._budget.kind == "steps":
+            return min(1.0, self._state.step / self._budget.amount)
+        return min(1.0, self._state.examples / self._horizon)
 
     def _is_over(self) -> bool:
         if self._diverged_at is not None:
             return True
-        if self._last_step is not None:
-            return self._state.step >= self._last_step
-        return self._state.seconds >= self._budget.amount
+        if self._budget.kind == "seconds":
+            return self._state.seconds >= self._budget.amount
+        return self._is_spent(steps=self._state.step, examples=self._state.examples)
+
+    def _is_spent(self, *, steps: int, examples: int) -> bool:
+        """Whether a budget that is not in seconds would be spent by then."""
+        if self._budget.kind == "steps":
+            return steps >= max(1, round(self._budget.amount))
+        return examples >= self._horizon - _ROUNDING
 
     def _tell(self, moment: Callable[[Hook], None]) -> None:
         for hook in self._hooks:

@@ -1,6 +1,8 @@
 """Everything random in a run, from one seed."""
 
 import random
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -11,6 +13,18 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+@contextmanager
+def keep_randomness() -> Generator[None]:
+    """Leave the caller's random numbers, in Python, NumPy and torch, as they were."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
 
 
 def draw_order(size: int, *, seed: int, epoch: int) -> torch.Tensor:

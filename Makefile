@@ -1,0 +1,41 @@
+# Everything runs in .venv, made from the pinned constraints on first use.
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+STAMP := $(VENV)/.made
+
+.PHONY: env demo test test-all lint docs bench picture clean
+
+env: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Batchscope needs Python 3.11 or newer")'
+	python3 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
+	touch $(STAMP)
+
+demo: env
+	$(VENV)/bin/batchscope recommend digits-cnn
+
+test: env lint
+	$(PYTHON) -m pytest -q
+
+test-all: env lint
+	$(PYTHON) -m pytest -q -m ''
+
+lint: env
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/pyright
+
+docs: env
+	$(VENV)/bin/mkdocs build --strict
+
+bench: env
+	$(PYTHON) -m benchmarks $(ROW)
+
+picture: env
+	$(PYTHON) docs/take_picture.py batchscope-report.html docs/report.png
+
+clean:
+	rm -rf $(VENV) site .pytest_cache .ruff_cache

@@ -1,0 +1,142 @@
+"""Fixtures that are few and real: a small task, a store, PostgreSQL, a browser."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import batchscope as bs
+from batchscope.studies.store import Store
+
+REQUIRED = os.environ.get("BATCHSCOPE_REQUIRE", "").split(",")
+INSTALL = {
+    "chromium": "apt-get install chromium",
+    "postgresql": "apt-get install postgresql",
+}
+_absent: dict[str, int] = {}
+
+SMALL_TASK = """
+import torch
+from torch import nn
+import batchscope as bs
+
+generator = torch.Generator().manual_seed(0)
+x = torch.randn(96, 4, generator=generator)
+y = (x.sum(1) > 0).long()
+task = bs.Task(
+    model=lambda: nn.Linear(4, 2),
+    loss=lambda model, batch: nn.functional.cross_entropy(model(batch[0]), batch[1]),
+    train=(x[:64], y[:64]),
+    val=(x[64:], y[64:]),
+    optimizer=bs.SGD(lr=0.3),
+    budget=bs.epochs(2),
+)
+"""
+
+
+def need(component: str, is_there: bool) -> None:
+    """Skip where a real component is absent, or fail where it was promised."""
+    if is_there:
+        return
+    if component in REQUIRED:
+        pytest.fail(f"{component} is required here and absent: {INSTALL[component]}")
+    _absent[component] = _absent.get(component, 0) + 1
+    pytest.skip(f"{component} is absent: {INSTALL[component]}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    count = sum(_absent.values())
+    terminalreporter.write_line(f"Skipped for want of a component: {count}")
+    for component, times in _absent.items():
+        terminalreporter.write_line(f"  {component}: {times} ({INSTALL[component]})")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def task() -> bs.Task:
+    return make_task()
+
+
+def make_task(**changes: object) -> bs.Task:
+    """Two clouds in four dimensions, a linear model: a run takes milliseconds."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(96, 4, generator=generator)
+    y = (x.sum(1) > 0).long()
+    parts: dict[str, object] = {
+        "model": lambda: torch.nn.Linear(4, 2),
+        "loss": lambda model, batch: torch.nn.functional.cross_entropy(model(batch[0]), batch[1]),
+        "train": (x[:64], y[:64]),
+        "val": (x[64:80], y[64:80]),
+        "test": (x[80:], y[80:]),
+        "optimizer": bs.SGD(lr=0.1),
+        "metrics": {"error": bs.metrics.error_rate},
+        "budget": bs.epochs(3),
+    }
+    return bs.Task(**(parts | changes))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def task_file(tmp_path: Path) -> Path:
+    path = tmp_path / "mytask.py"
+    path.write_text(SMALL_TASK)
+    return path
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store(str(tmp_path / "runs.db"), create=True)
+    yield opened
+    opened.close()
+
+
+def run_command(
+    *arguments: str, folder: Path, timeout: float = 240, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """The command as a person runs it, in a folder."""
+    return subprocess.run(
+        [sys.executable, "-m", "batchscope", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=os.environ | environment,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real PostgreSQL that lives as long as the tests."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    need("postgresql", bool(found))
+    folder = tmp_path_factory.mktemp("postgresql")
+    prefix: list[str] = []
+    if os.geteuid() == 0:
+        prefix = ["runuser", "-u", "postgres", "--"]
+        for path in (folder, *folder.parents):
+            if path == Path("/tmp"):
+                break
+            path.chmod(0o755)
+        shutil.chown(folder, "postgres")
+    tools, data = found[-1], folder / "data"
+    port = 20_000 + os.getpid() % 20_000
+    init = ["initdb", "-D", str(data), "-A", "trust", "-U", "postgres", "--no-sync"]
+    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+    start = ["pg_ctl", "-w", "-D", str(data), "-o", options, "-l", str(folder / "log"), "start"]
+    for command in (init, start):
+        subprocess.run(
+            [*prefix, str(tools / command[0]), *command[1:]], check=True, capture_output=True
+        )
+    yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
+    stop = [str(tools / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop"]
+    subprocess.run([*prefix, *stop], check=False, capture_output=True)

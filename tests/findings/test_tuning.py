@@ -1,0 +1,72 @@
+import itertools
+import random
+
+from batchscope.budget import Target
+from batchscope.findings.tuning import Ranking, tune_sizes
+
+from .curves import make_curve
+
+RANKING = Ranking(quality="error", higher=False)
+
+
+def test_the_rate_with_the_best_final_quality_wins() -> None:
+    curves = [
+        make_curve(lr=lr, error=[1, error, error])
+        for lr, error in ((0.01, 0.3), (0.1, 0.1), (1.0, 0.9))
+    ]
+
+    (size,) = tune_sizes(curves, RANKING)
+
+    assert size.learning_rate == 0.1
+    assert not size.at_edge
+
+
+def test_with_a_target_the_rate_that_gets_there_first_wins() -> None:
+    fast = make_curve(lr=0.1, error=[1.0, 0.1, 0.3])
+    good = make_curve(lr=0.01, error=[1.0, 0.5, 0.1])
+    ranking = Ranking(quality="error", higher=False, target=Target("error", 0.2, "<="))
+
+    (size,) = tune_sizes([fast, good], ranking)
+
+    assert size.learning_rate == 0.1
+    assert size.at_edge
+
+
+def test_a_diverged_rate_never_wins_but_is_not_dropped() -> None:
+    curves = [
+        make_curve(lr=0.1, error=[1, 0.5, 0.4]),
+        make_curve(lr=1.0, error=[1, 0.0], loss=[1, 0], status="diverged"),
+    ]
+
+    (size,) = tune_sizes(curves, RANKING)
+
+    assert size.learning_rate == 0.1
+
+
+def test_a_lucky_single_run_does_not_beat_a_mean() -> None:
+    curves = [make_curve(lr=0.1, seed=s, error=[1, 0.2, 0.2]) for s in range(3)]
+    curves.append(make_curve(lr=0.3, seed=0, error=[1, 0.1, 0.1]))
+
+    (size,) = tune_sizes(curves, RANKING)
+
+    assert size.learning_rate == 0.1
+
+
+def test_the_order_of_runs_does_not_matter() -> None:
+    curves = [
+        make_curve(size, lr=lr, seed=seed, error=[1, 0.5, abs(lr - 0.1)])
+        for size, lr, seed in itertools.product((8, 16), (0.03, 0.1, 0.3), (0, 1))
+    ]
+    shuffled = random.Random(0).sample(curves, len(curves))
+
+    first, second = tune_sizes(curves, RANKING), tune_sizes(shuffled, RANKING)
+
+    assert [(s.batch_size, s.learning_rate) for s in first] == [
+        (s.batch_size, s.learning_rate) for s in second
+    ]
+
+
+def test_a_size_at_which_every_rate_diverged_is_left_out() -> None:
+    curves = [make_curve(8, error=[1, 1, 1]), make_curve(16, error=[1, 1, 1], status="diverged")]
+
+    assert [size.batch_size for size in tune_sizes(curves, RANKING)] == [8]

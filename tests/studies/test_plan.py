@@ -1,0 +1,39 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchscope.errors import InvalidInput
+from batchscope.studies.plan import default_batch_sizes, make_plan
+
+from ..conftest import make_task
+
+CPU = torch.device("cpu")
+
+
+@given(st.integers(1, 10**6))
+def test_default_sizes_are_powers_of_two_that_the_data_can_fill(train_size: int) -> None:
+    sizes = default_batch_sizes(train_size)
+
+    assert sizes
+    assert all(size & (size - 1) == 0 for size in sizes)
+    assert max(sizes) <= min(2048, max(1, train_size // 2))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"objective": "speed"}, {"effort": "huge"}, {"precision": "int4"}, {"seeds": 0}]
+)
+def test_what_there_is_not_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(InvalidInput):
+        make_plan(make_task(), device=CPU, **wrong)  # type: ignore[arg-type]
+
+
+def test_plans_that_differ_are_different_studies() -> None:
+    plans = [
+        make_plan(make_task(), device=CPU, batch_sizes=sizes, seed=seed)
+        for sizes in ([8], [8, 16])
+        for seed in (0, 1)
+    ]
+
+    assert len({plan.study_id("0" * 16) for plan in plans}) == 4
+    assert plans[0].study_id("0" * 16) == plans[0].study_id("0" * 16)

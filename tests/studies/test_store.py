@@ -1,0 +1,187 @@
+import os
+import sqlite3
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+import batchscope as bs
+from batchscope.errors import StoreError
+from batchscope.records import Run
+from batchscope.studies import schema
+from batchscope.studies.claims import claim, release
+from batchscope.studies.local import train_run
+from batchscope.studies.plan import configure, make_plan
+from batchscope.studies.store import Store
+from batchscope.training.provenance import Origin
+
+from ..conftest import make_task
+
+
+def train_one(seed: int = 0, lr: float = 0.1) -> Run:
+    task = make_task()
+    plan = make_plan(task, device=torch.device("cpu"), batch_sizes=[16])
+    configuration = configure(task, plan, "0" * 16, batch_size=16, lr=lr, seed=seed)
+    return train_run(task, configuration, "cpu", Origin("test", ""), report=lambda _: None)
+
+
+def as_text(run: Run) -> str:
+    return repr(run)
+
+
+def test_a_run_comes_back_as_it_went(store: Store) -> None:
+    run = train_one()
+
+    store.save_run(run)
+
+    (found,) = store.read_runs([run.key])
+    # repr tells every digit of a float, and NaN from NaN.
+    assert as_text(found) == as_text(run)
+
+
+def test_a_run_is_kept_once(store: Store) -> None:
+    store.save_run(train_one())
+    store.save_run(train_one())
+
+    assert len(store.read_runs()) == 1
+
+
+def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"there\s+is\s+no\s+store"):
+        Store(str(tmp_path / "missing.db"), create=False)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("milk, bread, and a good deal of butter")
+
+    with pytest.raises(StoreError, match=r"is\s+not\s+a\s+store"):
+        Store(str(path), create=True)
+
+    assert path.read_text().startswith("milk")
+
+
+def test_somebody_elses_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE songs (title TEXT)")
+
+    with pytest.raises(StoreError, match=r"not\s+a\s+Batchscope\s+store"):
+        Store(str(path), create=True)
+
+
+def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    path = str(tmp_path / "runs.db")
+    Store(path, create=True).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"UPDATE batchscope SET schema_version = {schema.SCHEMA_VERSION + 1}")
+
+    with pytest.raises(StoreError, match=r"version\s+2"):
+        Store(path, create=False)
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"cannot\s+write"):
+        Store(str(tmp_path / "nowhere" / "runs.db"), create=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_full_disk_is_one_sentence_and_keeps_what_was_there(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)], check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        store = Store(str(disk / "runs.db"), create=True)
+        store.save_run(train_one())
+        (disk / "filler").write_bytes(b"0" * 100_000)
+        with pytest.raises(StoreError, match="full"):
+            for seed in range(1, 200):
+                store.save_run(train_one(seed))
+        (disk / "filler").unlink()
+
+        assert store.read_runs()[0].configuration.seed == 0
+        store.save_run(train_one(seed=500))
+        store.close()
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_claim_keeps_others_out_until_it_is_given_up(store: Store) -> None:
+    assert claim(store, "a")
+    assert not claim(store, "a")
+
+    release(store, ["a"])
+
+    assert claim(store, "a")
+
+
+def test_the_claim_of_a_dead_process_is_taken_at_once(store: Store) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    assert claim(store, "a")
+    with store.engine.begin() as connection:
+        connection.execute(schema.claims.update().values(process=dead.pid))
+
+    assert claim(store, "a")
+
+
+def test_a_process_number_given_out_again_is_not_the_owner(store: Store) -> None:
+    assert claim(store, "a")
+    with store.engine.begin() as connection:
+        connection.execute(schema.claims.update().values(started=1.0))
+
+    assert claim(store, "a")
+
+
+def test_a_claim_of_another_machine_is_respected(store: Store) -> None:
+    assert claim(store, "a")
+    with store.engine.begin() as connection:
+        connection.execute(schema.claims.update().values(host="elsewhere", process=2**22 - 1))
+
+    assert not claim(store, "a")
+
+
+def test_a_finished_run_cannot_be_claimed(store: Store) -> None:
+    run = train_one()
+    assert claim(store, run.key)
+
+    store.save_run(run)
+
+    assert not claim(store, run.key)
+
+
+def test_postgresql_keeps_runs_and_claims_as_sqlite_does(postgresql: str) -> None:
+    store = Store(postgresql, create=True)
+    run = train_one()
+
+    assert claim(store, run.key)
+    assert not claim(store, run.key)
+    store.save_run(run)
+    store.save_study("abc", task="t", fingerprint="0" * 16, plan={})
+    store.add_to_study("abc", [run.key])
+
+    assert as_text(store.read_study("abc")[0]) == as_text(run)
+    assert not claim(store, run.key)
+    store.close()
+
+
+def test_an_unreachable_database_is_one_sentence() -> None:
+    with pytest.raises(StoreError, match="the store failed"):
+        Store("postgresql://nobody@127.0.0.1:9/none", create=True)
+
+
+def test_a_budget_is_kept_to_the_last_example(store: Store) -> None:
+    task = make_task()
+    plan = make_plan(
+        task, device=torch.device("cpu"), batch_sizes=[16], budget=bs.examples(1_234_567)
+    )
+    configuration = configure(task, plan, "0" * 16, batch_size=16, lr=0.1, seed=0)
+
+    assert configuration.to_dict()["budget"] == "1234567ex"

@@ -1,0 +1,249 @@
+"""The command as a person runs it: each test starts real processes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import SMALL_TASK, run_command
+
+QUICK = ("--batch-sizes", "8,16", "--effort", "quick", "--jobs", "1")
+
+
+def recommend(folder: Path, *more: str, task: str = "mytask.py:task"):
+    return run_command("recommend", task, *QUICK, *more, folder=folder)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a recommendation was made."""
+    made = tmp_path_factory.mktemp("made")
+    (made / "mytask.py").write_text(SMALL_TASK)
+    done = recommend(made)
+    assert done.returncode == 0, done.stderr
+    return made
+
+
+def test_the_last_line_is_the_absolute_path_of_the_page_alone(folder: Path) -> None:
+    done = recommend(folder)
+
+    assert done.stdout.splitlines()[-1] == str(folder / "batchscope-report.html")
+    assert "Use batch size" in done.stdout
+    assert "torch.optim.SGD(" in done.stdout
+
+
+def test_a_second_call_trains_nothing(folder: Path) -> None:
+    done = recommend(folder)
+
+    assert "are in the store" in done.stderr
+
+
+def test_output_fits_80_columns(folder: Path) -> None:
+    done = recommend(folder)
+
+    lines = [*done.stdout.splitlines()[:-1], *done.stderr.splitlines()]
+    assert max(map(len, lines)) <= 80
+
+
+def test_json_alone_is_on_standard_output(folder: Path) -> None:
+    document = json.loads(recommend(folder, "--json").stdout)
+
+    assert {
+        "batch_size",
+        "learning_rate",
+        "micro_batch",
+        "accumulation",
+        "plateau",
+        "predicted",
+        "spent",
+        "reasons",
+        "report",
+    } <= set(document)
+    assert document["batch_size"] in document["plateau"]
+    assert set(document["predicted"]) == {"seconds", "steps", "examples"}
+    assert set(document["spent"]) == {"runs", "examples", "seconds"}
+    for estimate in document["predicted"].values():
+        assert {"value", "low", "high", "unit", "confidence"} <= set(estimate)
+
+
+@pytest.mark.parametrize("verb", ["analyze", "report", "runs"])
+def test_verbs_on_a_store_name_the_study_in_their_first_line(folder: Path, verb: str) -> None:
+    done = run_command(verb, "batchscope.db", folder=folder)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].startswith("Study ")
+    assert "mytask.py:task" in done.stdout.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key"),
+    [
+        (("analyze",), "findings"),
+        (("runs",), "runs"),
+        (("report",), "report"),
+        (("tasks",), "tasks"),
+        (("profile", "mytask.py:task", "--batch-sizes", "8,16"), "smallest_efficient"),
+        (("study", "mytask.py:task", *QUICK), "trained"),
+    ],
+)
+def test_every_verb_speaks_json(folder: Path, arguments: tuple[str, ...], key: str) -> None:
+    done = run_command(*arguments, "--json", folder=folder)
+
+    assert key in json.loads(done.stdout)
+
+
+def test_runs_are_exported_as_csv_with_a_row_per_evaluation(folder: Path) -> None:
+    done = run_command("runs", "--csv", folder=folder)
+
+    head, *rows = done.stdout.splitlines()
+    assert head.startswith("run,batch_size,learning_rate,seed,status,step,examples,seconds")
+    assert len(rows) > 20
+
+
+def test_a_study_is_picked_by_its_task_and_an_unknown_one_refused(folder: Path) -> None:
+    found = run_command("analyze", "--study", "mytask.py:task", folder=folder)
+    missing = run_command("analyze", "--study", "nothing", folder=folder)
+
+    assert found.returncode == 0
+    assert missing.returncode == 1
+    assert "no study 'nothing'" in missing.stderr
+
+
+@pytest.mark.parametrize("verb", ["analyze", "report", "runs"])
+def test_reading_verbs_never_make_a_store(tmp_path: Path, verb: str) -> None:
+    done = run_command(verb, "missing.db", folder=tmp_path)
+
+    assert done.returncode == 1
+    assert "there is no store" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+BROKEN = {
+    "digit-cnn": ("digit-cnn", (), "did you mean digits-cnn?"),
+    "syntax error": ("broken.py:task", (), "SyntaxError"),
+    "missing file": ("nowhere.py:task", (), "cannot read nowhere.py"),
+    "missing module": ("no.such.module:task", (), "ModuleNotFoundError"),
+    "vector loss": ("vector.py:task", (), "not one number"),
+    "NaN": ("nan.py:task", (), "nan on the first examples"),
+    "no data": ("empty.py:task", (), "`train` has no examples"),
+    "batch 0": ("mytask.py:task", ("--batch-sizes", "0"), "a batch of 0"),
+    "batch too large": ("mytask.py:task", ("--batch-sizes", "65"), "a batch of 65"),
+    "batch sizes": ("mytask.py:task", ("--batch-sizes", "many"), "names no batch sizes"),
+    "unknown metric": ("mytask.py:task", ("--target", "f1<=0.1"), "no metric 'f1'"),
+    "target": ("mytask.py:task", ("--target", "good"), "is not a target"),
+    "budget": ("mytask.py:task", ("--budget", "25"), "is not a budget"),
+    "objective": ("mytask.py:task", ("--objective", "joy"), "one of time, examples, quality"),
+    "device": ("mytask.py:task", ("--device", "tpu"), "'tpu' is not available"),
+    "jobs": ("mytask.py:task", ("--jobs", "0"), "0 workers"),
+    "not a store": ("mytask.py:task", ("--store", "mytask.py"), "is not a store"),
+    "folder": ("mytask.py:task", ("--store", "no/where.db"), "cannot write"),
+    "output": ("mytask.py:task", ("--output", "no/where.html"), "cannot write the report"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_bad_input_is_one_clear_message_before_any_training(tmp_path: Path, case: str) -> None:
+    (tmp_path / "mytask.py").write_text(SMALL_TASK)
+    (tmp_path / "broken.py").write_text("def f(:\n")
+    vector = SMALL_TASK.replace("batch[1])", 'batch[1], reduction="none")')
+    (tmp_path / "vector.py").write_text(vector)
+    (tmp_path / "nan.py").write_text(
+        SMALL_TASK.replace("x = torch.randn", "x = 0 / 0 * torch.randn").replace(
+            "0 / 0", "float('nan')"
+        )
+    )
+    (tmp_path / "empty.py").write_text(
+        SMALL_TASK.replace("train=(x[:64], y[:64])", "train=(x[:0], y[:0])")
+    )
+    before = sorted(tmp_path.iterdir())
+    task, arguments, message = BROKEN[case]
+
+    done = run_command("recommend", task, *arguments, folder=tmp_path)
+
+    assert done.returncode in (1, 2)
+    assert done.stdout == ""
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) <= 12
+    assert max(map(len, done.stderr.splitlines())) <= 80
+    assert sorted(p for p in tmp_path.iterdir() if p.name != "__pycache__") == before
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    done = run_command("recommend", "nothing", "--debug", folder=tmp_path)
+
+    assert "Traceback" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_an_unwritable_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mytask.py").write_text(SMALL_TASK)
+    tmp_path.chmod(0o555)
+
+    assert "cannot write" in recommend(tmp_path).stderr
+
+
+def test_where_every_rate_diverges_the_exit_code_is_3_and_the_lowest_rate_named(
+    tmp_path: Path,
+) -> None:
+    text = SMALL_TASK.replace("lr=0.3", "lr=1e30")
+    (tmp_path / "hopeless.py").write_text(text)
+
+    done = recommend(tmp_path, task="hopeless.py:task")
+
+    assert done.returncode == 3
+    assert "diverged, down to the learning rate 3.2e+27" in " ".join(done.stderr.split())
+
+
+def test_an_edit_trains_anew_and_says_what_changed(tmp_path: Path) -> None:
+    path = tmp_path / "mytask.py"
+    path.write_text(SMALL_TASK)
+    first = run_command("study", "mytask.py:task", *QUICK, "--json", folder=tmp_path)
+    path.write_text(SMALL_TASK + "\n# a note\n")
+
+    second = run_command("study", "mytask.py:task", *QUICK, "--json", folder=tmp_path)
+    path.write_text(SMALL_TASK + "\n# another note\n")
+    third = run_command(
+        "study", "mytask.py:task", *QUICK, "--reuse-changed", "--json", folder=tmp_path
+    )
+
+    assert json.loads(first.stdout)["trained"] > 0
+    assert "its source changed since its last use" in " ".join(second.stderr.split())
+    assert json.loads(second.stdout)["trained"] == json.loads(first.stdout)["trained"]
+    assert json.loads(third.stdout)["trained"] == 0
+
+
+def test_the_task_that_init_writes_runs_as_it_is(tmp_path: Path) -> None:
+    written = run_command("init", "mine.py", folder=tmp_path)
+    done = recommend(tmp_path, task="mine.py:task")
+
+    assert written.returncode == 0
+    assert "batchscope recommend mine.py:task" in (tmp_path / "mine.py").read_text()
+    assert done.returncode == 0, done.stderr
+    again = run_command("init", "mine.py", folder=tmp_path)
+    assert "already there" in again.stderr
+
+
+@pytest.mark.parametrize(
+    "verb", ["init", "tasks", "profile", "study", "recommend", "analyze", "report", "runs"]
+)
+def test_help_has_an_example(tmp_path: Path, verb: str) -> None:
+    done = run_command(verb, "--help", folder=tmp_path)
+
+    assert f"Example: batchscope {verb}" in " ".join(done.stdout.split())
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_an_unknown_option_is_misuse(tmp_path: Path) -> None:
+    assert (
+        run_command("recommend", "digits-cnn", "--bath-sizes", "8", folder=tmp_path).returncode == 2
+    )
+
+
+def test_help_loads_no_torch(tmp_path: Path) -> None:
+    code = "import sys, batchscope.cli; sys.exit('torch' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

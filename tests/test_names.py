@@ -1,0 +1,61 @@
+"""What the package promises, and what loads torch."""
+
+import subprocess
+import sys
+
+import batchscope as bs
+
+PROMISED = {
+    "Adam",
+    "AdamW",
+    "Analysis",
+    "BatchscopeError",
+    "Budget",
+    "CannotTell",
+    "Estimate",
+    "Interval",
+    "InvalidInput",
+    "NotIdentified",
+    "Profile",
+    "Recommendation",
+    "SGD",
+    "StoreError",
+    "Study",
+    "Target",
+    "Task",
+    "analyze",
+    "epochs",
+    "examples",
+    "figure",
+    "higher",
+    "metrics",
+    "profile",
+    "reach",
+    "recommend",
+    "report",
+    "seconds",
+    "steps",
+    "study",
+    "table",
+}
+
+
+def test_the_package_exports_what_the_docs_show() -> None:
+    assert set(bs.__all__) == PROMISED
+    assert all(getattr(bs, name) is not None for name in PROMISED)
+
+
+def load_and_look(*modules: str) -> bool:
+    code = f"import sys, {', '.join(modules)}; print('torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return found.stdout.strip() == "True"
+
+
+def test_importing_the_package_loads_no_torch() -> None:
+    assert not load_and_look("batchscope")
+
+
+def test_findings_and_decisions_load_no_torch() -> None:
+    assert not load_and_look(
+        "batchscope.findings.analysis", "batchscope.decisions.recommendation", "batchscope.records"
+    )

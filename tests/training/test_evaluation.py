@@ -1,0 +1,67 @@
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from batchscope.training.evaluation import Evaluator, evaluation_marks
+
+from ..conftest import make_task
+
+CPU = torch.device("cpu")
+
+
+def test_marks_are_dense_in_the_first_epoch_and_grow_afterwards() -> None:
+    marks = list(itertools.takewhile(lambda m: m <= 2500, evaluation_marks(100, 2500)))
+
+    assert marks[:4] == [25, 50, 75, 100]
+    assert marks == sorted(set(marks))
+    assert len(marks) < 30
+
+
+def test_a_budget_shorter_than_an_epoch_is_looked_at_four_times() -> None:
+    marks = evaluation_marks(10_000, 100)
+
+    assert [next(marks) for _ in range(4)] == [25, 50, 75, 100]
+
+
+def test_means_are_over_examples_also_where_the_last_chunk_is_short() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(1500, 4, generator=generator), torch.randint(0, 2, (1500,))
+    task = make_task(val=(x, y))
+    model = task.model()
+
+    row = Evaluator(task, precision="float32", device=CPU).evaluate(model)
+
+    expected = nn.functional.cross_entropy(model(x), y)
+    assert row["val_loss"] == pytest.approx(float(expected), rel=1e-5)
+    assert row["error"] == pytest.approx(float((model(x).argmax(-1) != y).float().mean()))
+
+
+def test_the_loss_and_the_metrics_share_a_forward_pass() -> None:
+    calls: list[int] = []
+
+    class Counted(nn.Linear):
+        def forward(self, input: torch.Tensor) -> torch.Tensor:
+            calls.append(len(input))
+            return super().forward(input)
+
+    task = make_task(model=lambda: Counted(4, 2))
+    model = task.model()
+    Evaluator(task, precision="float32", device=CPU).evaluate(model)
+
+    assert len(calls) == 3
+    assert "forward" not in vars(model)
+
+
+def test_a_loss_that_writes_into_its_logits_does_not_spoil_the_metrics() -> None:
+    def loss(model: nn.Module, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        return nn.functional.cross_entropy(model(batch[0]).neg_(), batch[1])
+
+    task = make_task(loss=loss)
+    model = task.model()
+    expected = (model(task.val.tensors[0]).argmax(-1) != task.val.tensors[1]).float().mean()
+
+    row = Evaluator(task, precision="float32", device=CPU).evaluate(model)
+
+    assert row["error"] == pytest.approx(float(expected))
