@@ -162,7 +162,7 @@ def parse_target(text: str) -> Target:
     Raises:
         InvalidInput: the text is no metric, direction and value.
     """
-    match = re.fullmatch(r"\s*([\w./-]+?)\s*(<=|>=|=<|=>|<|>)\s*(\S+)\s*", text)
+    match = re.fullmatch(r"\s*(\S.*?)\s*(<=|>=|=<|=>|<|>)\s*(\S+)\s*", text)
     if match is None or not _is_number(match[3]):
         raise InvalidInput(
             f"{text!r} is not a target",

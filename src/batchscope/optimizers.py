@@ -222,7 +222,9 @@ def constants_to_paste(hyper_parameters: HyperParameters) -> Mapping[str, object
         result["betas"] = (given.pop("beta1"), round(float(given.pop("beta2")), 6))
     if given.get("eps") == 1e-8:
         del given["eps"]
-    return result | {name: value for name, value in given.items() if value}
+    # AdamW decays by default, so a decay of 0 has to be said.
+    kept = {"weight_decay"} if "betas" in result else set[str]()
+    return result | {name: value for name, value in given.items() if value or name in kept}
 
 
 def _betas(hyper_parameters: HyperParameters) -> tuple[float, float]:

@@ -138,7 +138,7 @@ class StepTime:
     """Seconds per step at one batch size.
 
     Attributes:
-        seconds: of each timed step, in order.
+        seconds: of each timed step, in order; empty where memory ran out.
     """
 
     batch_size: int
@@ -156,6 +156,7 @@ class Measurement:
     task: str
     fingerprint: str
     precision: Precision
+    device_kind: str
     steps: tuple[StepTime, ...]
     examples: int
     provenance: Provenance

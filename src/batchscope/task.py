@@ -14,6 +14,18 @@ from batchscope.metrics import BatchFunction, is_higher_better
 from batchscope.optimizers import FromFactory, OptimizerFactory, OptimizerSpec
 from batchscope.records import Precision
 
+_TAKEN = (
+    "loss",
+    "step",
+    "examples",
+    "seconds",
+    "learning_rate",
+    "gradient_norm",
+    "run",
+    "batch_size",
+    "seed",
+    "status",
+)
 _PRECISIONS = ("float32", "bf16", "fp16")
 
 
@@ -43,7 +55,7 @@ class Task:
             reports say that rates were chosen on the data they show.
         optimizer: a specification, or any function of parameters that returns a torch optimizer.
         metrics: name -> metric(model, batch) -> mean over the batch; lower is better unless
-            marked with `higher`. Their names may not be `train_loss` or `val_loss`.
+            marked with `higher`. Their names may not be those of other columns.
         name: in reports; the command line fills it in.
         collate: a list of examples -> a batch; None for torch's default.
         length: example -> its weight in the mean loss, such as its tokens; None where every
@@ -83,10 +95,10 @@ class Task:
         if not isinstance(self.optimizer, OptimizerSpec):
             object.__setattr__(self, "optimizer", FromFactory(self.optimizer))
         for name in self.metrics:
-            if name in ("train_loss", "val_loss") or name.startswith(("train_", "test_", "val_")):
+            if name in _TAKEN or name.startswith(("train_", "test_", "val_")):
                 raise _invalid(
                     f"a metric is named {name!r}",
-                    "a name that does not begin with train_, val_ or test_",
+                    "a name that is no other column's and does not begin with train_, val_, test_",
                     "rename it: it is computed on training, validation and test data alike",
                 )
         if self.precision not in _PRECISIONS:

@@ -42,7 +42,7 @@ def recommend(curves: list[Curve], objective: str = "time") -> Recommendation:
     return recommend_from(
         analysis,
         objective=objective,
-        step_seconds={size: (0.01, 0.011, 0.0105) for size in sizes},
+        step_seconds=dict.fromkeys(sizes, (0.01, 0.011, 0.0105)),
         spent=Spent(runs=len(curves), examples=1, seconds=1.0),
         script_for={(size, 0.1): "script" for size in sizes},
         next_command="again",

@@ -53,7 +53,7 @@ class Recommendation:
     micro_batch: int
     accumulation: int
     plateau: tuple[int, ...]
-    target: str
+    target: str | None
     predicted: Prediction
     spent: Spent
     reasons: tuple[str, ...]
@@ -152,7 +152,7 @@ def recommend_from(
         micro_batch=chosen.batch_size,
         accumulation=1,
         plateau=tuple(sorted({*members, chosen.batch_size})),
-        target=str(analysis.target),
+        target=None if analysis.target is None else str(analysis.target),
         predicted=predicted,
         spent=spent,
         reasons=tuple(_reasons(analysis, findings, objective, plateau, step_seconds, predicted)),
@@ -172,6 +172,13 @@ def _find_plateau(analysis: Analysis, objective: str) -> Plateau | None:
 
 def _choose(analysis: Analysis, objective: str, plateau: Plateau | None) -> TunedSize:
     by_size = {size.batch_size: size for size in analysis.tuned}
+    if plateau is None and objective == "time" and _lack_seconds(analysis):
+        raise CannotTell(
+            "seconds per step were not measured at these batch sizes",
+            where=f"recommend {analysis.task}",
+            expected="a profile of every batch size of the study",
+            do=f"batchscope profile {analysis.task}",
+        )
     if plateau is None:
         raise CannotTell(
             f"no batch size reached {analysis.target} with all of at least two seeds"
@@ -187,6 +194,10 @@ def _choose(analysis: Analysis, objective: str, plateau: Plateau | None) -> Tune
         (by_size[size] for size in plateau.batch_sizes),
         key=lambda size: (_budget_seconds(size), -size.batch_size),
     )
+
+
+def _lack_seconds(analysis: Analysis) -> bool:
+    return all(math.isnan(c.columns["seconds"][-1]) for t in analysis.tuned for c in t.curves)
 
 
 def _budget_seconds(size: TunedSize) -> float:
@@ -216,9 +227,13 @@ def _reasons(
         if analysis.target_derived
         else ""
     )
-    said = [
-        f"The target is {analysis.target}{derived}; batch size {chosen.batch_size} reached it with "
-        f"{chosen.reached} of {chosen.seeds} seeds.",
+    said: list[str] = []
+    if analysis.target is not None:
+        said = [
+            f"The target is {analysis.target}{derived}; batch size {chosen.batch_size} reached it "
+            f"with {chosen.reached} of {chosen.seeds} seeds.",
+        ]
+    said += [
         f"One fresh training is predicted to need {predicted.steps} and {predicted.examples} "
         f"to get there: {predicted.seconds}.",
     ]

@@ -108,28 +108,30 @@ def analyze_curves(
     higher: bool,
     target: Target | None,
     unit: str,
+    rank_by_target: bool = True,
 ) -> Analysis:
     """Draw the first findings from runs.
 
     Args:
         quality: the metric to judge by, a column of every curve.
         target: None to derive one from the runs.
+        rank_by_target: choose rates by what they need to the target; otherwise by quality.
 
     Raises:
         CannotTell: no run finished; the lowest rate tried is named.
     """
     if not any(curve.finished for curve in curves):
         raise _nothing_finished(curves, task)
-    ranking = Ranking(quality=quality, higher=higher, target=target)
+    ranking = Ranking(quality=quality, higher=higher, target=target if rank_by_target else None)
     tuned = tune_sizes(curves, ranking)
     derived = target is None
     target = derive_target(tuned, ranking) if derived else target
     sizes = tuple(_describe_size(size, quality, target, unit) for size in tuned)
     finals = {
-        size.batch_size: {c.seed: _lower(c.columns[quality][-1], higher) for c in size.curves}
+        size.batch_size: {c.seed: _final_value(c, quality, higher) for c in size.curves}
         for size in tuned
     }
-    plateau = find_plateau(finals, margin=_quality_margin(finals))
+    plateau = find_plateau(finals, margin=_quality_margin(finals, quality))
     fastest = None if target is None else find_fastest(tuned, target, "seconds")
     fixed = find_fixed_rate(curves, ranking)
     return Analysis(
@@ -222,16 +224,22 @@ def _test_column(quality: str) -> str:
     return f"test_{quality.removeprefix('val_').removeprefix('train_')}"
 
 
-def _lower(value: float, higher: bool) -> float:
-    return float(-value if higher else value)
+def _final_value(curve: Curve, quality: str, higher: bool) -> float:
+    """Lower is better; infinite for a run that did not finish."""
+    if not curve.finished:
+        return math.inf
+    value = float(curve.columns[quality][-1])
+    return -value if higher else value
 
 
-def _quality_margin(finals: Mapping[int, Mapping[int, float]]) -> float:
-    """0.01 for rates in [0, 1], and 2% of the best otherwise."""
-    values = [abs(x) for seeds in finals.values() for x in seeds.values()]
-    if max(values) <= 1:
+def _quality_margin(finals: Mapping[int, Mapping[int, float]], quality: str) -> float:
+    """0.01 for shares in [0, 1], and 2% of the best otherwise."""
+    means = [float(np.mean(list(seeds.values()))) for seeds in finals.values()]
+    finite = [mean for mean in means if math.isfinite(mean)]
+    is_share = not quality.endswith("loss") and all(abs(mean) <= 1 for mean in finite)
+    if is_share or not finite:
         return _RATE_MARGIN
-    return _RELATIVE_MARGIN * min(values)
+    return max(_RELATIVE_MARGIN * abs(min(finite)), 1e-12)
 
 
 def _sentences(
@@ -321,6 +329,14 @@ def _nothing_finished(curves: Sequence[Curve], task: str) -> CannotTell:
             where="analyze",
             expected="at least one finished run",
             do=f"batchscope study {task}",
+        )
+    if any(curve.status == "out_of_memory" for curve in curves):
+        smallest = min(curve.batch_size for curve in curves)
+        return CannotTell(
+            f"memory ran out in the runs of {task}, down to batch size {smallest}",
+            where="analyze",
+            expected="one batch size that fits",
+            do="name smaller sizes with --batch-sizes",
         )
     lowest = min(curve.learning_rate for curve in curves)
     return CannotTell(

@@ -57,16 +57,17 @@ def read_curves(frame: pl.DataFrame) -> list[Curve]:
     Raises:
         InvalidInput: a column is missing.
     """
+    if frame.is_empty():
+        return []
     missing = [name for name in _NEEDED if name not in frame.columns]
-    if missing and not frame.is_empty():
+    # Runs that ended before their first evaluation have nothing but their status.
+    if missing and ("status" not in frame.columns or "finished" in frame["status"]):
         raise InvalidInput(
             f"the table of runs has no column {missing[0]!r}",
             where="runs table",
             expected=f"the columns {', '.join(_NEEDED)}",
             do="export one with: batchscope runs STORE --csv",
         )
-    if frame.is_empty():
-        return []
     curves = [_read_curve(part) for part in frame.partition_by("run", maintain_order=True)]
     return sorted(curves, key=lambda c: (c.batch_size, c.learning_rate, c.seed, c.run))
 

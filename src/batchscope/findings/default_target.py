@@ -36,7 +36,7 @@ def derive_target(sizes: list[TunedSize], ranking: Ranking) -> Target | None:
         value = float(np.mean(several[0]))
         slack = max(_quarter(sign * value, higher), _DEVIATIONS * deviation)
         if slack > 0:
-            target = _round(sign * (value + slack))
+            target = sign * _round_up(value + slack)
             return Target(metric, target, ">=" if higher else "<=")
     return None
 
@@ -48,6 +48,7 @@ def _quarter(value: float, higher: bool) -> float:
     return _WORSE * abs(value)
 
 
-def _round(value: float) -> float:
-    """Three significant digits: what is printed is what is used."""
-    return float(f"{value:.3g}")
+def _round_up(value: float) -> float:
+    """Three significant digits, the easier way: what is printed is what is used."""
+    unit = 10.0 ** (math.floor(math.log10(abs(value))) - 2) if value else 1.0
+    return float(f"{math.ceil(value / unit - 1e-9) * unit:.3g}")

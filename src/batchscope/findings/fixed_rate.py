@@ -37,9 +37,17 @@ class FixedRate:
         """The comparison as JSON."""
         return asdict(self)
 
+    @property
+    def ends(self) -> tuple[FixedRatePoint, FixedRatePoint]:
+        """The smallest and the largest size, with the same seed where there is one."""
+        first, largest = self.points[0], self.points[-1].batch_size
+        at_largest = [point for point in self.points if point.batch_size == largest]
+        paired = [point for point in at_largest if point.seed == first.seed]
+        return first, (paired or at_largest)[0]
+
     def describe(self, name: str) -> str:
         """The smallest and the largest size in words."""
-        first, last = self.points[0], self.points[-1]
+        first, last = self.ends
         return (
             f"{name} {write_number(first.quality)} at batch size {first.batch_size} and "
             f"{write_number(last.quality)} at {last.batch_size}; training loss "

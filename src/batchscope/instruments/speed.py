@@ -10,7 +10,7 @@ import torch
 from batchscope.records import Precision, StepTime
 from batchscope.task import Task
 from batchscope.training.batches import Batches, MicroBatch
-from batchscope.training.devices import choose_device, synchronize
+from batchscope.training.devices import choose_device, is_out_of_memory, synchronize
 from batchscope.training.seeding import draw_order, keep_randomness, seed_everything
 from batchscope.training.stepper import Stepper
 
@@ -38,25 +38,36 @@ def time_steps(
         report: told how many sizes are done, as (done, all).
 
     Returns:
-        The step times by batch size, and the examples that were processed.
+        The step times by batch size, none where memory ran out, and the examples processed.
     """
     device = choose_device(device_name)
     batches = Batches(task, task.datasets["train"], device)
     seconds: dict[int, list[float]] = {size: [] for size in batch_sizes}
-    examples = 0
+    examples, too_large = 0, math.inf
     with keep_randomness():
         for done, size in enumerate(_ROUNDS * list(batch_sizes), start=1):
-            timed = _time_round(task, batches, size, precision=precision, device=device)
+            if size >= too_large:
+                continue
+            try:
+                timed = _time_round(task, batches, size, precision=precision, device=device)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                too_large = size
+                continue
             seconds[size] += timed
             examples += size * (len(timed) + _WARM_UP_STEPS)
             report((done, _ROUNDS * len(batch_sizes)))
-    times = tuple(StepTime(batch_size=b, seconds=tuple(s)) for b, s in seconds.items())
+    times = tuple(
+        StepTime(batch_size=b, seconds=tuple(s) if b < too_large else ())
+        for b, s in seconds.items()
+    )
     return times, examples
 
 
 def smallest_efficient(times: Sequence[StepTime], *, share: float = 0.95) -> int:
     """The smallest batch size whose examples per second reach this share of the best."""
-    rates = {t.batch_size: t.batch_size / statistics.median(t.seconds) for t in times}
+    rates = {t.batch_size: t.batch_size / statistics.median(t.seconds) for t in times if t.seconds}
     best = max(rates.values())
     return min(size for size, rate in rates.items() if rate >= share * best)
 

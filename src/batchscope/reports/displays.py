@@ -9,6 +9,7 @@ from batchscope.decisions.recommendation import Recommendation
 from batchscope.errors import InvalidInput
 from batchscope.estimate import Estimate, Interval
 from batchscope.findings.analysis import Analysis
+from batchscope.records import Run
 from batchscope.reports.figures.quality import (
     draw_quality,
     quality_column,
@@ -75,12 +76,16 @@ def _tabulate_study(study: Study) -> pl.DataFrame:
                 "seed": run.configuration.seed,
                 "status": run.status,
                 "steps": run.steps,
-                "train_loss": run.trajectory.last("train_loss"),
-                "val_loss": run.trajectory.last("val_loss"),
+                "train_loss": _last(run, "train_loss"),
+                "val_loss": _last(run, "val_loss"),
             }
             for run in study.runs
         ]
     )
+
+
+def _last(run: Run, column: str) -> float | None:
+    return run.trajectory.last(column) if run.trajectory.columns else None
 
 
 def _tabulate_analysis(analysis: Analysis) -> pl.DataFrame:

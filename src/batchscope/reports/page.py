@@ -199,7 +199,7 @@ def _quality_title(analysis: Analysis, metric: str) -> str:
     fixed = analysis.fixed_rate
     if fixed is None or len(analysis.sizes) < 2:
         return f"{metric.capitalize()} at each batch size"
-    first, last = fixed.points[0], fixed.points[-1]
+    first, last = fixed.ends
     tuned = analysis.sizes[-1]
     shown = tuned.quality if tuned.test_quality is None else tuned.test_quality
     remains = f"; re-tuned, it is {shown.value:.2g} there" if isinstance(shown, Interval) else ""

@@ -20,7 +20,7 @@ def claim(store: Store, key: str) -> bool:
     """
     mine = _owner()
     table = schema.claims
-    with store.engine.begin() as connection:
+    with store.speaking(), store.engine.begin() as connection:
         if store.engine.dialect.name == "sqlite":
             # Readers that later write would fail where another has written in between.
             connection.exec_driver_sql("UPDATE claims SET process = process WHERE 0")
@@ -51,7 +51,7 @@ def claim(store: Store, key: str) -> bool:
 def release(store: Store, keys: Iterable[str]) -> None:
     """Give up claims of this process whose runs did not finish."""
     table, mine = schema.claims, _owner()
-    with store.engine.begin() as connection:
+    with store.speaking(), store.engine.begin() as connection:
         connection.execute(
             sa.delete(table).where(
                 table.c.key.in_(list(keys)),
@@ -59,6 +59,14 @@ def release(store: Store, keys: Iterable[str]) -> None:
                 table.c.process == mine["process"],
             )
         )
+
+
+def describe_owner(store: Store, key: str) -> str | None:
+    """Who holds a claim, in words."""
+    query = sa.select(schema.claims).where(schema.claims.c.key == key)
+    with store.speaking(), store.engine.connect() as connection:
+        row = connection.execute(query).mappings().first()
+    return None if row is None else f"process {row['process']} on {row['host']}"
 
 
 def _owner() -> dict[str, str | int | float]:
@@ -74,7 +82,10 @@ def _is_alive(row: sa.RowMapping) -> bool:
     if row["host"] != socket.gethostname():
         return True
     try:
+        owner = psutil.Process(row["process"])
+        if owner.status() == psutil.STATUS_ZOMBIE:
+            return False
         # A process number that was given out again has another start time.
-        return abs(psutil.Process(row["process"]).create_time() - row["started"]) < 1
+        return abs(owner.create_time() - row["started"]) < 1
     except psutil.NoSuchProcess:
         return False

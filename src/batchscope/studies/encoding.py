@@ -51,6 +51,7 @@ def measurement_to_row(measurement: Measurement) -> Row:
         "task": measurement.task,
         "fingerprint": measurement.fingerprint,
         "precision": measurement.precision,
+        "device_kind": measurement.device_kind,
         "steps": [asdict(step) for step in measurement.steps],
         "examples": measurement.examples,
         "provenance": measurement.provenance.to_dict(),
@@ -63,6 +64,7 @@ def measurement_from_row(row: sa.RowMapping) -> Measurement:
         task=row["task"],
         fingerprint=row["fingerprint"],
         precision=row["precision"],
+        device_kind=row["device_kind"],
         steps=tuple(
             StepTime(batch_size=step["batch_size"], seconds=tuple(step["seconds"]))
             for step in cast(list[Row], row["steps"])

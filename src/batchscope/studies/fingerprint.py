@@ -6,19 +6,23 @@ import inspect
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import cloudpickle
 import numpy as np
 import torch
 
+from batchscope.optimizers import FromFactory
 from batchscope.task import Examples, Task, tensors_of
 from batchscope.training.seeding import keep_randomness, seed_everything
 from batchscope.workers.travel import FileTask, ModuleTask, TaskSource
 
 _SAMPLED_EXAMPLES = 16
+# Their code is decided by their version, and torch's is part of every run's key.
+_FIXED_BY_VERSION = {*sys.stdlib_module_names, "torch", "numpy", "batchscope"} - {"__main__"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +52,8 @@ def fingerprint(task: Task, source: TaskSource | None) -> Fingerprint:
     """Hash a task.
 
     The source is the text of the file that defines it with that of every module that it imports
-    from its own folder; for a task built without a file, its functions' own code. The weights are
+    from its own folder; for a task built in Python, that of the files that define its functions, or
+    their own source where they were typed in. The weights are
     the initial ones at seed 0, with their names and shapes.
     """
     with keep_randomness():
@@ -68,28 +73,44 @@ def fingerprint(task: Task, source: TaskSource | None) -> Fingerprint:
 def _source_parts(task: Task, source: TaskSource | None) -> Iterator[bytes]:
     match source:
         case FileTask():
+            yield source.name.encode()
             yield source.text.encode()
             yield from _neighbours(source.text, Path(source.path).parent)
         case ModuleTask():
-            file = getattr(sys.modules[source.module], "__file__", None)
-            text = Path(file).read_text(encoding="utf-8") if file else ""
-            yield text.encode()
-            yield from _neighbours(text, Path(file).parent if file else Path())
+            yield source.name.encode()
+            yield from _file_parts(getattr(sys.modules[source.module], "__file__", None))
         case _:
             yield from _function_parts(task)
 
 
-def _neighbours(text: str, folder: Path, seen: set[Path] | None = None) -> Iterator[bytes]:
-    """The text of modules that `text` imports from its own folder, each once."""
-    seen = set() if seen is None else seen
-    for name in sorted(_imported_names(text)):
-        stem = folder.joinpath(*name.split("."))
-        for path in (stem.with_suffix(".py"), stem / "__init__.py"):
-            if path.is_file() and path not in seen:
+def _file_parts(path: str | None) -> Iterator[bytes]:
+    if path is not None:
+        text = Path(path).read_text(encoding="utf-8")
+        yield text.encode()
+        yield from _neighbours(text, Path(path).parent)
+
+
+def _neighbours(text: str, root: Path) -> Iterator[bytes]:
+    """The text of modules that `text` imports from the folder `root`, each once, all the way."""
+    seen: set[Path] = set()
+    waiting = [(text, root)]
+    while waiting:
+        current, folder = waiting.pop()
+        for path in _imported_files(current, (folder, root)):
+            if path not in seen:
                 seen.add(path)
                 found = path.read_text(encoding="utf-8")
                 yield found.encode()
-                yield from _neighbours(found, path.parent, seen)
+                waiting.append((found, path.parent))
+
+
+def _imported_files(text: str, folders: tuple[Path, ...]) -> Iterator[Path]:
+    for name in sorted(_imported_names(text)):
+        for folder in dict.fromkeys(folders):
+            stem = folder.joinpath(*name.split("."))
+            for path in (stem.with_suffix(".py"), stem / "__init__.py"):
+                if path.is_file():
+                    yield path
 
 
 def _imported_names(text: str) -> set[str]:
@@ -99,37 +120,88 @@ def _imported_names(text: str) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
-            # `from batchscope.gallery.digits import x` names a neighbour by its last part.
+            # `from package.digits import x` names a neighbour by its last part.
             names |= {base, base.rpartition(".")[2]}
             names |= {f"{base}.{alias.name}".lstrip(".") for alias in node.names}
     return names - {""}
 
 
 def _function_parts(task: Task) -> Iterator[bytes]:
-    named = {"model": task.model, "loss": task.loss, "collate": task.collate, **task.metrics}
-    for name, function in named.items():
+    spec = task.optimizer_spec
+    optimizer = spec.factory if isinstance(spec, FromFactory) else spec
+    named = {
+        "model": task.model,
+        "loss": task.loss,
+        "collate": task.collate,
+        "length": task.length,
+        "optimizer": optimizer,
+        "clip_norm": task.clip_norm,
+        **task.metrics,
+    }
+    seen: set[int] = set()
+    for name, value in named.items():
         yield name.encode()
-        yield _code_of(function)
-    for value in (task.optimizer, task.clip_norm, task.length, task.unit):
-        yield repr(value).encode() if not callable(value) else _code_of(value)
+        yield from _value_parts(value, seen)
 
 
-def _code_of(value: object) -> bytes:
-    """The source of a function or class, with the values it closes over; else its bytecode."""
-    closed: tuple[Any, ...] = ()
+def _value_parts(value: object, seen: set[int]) -> Iterator[bytes]:
+    """What a value does: its file, or its source with all that it refers to."""
+    if isinstance(value, (type(None), bool, int, float, str, bytes)):
+        yield repr(value).encode()
+        return
+    if id(value) in seen or isinstance(value, ModuleType):
+        return
+    seen.add(id(value))
+    if isinstance(value, partial):
+        yield from _value_parts(value.func, seen)
+        for part in (*value.args, *(x for _, x in sorted(value.keywords.items()))):
+            yield from _value_parts(part, seen)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _value_parts(part, seen)
+    elif isinstance(value, (FunctionType, type)):
+        yield from _definition_parts(value, seen)
+    else:
+        yield from _definition_parts(type(value), seen)
+        for name, part in sorted(getattr(value, "__dict__", {}).items()):
+            yield name.encode()
+            yield from _value_parts(part, seen)
+
+
+def _definition_parts(value: FunctionType | type, seen: set[int]) -> Iterator[bytes]:
+    yield value.__qualname__.encode()
     if isinstance(value, FunctionType):
-        cells = value.__closure__ or ()
-        closed = tuple(
-            cell.cell_contents
-            for cell in cells
-            if isinstance(cell.cell_contents, (int, float, str))
-        )
+        for cell in value.__closure__ or ():
+            yield from _value_parts(cell.cell_contents, seen)
+    top_package = value.__module__.partition(".")[0]
+    if top_package in _FIXED_BY_VERSION:
+        return
+    file = getattr(sys.modules.get(value.__module__), "__file__", None)
+    if file is not None and Path(file).is_file():
+        if "site-packages" not in file:
+            yield from _file_parts(file)
+        return
+    # Typed in by hand, as in a notebook: there is no file, but there is source.
+    yield _own_source(value)
+    functions = [value] if isinstance(value, FunctionType) else list(vars(value).values())
+    for function in functions:
+        if isinstance(function, FunctionType):
+            for name in _names(function.__code__):
+                if name in function.__globals__:
+                    yield from _value_parts(function.__globals__[name], seen)
+
+
+def _names(code: CodeType) -> set[str]:
+    inner = (c for c in code.co_consts if isinstance(c, CodeType))
+    return set(code.co_names).union(*(_names(c) for c in inner))
+
+
+def _own_source(value: FunctionType | type) -> bytes:
     try:
-        text = inspect.getsource(value)  # pyright: ignore[reportArgumentType]
+        return inspect.getsource(value).encode()
     except (OSError, TypeError):
         code = getattr(value, "__code__", None)
-        text = _bytecode(code) if isinstance(code, CodeType) else type(value).__qualname__
-    return f"{text}{closed!r}".encode()
+        return _bytecode(code).encode() if isinstance(code, CodeType) else b""
 
 
 def _bytecode(code: CodeType) -> str:

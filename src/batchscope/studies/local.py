@@ -1,12 +1,13 @@
 """Runs trained on this machine, by worker processes that share its cores."""
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
-from batchscope.errors import BatchscopeError, WorkerDied
+from batchscope.errors import BatchscopeError, StoreError, WorkerDied
 from batchscope.records import Configuration, Run
-from batchscope.studies.claims import claim, release
+from batchscope.studies.claims import claim, describe_owner, release
 from batchscope.studies.progress import Watcher
 from batchscope.studies.store import Store
 from batchscope.task import Task
@@ -80,6 +81,7 @@ class LocalExecutor:
         self._running: dict[str, Configuration] = {}
         self._spent: dict[str, float] = {}
         self._tries: dict[str, int] = {}
+        self._waited_for: set[str | None] = set()
 
     def train_all(self, next_runs: NextRuns) -> None:
         """Train until nothing is asked for any more.
@@ -93,8 +95,11 @@ class LocalExecutor:
                 self._begin(wanted)
                 if self._wait():
                     wanted = next_runs()
-        finally:
-            release(self._store, self._running)
+        except BaseException:
+            # On a full disk giving up the claims fails as well: they end with this process.
+            with contextlib.suppress(StoreError):
+                release(self._store, self._running)
+            raise
 
     def _begin(self, wanted: Sequence[Configuration]) -> None:
         for configuration in sorted(wanted, key=lambda c: (-self._cost(c), c.key)):
@@ -108,6 +113,14 @@ class LocalExecutor:
                 self._spent[key] = 0.0
                 self._watcher.begin(label_run(configuration))
                 self._submit(configuration)
+        if not self._running:
+            self._say_who_is_waited_for(wanted)
+
+    def _say_who_is_waited_for(self, wanted: Sequence[Configuration]) -> None:
+        owners = {describe_owner(self._store, configuration.key) for configuration in wanted}
+        for owner in sorted(owner for owner in owners - self._waited_for if owner is not None):
+            self._watcher.say(f"Waiting for runs that {owner} trains.")
+        self._waited_for |= owners
 
     def _submit(self, configuration: Configuration) -> None:
         self._pool.submit(

@@ -88,12 +88,12 @@ class Plan:
             **asdict(self),
             "batch_sizes": list(self.batch_sizes),
             "budget": str(self.budget),
-            "target": None if self.target is None else str(self.target),
+            "target": None if self.target is None else asdict(self.target),
         }
 
-    def study_id(self, fingerprint: str) -> str:
-        """The name of the study of this plan on the task with this fingerprint."""
-        text = json.dumps([fingerprint, self.to_dict()], sort_keys=True)
+    def study_id(self, fingerprint: str, earlier: str | None = None) -> str:
+        """The name of the study of this plan on a task, and on an earlier version that counts."""
+        text = json.dumps([fingerprint, earlier, torch.__version__, self.to_dict()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

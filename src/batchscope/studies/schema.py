@@ -62,6 +62,7 @@ measurements = sa.Table(
     sa.Column("task", sa.Text, nullable=False),
     sa.Column("fingerprint", sa.String(16), nullable=False, index=True),
     sa.Column("precision", sa.String(8), nullable=False),
+    sa.Column("device_kind", sa.String(8), nullable=False),
     sa.Column("steps", sa.JSON, nullable=False),
     sa.Column("examples", sa.BigInteger, nullable=False),
     sa.Column("provenance", sa.JSON, nullable=False),

@@ -2,21 +2,29 @@
 
 import socket
 import statistics
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import cast
 
 import psutil
+import torch
 
+from batchscope.errors import BatchscopeError
 from batchscope.instruments.speed import time_steps
 from batchscope.records import Measurement, Precision, StepTime
+from batchscope.studies.claims import claim, release
 from batchscope.studies.progress import Watcher
 from batchscope.studies.store import Store
 from batchscope.task import Task
 from batchscope.training.devices import choose_device, count_cores
 from batchscope.training.provenance import Origin, describe_machine
-from batchscope.workers.pool import Answer, OwnProcess, Pool, ProcessPool
+from batchscope.workers.pool import OwnProcess, Pool, ProcessPool
 from batchscope.workers.travel import TaskSource
 
 _BUSY = 0.5
+_SECONDS_BETWEEN_LOOKS = 0.3
+_LABEL = "timing steps at each batch size"
 
 
 def measure_step_times(
@@ -40,7 +48,21 @@ def measure_step_times(
         source: None for a task that stays in this process.
     """
     device = choose_device(device_name)
-    known = find_measurement(store, fingerprint, precision=precision, batch_sizes=batch_sizes)
+
+    def find() -> Measurement | None:
+        return find_measurement(
+            store,
+            fingerprint,
+            precision=precision,
+            device_kind=device.type,
+            batch_sizes=batch_sizes,
+            host=socket.gethostname(),
+        )
+
+    # Two processes that time steps at once would each time the other.
+    key = f"speed-{fingerprint}"
+    while (known := find()) is None and not claim(store, key):
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
     if known is not None:
         return known
     load = psutil.getloadavg()[0]
@@ -49,21 +71,28 @@ def measure_step_times(
     pool = (
         OwnProcess(task) if source is None else ProcessPool(source, count=1, threads=count_cores())
     )
-    provenance = describe_machine(device, origin, seconds=0.0)
-    with pool:
-        watcher.begin("timing steps at each batch size")
-        pool.submit("speed", time_steps, tuple(batch_sizes), precision, device_name)
-        steps, examples = _await(pool, watcher)
-        watcher.end("timing steps at each batch size")
-    measurement = Measurement(
-        task=task.name,
-        fingerprint=fingerprint,
-        precision=precision,
-        steps=steps,
-        examples=examples,
-        provenance=provenance,
+    provenance = replace(
+        describe_machine(device, origin, seconds=0.0),
+        threads=torch.get_num_threads() if source is None else count_cores(),
     )
-    store.save_measurement(measurement)
+    try:
+        with pool:
+            watcher.begin(_LABEL)
+            pool.submit(_LABEL, time_steps, tuple(batch_sizes), precision, device_name)
+            steps, examples = _await(pool, watcher)
+            watcher.end(_LABEL)
+        measurement = Measurement(
+            task=task.name,
+            fingerprint=fingerprint,
+            precision=precision,
+            device_kind=device.type,
+            steps=steps,
+            examples=examples,
+            provenance=provenance,
+        )
+        store.save_measurement(measurement)
+    finally:
+        release(store, [key])
     return measurement
 
 
@@ -71,34 +100,36 @@ def find_measurement(
     store: Store,
     fingerprint: str,
     *,
-    precision: Precision | None = None,
-    batch_sizes: Sequence[int] = (),
+    precision: str,
+    device_kind: str,
+    batch_sizes: Sequence[int],
+    host: str | None = None,
 ) -> Measurement | None:
-    """The latest measurement of this machine that has all of these sizes."""
+    """The latest measurement that has all of these sizes, of one machine or of any."""
     for measurement in store.read_measurements(fingerprint):
         sizes = {step.batch_size for step in measurement.steps}
-        same_host = measurement.provenance.host == socket.gethostname()
-        same_precision = precision in (None, measurement.precision)
-        if same_host and same_precision and sizes.issuperset(batch_sizes):
+        same = (measurement.precision, measurement.device_kind) == (precision, device_kind)
+        if same and host in (None, measurement.provenance.host) and sizes.issuperset(batch_sizes):
             return measurement
     return None
 
 
 def median_seconds(measurement: Measurement | None) -> Mapping[int, float]:
-    """Batch size -> median seconds per step."""
+    """Batch size -> median seconds per step; sizes that ran out of memory are left out."""
     steps = () if measurement is None else measurement.steps
-    return {step.batch_size: statistics.median(step.seconds) for step in steps}
+    return {step.batch_size: statistics.median(step.seconds) for step in steps if step.seconds}
 
 
 def _await(pool: Pool, watcher: Watcher) -> tuple[tuple[StepTime, ...], int]:
     while True:
         answer = pool.wait(None)
-        match answer:
-            case Answer(kind="result", value=value):
-                return value  # pyright: ignore[reportReturnType]
-            case Answer(kind="error", value=error):
-                raise error  # pyright: ignore[reportGeneralTypeIssues]
-            case Answer(kind="progress", value=(done, of)):
-                watcher.expect(float(of - done))  # pyright: ignore
-            case _:
-                pass
+        if answer is None:
+            continue
+        if answer.kind == "result":
+            return cast(tuple[tuple[StepTime, ...], int], answer.value)
+        if answer.kind == "error":
+            raise cast(BatchscopeError, answer.value)
+        if answer.kind == "progress":
+            done, of = cast(tuple[int, int], answer.value)
+            watcher.advance(_LABEL, 1.0)
+            watcher.expect(float(of - done))

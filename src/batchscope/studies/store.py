@@ -1,9 +1,9 @@
 """Where runs are kept: one SQLite file, or a database by its URL."""
 
+import contextlib
 import sqlite3
 import time
 from collections.abc import Generator, Iterable, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -23,6 +23,7 @@ from batchscope.studies.encoding import (
 
 DEFAULT_STORE = "batchscope.db"
 _BUSY_SECONDS = 60
+_LOCK = 7_226_284
 
 
 class Store:
@@ -43,7 +44,7 @@ class Store:
         if path is not None:
             _check_path(path, create=create)
         self.engine = _connect(place, path)
-        with self._speaking():
+        with self.speaking():
             self._check_schema(create=create)
 
     def close(self) -> None:
@@ -52,14 +53,14 @@ class Store:
 
     def save_run(self, run: Run) -> None:
         """Keep a run and give up the claim on it, both at once."""
-        with self._speaking(), self.engine.begin() as connection:
+        with self.speaking(), self.engine.begin() as connection:
             connection.execute(self._insert_new(schema.runs, run_to_row(run)))
             connection.execute(sa.delete(schema.claims).where(schema.claims.c.key == run.key))
 
     def finished_keys(self, keys: Iterable[str]) -> set[str]:
         """Which of these runs are here."""
         query = sa.select(schema.runs.c.key).where(schema.runs.c.key.in_(list(keys)))
-        with self._speaking(), self.engine.connect() as connection:
+        with self.speaking(), self.engine.connect() as connection:
             return set(connection.scalars(query))
 
     def read_runs(self, keys: Iterable[str] | None = None) -> list[Run]:
@@ -70,7 +71,7 @@ class Store:
         )
         if keys is not None:
             query = query.where(table.c.key.in_(list(keys)))
-        with self._speaking(), self.engine.connect() as connection:
+        with self.speaking(), self.engine.connect() as connection:
             return [run_from_row(row) for row in connection.execute(query).mappings()]
 
     def save_task(
@@ -84,7 +85,7 @@ class Store:
             "facts": dict(facts),
             "seen": time.time(),
         }
-        with self._speaking(), self.engine.begin() as connection:
+        with self.speaking(), self.engine.begin() as connection:
             connection.execute(
                 sa.delete(schema.tasks).where(schema.tasks.c.fingerprint == fingerprint)
             )
@@ -93,7 +94,7 @@ class Store:
     def read_task(self, fingerprint: str) -> sa.RowMapping:
         """What was kept of the task with this fingerprint."""
         query = sa.select(schema.tasks).where(schema.tasks.c.fingerprint == fingerprint)
-        with self._speaking(), self.engine.connect() as connection:
+        with self.speaking(), self.engine.connect() as connection:
             return connection.execute(query).mappings().one()
 
     def read_versions(self, name: str) -> list[sa.RowMapping]:
@@ -103,7 +104,7 @@ class Store:
             .where(schema.tasks.c.name == name)
             .order_by(schema.tasks.c.seen.desc())
         )
-        with self._speaking(), self.engine.connect() as connection:
+        with self.speaking(), self.engine.connect() as connection:
             return list(connection.execute(query).mappings())
 
     def save_study(
@@ -117,7 +118,7 @@ class Store:
             "plan": dict(plan),
             "used": time.time(),
         }
-        with self._speaking(), self.engine.begin() as connection:
+        with self.speaking(), self.engine.begin() as connection:
             connection.execute(self._insert_new(schema.studies, row))
             connection.execute(
                 sa.update(schema.studies)
@@ -127,7 +128,7 @@ class Store:
 
     def add_to_study(self, study: str, keys: Iterable[str]) -> None:
         """Say that these runs belong to a study."""
-        with self._speaking(), self.engine.begin() as connection:
+        with self.speaking(), self.engine.begin() as connection:
             for key in keys:
                 connection.execute(
                     self._insert_new(schema.study_runs, {"study": study, "key": key})
@@ -136,7 +137,7 @@ class Store:
     def list_studies(self) -> list[sa.RowMapping]:
         """All studies, the latest first."""
         query = sa.select(schema.studies).order_by(schema.studies.c.used.desc())
-        with self._speaking(), self.engine.connect() as connection:
+        with self.speaking(), self.engine.connect() as connection:
             return list(connection.execute(query).mappings())
 
     def find_study(self, wanted: str | None) -> sa.RowMapping:
@@ -160,13 +161,13 @@ class Store:
     def read_study(self, study: str) -> list[Run]:
         """The finished runs of a study, in a fixed order."""
         query = sa.select(schema.study_runs.c.key).where(schema.study_runs.c.study == study)
-        with self._speaking(), self.engine.connect() as connection:
+        with self.speaking(), self.engine.connect() as connection:
             keys = list(connection.scalars(query))
         return self.read_runs(keys)
 
     def save_measurement(self, measurement: Measurement) -> None:
         """Keep a measurement."""
-        with self._speaking(), self.engine.begin() as connection:
+        with self.speaking(), self.engine.begin() as connection:
             connection.execute(
                 sa.insert(schema.measurements).values(measurement_to_row(measurement))
             )
@@ -177,7 +178,7 @@ class Store:
         query = (
             sa.select(table).where(table.c.fingerprint == fingerprint).order_by(table.c.id.desc())
         )
-        with self._speaking(), self.engine.connect() as connection:
+        with self.speaking(), self.engine.connect() as connection:
             rows = connection.execute(query).mappings()
             return [measurement_from_row(row) for row in rows]
 
@@ -186,21 +187,44 @@ class Store:
         dialect = postgresql if self.engine.dialect.name == "postgresql" else sqlite
         return dialect.insert(table).values(**row).on_conflict_do_nothing()
 
+    def _make_tables(self) -> None:
+        """Make what is missing, one process at a time, wholly or not at all."""
+        with self.engine.connect() as connection:
+            if self.engine.dialect.name == "sqlite":
+                connection.execution_options(isolation_level="AUTOCOMMIT")
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+            if not sa.inspect(connection).get_table_names():
+                schema.metadata.create_all(connection)
+                connection.execute(
+                    sa.insert(schema.about).values(schema_version=schema.SCHEMA_VERSION)
+                )
+            if self.engine.dialect.name == "sqlite":
+                connection.exec_driver_sql("COMMIT")
+            else:
+                connection.commit()
+        if self.engine.dialect.name == "sqlite":
+            self._prefer_wal()
+
+    def _prefer_wal(self) -> None:
+        """Let readers never wait for a writer; whoever comes second finds it done."""
+        with contextlib.suppress(sa_errors.OperationalError), self.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+
     def _check_schema(self, *, create: bool) -> None:
         tables = sa.inspect(self.engine).get_table_names()
         if not tables and create:
-            # Another process may be making the same tables: its finished work is as good.
-            schema.metadata.create_all(self.engine)
-            with self.engine.begin() as connection:
-                row = {"schema_version": schema.SCHEMA_VERSION}
-                connection.execute(self._insert_new(schema.about, row))
-            return
+            self._make_tables()
+            tables = sa.inspect(self.engine).get_table_names()
         if schema.about.name not in tables:
             raise self._refusal("is a database, but not a Batchscope store")
         with self.engine.connect() as connection:
             version = connection.scalar(sa.select(schema.about.c.schema_version))
         if version != schema.SCHEMA_VERSION:
-            raise self._refusal(f"has version {version}; this Batchscope reads version 1")
+            raise self._refusal(
+                f"has version {version}; this Batchscope reads version {schema.SCHEMA_VERSION}"
+            )
 
     def _refusal(self, what: str) -> StoreError:
         return StoreError(
@@ -210,8 +234,8 @@ class Store:
             do="name another file with --store, or install the version that wrote it",
         )
 
-    @contextmanager
-    def _speaking(self) -> Generator[None]:
+    @contextlib.contextmanager
+    def speaking(self) -> Generator[None]:
         """Turn what a database raises into one sentence."""
         try:
             yield
@@ -226,6 +250,8 @@ class Store:
 
 
 def _path_of(place: str) -> Path | None:
+    if place.startswith("sqlite:///"):
+        return Path(place.removeprefix("sqlite:///"))
     return None if "://" in place else Path(place)
 
 
@@ -300,6 +326,5 @@ def _connect(place: str, path: Path | None) -> sa.Engine:
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _: object) -> None:
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute(f"PRAGMA busy_timeout={_BUSY_SECONDS * 1000}")
+    connection.execute("PRAGMA synchronous=NORMAL")

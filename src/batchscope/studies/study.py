@@ -150,5 +150,12 @@ class StudyRuns:
             self._store.add_to_study(self._study, found)
 
     def _fetch(self, wanted: Sequence[Configuration]) -> Mapping[str, Run]:
-        keys = [key for configuration in wanted for key in self._design.keys_of(configuration)]
-        return {run.key: run for run in self._store.read_runs(keys)} if keys else {}
+        keys = {key: c for c in wanted for key in self._design.keys_of(c)}
+        if not keys:
+            return {}
+        found = {run.key: run for run in self._store.read_runs(keys)}
+        # Of a run and its twin from before an edit, the run itself counts.
+        chosen = (
+            next((key for key in self._design.keys_of(c) if key in found), None) for c in wanted
+        )
+        return {key: found[key] for key in chosen if key is not None}

@@ -11,6 +11,7 @@ from batchscope.records import Precision
 from batchscope.task import Task
 from batchscope.training.batches import Batches
 from batchscope.training.devices import autocast
+from batchscope.training.evaluation import Evaluator
 from batchscope.training.seeding import keep_randomness, seed_everything
 from batchscope.training.stepper import compute_loss
 
@@ -49,10 +50,13 @@ def check_task(task: Task, *, precision: Precision, device: torch.device) -> Non
             )
             for part, data in task.datasets.items():
                 _check_part(task, model, Batches(task, data, device), part)
+            scores = Evaluator(task, precision=precision, device=device).evaluate(model)
+            for column, value in scores.items():
+                _check_finite(value, f"{column!r}", "all that it is evaluated on")
         except BatchscopeError:
             raise
         except Exception as error:  # whatever a user's own functions raise
-            raise _failure(error) from error
+            raise explain_failure(error) from error
 
 
 def _check_part(task: Task, model: torch.nn.Module, batches: Batches, part: str) -> None:
@@ -61,22 +65,27 @@ def _check_part(task: Task, model: torch.nn.Module, batches: Batches, part: str)
     loss = compute_loss(task.loss, model, piece.batch)
     if part == "train":
         loss.backward()
-    _check_finite(float(loss), "the loss", part)
+    _check_finite(float(loss), "the loss", f"the first examples of `{part}`")
     for name, metric in task.metrics.items():
-        _check_finite(float(metric(model, piece.batch)), f"the metric {name!r}", part)
+        _check_finite(
+            float(metric(model, piece.batch)),
+            f"the metric {name!r}",
+            f"the first examples of `{part}`",
+        )
 
 
 def _check_finite(value: float, name: str, part: str) -> None:
     if not math.isfinite(value):
         raise InvalidTask(
-            f"{name} is {value} on the first examples of `{part}`, before any update",
-            where=f"task, on `{part}`",
+            f"{name} is {value} on {part}, before any update",
+            where=f"the task, on {part}",
             expected="a finite number from the untrained model",
             do="look for NaN in the data, a log of 0, or a division by 0",
         )
 
 
-def _failure(error: Exception) -> InvalidTask:
+def explain_failure(error: Exception) -> InvalidTask:
+    """An error of the task's own code, with the line where it arose."""
     trace = error.__traceback__
     places: list[tuple[str, int]] = []
     while trace is not None:

@@ -33,7 +33,12 @@ def choose_device(wanted: str | None) -> torch.device:
             expected=f"one of {', '.join(there)}",
             do="leave --device out to take the best one that there is",
         )
-    return torch.device(wanted)
+    try:
+        return torch.device(wanted)
+    except RuntimeError as error:
+        raise InvalidInput(
+            f"{wanted!r} is not a device", "--device", "for example cpu or cuda:0", "mend it"
+        ) from error
 
 
 def describe_device(device: torch.device) -> str:

@@ -13,7 +13,7 @@ from batchscope.metrics import BatchFunction
 from batchscope.records import Precision
 from batchscope.task import Task
 from batchscope.training.batches import Batches
-from batchscope.training.devices import autocast
+from batchscope.training.devices import autocast, is_out_of_memory
 from batchscope.training.seeding import keep_randomness
 
 _CHUNK = 1024
@@ -67,6 +67,7 @@ class Evaluator:
         self._functions: Mapping[str, BatchFunction] = {"loss": task.loss, **task.metrics}
         self._precision: Precision = precision
         self._device = device
+        self._chunk = _CHUNK
         counts = {name: len(data) for name, data in task.datasets.items()}
         counts["train"] = min(counts["train"], max(counts["val"], _LEAST_TRAIN_SUBSET))
         self._sets = {
@@ -87,10 +88,20 @@ class Evaluator:
         return row
 
     def _score(self, model: nn.Module, part: str) -> dict[str, float]:
+        """The means over one data set, in chunks that are halved until they fit in memory."""
+        while True:
+            try:
+                return self._score_chunks(model, part)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or self._chunk == 1:
+                    raise
+                self._chunk //= 2
+
+    def _score_chunks(self, model: nn.Module, part: str) -> dict[str, float]:
         batches, indices = self._sets[part]
         totals = dict.fromkeys(self._functions, 0.0)
         weight = 0.0
-        for piece in batches.chunks(indices, size=_CHUNK):
+        for piece in batches.chunks(indices, size=self._chunk):
             weight += piece.weight
             with autocast(self._device, self._precision):
                 for name, function in self._functions.items():
@@ -110,6 +121,7 @@ def _evenly(size: int, count: int) -> torch.Tensor:
 def _remember_forward(model: nn.Module) -> Generator[None]:
     """Let the loss and the metrics of one batch share a forward pass."""
     forward: Callable[..., Any] = model.forward
+    own = vars(model).get("forward")
     last: list[Any] = []
 
     def remembered(*args: Any, **kwargs: Any) -> Any:
@@ -124,6 +136,8 @@ def _remember_forward(model: nn.Module) -> Generator[None]:
         yield
     finally:
         del model.forward
+        if own is not None:
+            model.forward = own
 
 
 def _same(left: tuple[Any, ...], right: tuple[Any, ...]) -> bool:

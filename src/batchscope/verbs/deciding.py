@@ -1,20 +1,24 @@
 """Analyze a study, and recommend a batch size from it."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from typing import Any
 
 import sqlalchemy as sa
 
-from batchscope.budget import Budget, Target, parse_target
+from batchscope.budget import Budget, Target
 from batchscope.decisions.recommendation import Recommendation, Spent, recommend_from
 from batchscope.findings.analysis import Analysis, analyze_curves
 from batchscope.findings.curves import read_curves, tabulate_runs
 from batchscope.optimizers import constants_to_paste
 from batchscope.records import Measurement, Run
+from batchscope.studies.plan import default_batch_sizes
 from batchscope.studies.progress import Watcher
-from batchscope.studies.speed import find_measurement, median_seconds
+from batchscope.studies.speed import median_seconds
 from batchscope.studies.store import DEFAULT_STORE, Store
 from batchscope.task import Task
+from batchscope.verbs.listing import read_measurement
 from batchscope.verbs.studying import Study, study
 
 
@@ -93,7 +97,7 @@ def read_origin(study: Study | str, *, which: str | None = None) -> Mapping[str,
     with _open(study) as store:
         row = _find(store, study, which)
         runs = store.read_study(row["id"])
-        measured = find_measurement(store, row["fingerprint"], precision=row["plan"]["precision"])
+        measured = read_measurement(store, row)
         return {
             "study": row["id"],
             "plan": row["plan"],
@@ -115,44 +119,83 @@ def _find(store: Store, study: Study | str, which: str | None) -> sa.RowMapping:
 def _analyze(store: Store, row: sa.RowMapping) -> Analysis:
     plan = row["plan"]
     facts = store.read_task(row["fingerprint"])["facts"]
-    measured = find_measurement(store, row["fingerprint"], precision=plan["precision"])
+    measured = read_measurement(store, row)
     runs = store.read_study(row["id"])
-    target = None if plan["target"] is None else parse_target(plan["target"])
+    target = None if plan["target"] is None else Target(**plan["target"])
     quality = facts["quality"] if target is None else target.metric
     return analyze_curves(
         read_curves(tabulate_runs(runs, median_seconds(measured))),
         study=row["id"],
         task=row["task"],
         quality=quality,
-        higher=quality in facts["higher"],
+        higher=quality.removeprefix("train_") in facts["higher"],
         target=target,
         unit=facts["unit"],
+        rank_by_target=plan["objective"] != "quality",
     )
 
 
 def _recommend(store: Store, row: sa.RowMapping) -> Recommendation:
     plan = row["plan"]
     runs = store.read_study(row["id"])
-    measured = find_measurement(store, row["fingerprint"], precision=plan["precision"])
+    measured = read_measurement(store, row)
     steps = () if measured is None else measured.steps
     return recommend_from(
         _analyze(store, row),
         objective=plan["objective"],
-        step_seconds={step.batch_size: step.seconds for step in steps},
+        step_seconds={step.batch_size: step.seconds for step in steps if step.seconds},
         spent=_count(runs, store.read_measurements(row["fingerprint"])),
         script_for=_scripts(runs),
-        next_command=f"batchscope recommend {row['task']} --seeds {2 * plan['seeds']}",
+        next_command=_write_next_command(store, row),
     )
 
 
 def _count(runs: Sequence[Run], measurements: Sequence[Measurement]) -> Spent:
-    trained = sum(run.steps * run.configuration.batch_size for run in runs)
+    trained = sum(_examples(run) for run in runs)
     timed = sum(measurement.examples for measurement in measurements)
     return Spent(
         runs=len(runs),
         examples=trained + timed,
         seconds=sum(run.provenance.seconds for run in runs),
     )
+
+
+def _examples(run: Run) -> int:
+    """Trained on; of a run that did not finish, up to its last step."""
+    if run.status == "finished":
+        return round(run.trajectory.last("examples"))
+    return run.steps * run.configuration.batch_size
+
+
+def _write_next_command(store: Store, row: sa.RowMapping) -> str:
+    """The same question with twice the seeds, as it was asked."""
+    plan = row["plan"]
+    facts = store.read_task(row["fingerprint"])["facts"]
+    if not facts["has_name"]:
+        return f"bs.recommend(task, seeds={2 * plan['seeds']}, ...)"
+    usual: dict[str, object] = {
+        "batch-sizes": default_batch_sizes(facts["train_size"]),
+        "budget": facts["budget"],
+        "target": facts["target"],
+        "objective": "time",
+        "effort": "standard",
+        "seed": 0,
+        "precision": facts["precision"],
+    }
+    words = ["batchscope", "recommend", row["task"], "--seeds", str(2 * plan["seeds"])]
+    for name, value in usual.items():
+        given = plan[name.replace("-", "_")]
+        if given != value:
+            words += [f"--{name}", _write_option(given)]
+    if store.place != DEFAULT_STORE:
+        words += ["--store", store.place]
+    return shlex.join(words)
+
+
+def _write_option(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return str(Target(**value)) if isinstance(value, dict) else str(value)
 
 
 def _scripts(runs: Sequence[Run]) -> Mapping[tuple[int, float], str]:

@@ -4,9 +4,10 @@ from contextlib import closing
 from dataclasses import dataclass
 
 import polars as pl
+import sqlalchemy as sa
 
 from batchscope.findings.curves import tabulate_runs
-from batchscope.records import Run
+from batchscope.records import Measurement, Run
 from batchscope.studies.speed import find_measurement, median_seconds
 from batchscope.studies.store import Store
 
@@ -51,10 +52,22 @@ def list_runs(place: str, *, which: str | None = None) -> RunList:
     with closing(Store(place, create=False)) as store:
         row = store.find_study(which)
         runs = tuple(store.read_study(row["id"]))
-        measured = find_measurement(store, row["fingerprint"], precision=row["plan"]["precision"])
+        measured = read_measurement(store, row)
     return RunList(
         study=row["id"],
         task=row["task"],
         runs=runs,
         frame=tabulate_runs(runs, median_seconds(measured)),
+    )
+
+
+def read_measurement(store: Store, row: sa.RowMapping) -> Measurement | None:
+    """The step times of a study's task at all of its sizes, the latest, wherever measured."""
+    plan = row["plan"]
+    return find_measurement(
+        store,
+        row["fingerprint"],
+        precision=plan["precision"],
+        device_kind=plan["device_kind"],
+        batch_sizes=plan["batch_sizes"],
     )

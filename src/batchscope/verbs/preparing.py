@@ -1,7 +1,9 @@
 """What every verb does first: load the task, look at it, plan, and only then open a store."""
 
 import difflib
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 
 import torch
@@ -14,10 +16,17 @@ from batchscope.studies.plan import Plan, make_plan
 from batchscope.studies.progress import Watcher
 from batchscope.studies.store import Store
 from batchscope.task import Task
-from batchscope.training.check import check_batch_sizes, check_task
+from batchscope.training.check import check_batch_sizes, check_task, explain_failure
 from batchscope.training.devices import choose_device, count_cores
 from batchscope.workers.pool import OwnProcess, Pool, ProcessPool
-from batchscope.workers.travel import ModuleTask, TaskSource, load_task, pack_task, read_source
+from batchscope.workers.travel import (
+    ModuleTask,
+    PickledTask,
+    TaskSource,
+    load_task,
+    pack_task,
+    read_source,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +67,9 @@ def prepare(
         InvalidTask: the task cannot be loaded or trained.
     """
     chosen_device = choose_device(device)
-    task, source = _load(given, watcher)
+    # What a task prints while it is made must not mix with a result.
+    with redirect_stdout(sys.stderr):
+        task, source = _load(given, watcher)
     plan = make_plan(
         task,
         device=chosen_device,
@@ -72,15 +83,24 @@ def prepare(
         precision=precision,
     )
     check_batch_sizes(task, plan.batch_sizes)
-    check_task(task, precision=plan.precision, device=chosen_device)
+    with redirect_stdout(sys.stderr):
+        check_task(task, precision=plan.precision, device=chosen_device)
+        found = _fingerprint(task, source)
     return Prepared(
         task=task,
         source=source,
         plan=plan,
         device=chosen_device,
         device_name=device,
-        fingerprint=fingerprint(task, source),
+        fingerprint=found,
     )
+
+
+def _fingerprint(task: Task, source: TaskSource | None) -> Fingerprint:
+    try:
+        return fingerprint(task, source)
+    except Exception as error:  # whatever a user's own data set raises
+        raise explain_failure(error) from error
 
 
 def introduce(store: Store, prepared: Prepared) -> None:
@@ -94,6 +114,10 @@ def introduce(store: Store, prepared: Prepared) -> None:
             "unit": task.unit,
             "train_size": task.train_size,
             "quality": task.quality,
+            "has_name": not isinstance(prepared.source, PickledTask | None),
+            "budget": str(task.budget),
+            "target": None if task.target is None else asdict(task.resolve_target(task.target)),
+            "precision": task.precision,
             "higher": [name for name in task.metrics if task.is_higher_better(name)],
         },
     )

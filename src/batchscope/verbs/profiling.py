@@ -103,18 +103,16 @@ def profile(
     with closing(Store(store, create=True)) as opened:
         introduce(opened, prepared)
         measurement = measure(opened, prepared, watcher)
-    sizes = tuple(
-        _describe(step.batch_size, step.seconds, prepared.task.unit)
-        for step in measurement.steps
-        if step.batch_size in prepared.plan.batch_sizes
-    )
+    wanted = prepared.plan.batch_sizes
+    steps = [step for step in measurement.steps if step.batch_size in wanted]
+    sizes = tuple(_describe(step.batch_size, step.seconds, prepared.task.unit) for step in steps)
     return Profile(
         task=prepared.task.name,
         device=measurement.provenance.device,
         threads=measurement.provenance.threads,
         load_average=measurement.provenance.load_average,
         sizes=sizes,
-        smallest_efficient=smallest_efficient(measurement.steps),
+        smallest_efficient=smallest_efficient(steps),
         unit=prepared.task.unit,
     )
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from batchscope.budget import Budget, Target
+from batchscope.errors import CannotTell
 from batchscope.optimizers import starting_rate
 from batchscope.records import Configuration, Run
 from batchscope.studies.fingerprint import Fingerprint
@@ -110,6 +111,7 @@ def study(
         earlier = _note_change(opened, prepared, watcher, reuse=reuse_changed)
         introduce(opened, prepared)
         seconds = median_seconds(measure(opened, prepared, watcher))
+        prepared = _leave_out_too_large(prepared, seconds, watcher)
         design = StudyDesign(
             task=prepared.task,
             plan=prepared.plan,
@@ -117,7 +119,7 @@ def study(
             earlier=earlier,
             start=starting_rate(prepared.task.optimizer_spec, prepared.task.model().parameters()),
         )
-        name = prepared.plan.study_id(design.fingerprint)
+        name = prepared.plan.study_id(design.fingerprint, earlier)
         opened.save_study(
             name,
             task=prepared.task.name,
@@ -147,6 +149,27 @@ def study(
             runs=tuple(runs.finished),
             trained=len(runs.finished) - before,
         )
+
+
+def _leave_out_too_large(
+    prepared: Prepared, seconds: Mapping[int, float], watcher: Watcher
+) -> Prepared:
+    """The sizes that could be timed; the others ran out of memory."""
+    sizes = prepared.plan.batch_sizes
+    fit = tuple(size for size in sizes if size in seconds)
+    if fit == sizes:
+        return prepared
+    if not fit:
+        raise CannotTell(
+            f"memory ran out at batch size {sizes[0]}",
+            where=f"study {prepared.task.name}",
+            expected="one batch size that fits",
+            do="name smaller sizes with --batch-sizes",
+        )
+    watcher.say(
+        f"Memory ran out at batch size {min(set(sizes) - set(fit))}: sizes up to {fit[-1]}."
+    )
+    return replace(prepared, plan=replace(prepared.plan, batch_sizes=fit))
 
 
 class _CostModel:

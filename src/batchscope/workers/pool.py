@@ -135,7 +135,10 @@ class OwnProcess:
 
     def wait(self, timeout: float | None) -> Answer | None:
         """The next answer, or None when there is none."""
-        return None if self._answers.empty() else self._answers.get()
+        try:
+            return self._answers.get(timeout=timeout)
+        except queue.Empty:
+            return None
 
 
 class _Worker:

@@ -1,0 +1,28 @@
+"""Results shown richly in notebooks: a table where a plain repr would be."""
+
+import importlib
+import sys
+from typing import Any
+
+_RESULTS = {
+    "batchscope.verbs.profiling": "Profile",
+    "batchscope.verbs.studying": "Study",
+    "batchscope.findings.analysis": "Analysis",
+    "batchscope.decisions.recommendation": "Recommendation",
+}
+
+
+def show_results_richly() -> None:
+    """Tell the notebook that runs this process, if one does, how to show our results."""
+    ipython = sys.modules.get("IPython")
+    shell: Any = None if ipython is None else ipython.get_ipython()
+    if shell is None:
+        return
+    formatter = shell.display_formatter.formatters["text/html"]
+    for module, name in _RESULTS.items():
+        formatter.for_type_by_name(module, name, _as_html)
+
+
+def _as_html(result: Any) -> str:
+    displays = importlib.import_module("batchscope.reports.displays")
+    return displays.table(result)._repr_html_()

@@ -1,0 +1,159 @@
+"""Kills at any moment lose at most the runs in flight, and change no result."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from batchscope.studies.store import Store
+
+from ..conftest import SMALL_TASK, run_command
+
+# About a quarter of a second a run, so that kills fall into all parts of a study.
+TASK = SMALL_TASK.replace("epochs(2)", "epochs(60)")
+OPTIONS = ("--batch-sizes", "4,8,16", "--effort", "quick", "--json")
+
+
+def command(folder: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "batchscope", "recommend", "mytask.py:task", *OPTIONS, *more]
+
+
+def trajectories(folder: Path) -> dict[str, object]:
+    """Every run to the bit, but for the clock."""
+    store = Store(str(folder / "batchscope.db"), create=False)
+    runs = store.read_runs()
+    store.close()
+    return {
+        run.key: {
+            name: [value.hex() for value in values]
+            for name, values in run.trajectory.columns.items()
+            if name != "seconds"
+        }
+        for run in runs
+    }
+
+
+def started(folder: Path) -> dict[str, str]:
+    store = Store(str(folder / "batchscope.db"), create=False)
+    found = {run.key: run.provenance.started for run in store.read_runs()}
+    store.close()
+    return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object]]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "mytask.py").write_text(TASK)
+    done = run_command(*command(folder)[3:], folder=folder)
+    assert done.returncode == 0, done.stderr
+    return folder, json.loads(done.stdout)
+
+
+def kill_at(folder: Path, seconds: float, how: signal.Signals) -> int:
+    """Start the command, and kill it after so many seconds."""
+    process = subprocess.Popen(
+        command(folder), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(how)
+    return process.wait(timeout=60)
+
+
+def check(
+    folder: Path, undisturbed: tuple[Path, dict[str, object]], before: dict[str, str]
+) -> None:
+    done = run_command(*command(folder)[3:], folder=folder)
+    assert done.returncode == 0, done.stderr
+
+    reference, answer = undisturbed
+    assert trajectories(folder) == trajectories(reference)
+    assert json.loads(done.stdout)["batch_size"] in answer["plateau"] or _close(done.stdout, answer)
+    after = started(folder)
+    assert {key: after[key] for key in before} == before, "a finished run was trained again"
+
+
+def _close(text: str, answer: dict[str, object]) -> bool:
+    """Times are measured anew: sizes whose intervals overlap may change places."""
+    mine, theirs = (d["predicted"]["seconds"] for d in (json.loads(text), answer))  # type: ignore[index]
+    return mine["low"] <= theirs["high"] and theirs["low"] <= mine["high"]
+
+
+def test_a_killed_recommendation_goes_on_to_the_same_runs(
+    tmp_path: Path, undisturbed: tuple[Path, dict[str, object]]
+) -> None:
+    (tmp_path / "mytask.py").write_text(TASK)
+    kill_at(tmp_path, 9.0, signal.SIGKILL)
+    before = started(tmp_path) if (tmp_path / "batchscope.db").exists() else {}
+
+    check(tmp_path, undisturbed, before)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_twenty_kills_at_random_moments_change_nothing(
+    tmp_path: Path, undisturbed: tuple[Path, dict[str, object]]
+) -> None:
+    draw = random.Random(0)
+    for number in range(4):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "mytask.py").write_text(TASK)
+        before: dict[str, str] = {}
+        for _ in range(5):
+            kill_at(folder, draw.uniform(2.0, 12.0), signal.SIGKILL)
+            if (folder / "batchscope.db").exists():
+                now = started(folder)
+                assert {key: now[key] for key in before} == before
+                before = now
+        check(folder, undisturbed, before)
+
+
+def test_ctrl_c_says_what_is_kept_and_exits_with_130(tmp_path: Path) -> None:
+    (tmp_path / "mytask.py").write_text(TASK)
+    process = subprocess.Popen(
+        command(tmp_path), cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    while not (line := process.stderr.readline()).startswith("About"):
+        assert line, "it ended before training"
+
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert output == ""
+    assert "finished runs are kept in batchscope.db" in errors
+    assert "Traceback" not in errors
+
+
+def test_two_processes_on_one_store_train_each_run_once(
+    tmp_path: Path, undisturbed: tuple[Path, dict[str, object]]
+) -> None:
+    (tmp_path / "mytask.py").write_text(TASK)
+    options = ("--jobs", "1")
+    first, second = (
+        subprocess.Popen(
+            command(tmp_path, *options, "--output", f"{name}.html"),
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("first", "second")
+    )
+    outputs = [process.communicate(timeout=240) for process in (first, second)]
+
+    assert [process.returncode for process in (first, second)] == [0, 0], outputs
+    assert trajectories(tmp_path) == trajectories(undisturbed[0])
+    answers = [json.loads(output)["batch_size"] for output, _ in outputs]
+    assert answers[0] == answers[1]
+    # What each trained adds up to the runs that there are: none was trained twice.
+    store = Store(str(tmp_path / "batchscope.db"), create=False)
+    assert len(store.list_studies()) == 1
+    store.close()

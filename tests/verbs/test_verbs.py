@@ -1,0 +1,155 @@
+import threading
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import plotly.graph_objects as go
+import polars as pl
+import pytest
+
+import batchscope as bs
+from batchscope.studies.progress import Unwatched
+from batchscope.studies.store import Store
+
+from ..conftest import make_task
+
+
+class Listener(Unwatched):
+    """Keeps what a study says."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.trained: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+    def end(self, label: str) -> None:
+        if label.startswith("batch"):
+            self.trained.append(label)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("verbs") / "runs.db")
+
+
+@pytest.fixture(scope="module")
+def study(place: str) -> bs.Study:
+    return bs.study(make_task(), batch_sizes=[8, 16], store=place, jobs=1)
+
+
+def test_a_study_re_tunes_the_rate_and_repeats_the_best_with_paired_seeds(
+    study: bs.Study,
+) -> None:
+    for size in (8, 16):
+        runs = [r.configuration for r in study.runs if r.configuration.batch_size == size]
+        assert len({run.learning_rate for run in runs}) >= 4
+        seeds = [
+            {r.seed for r in runs if r.learning_rate == lr}
+            for lr in {r.learning_rate for r in runs}
+        ]
+        assert {0, 1, 2} in seeds
+        assert all(found in ({0}, {0, 1, 2}) for found in seeds)
+
+
+def test_a_study_again_trains_nothing(study: bs.Study, place: str) -> None:
+    listener = Listener()
+
+    again = bs.study(make_task(), batch_sizes=[8, 16], store=place, jobs=1, watcher=listener)
+
+    assert again.trained == 0
+    assert again.id == study.id
+    assert listener.trained == []
+
+
+def test_every_result_is_frozen_has_a_table_a_figure_and_json(study: bs.Study, place: str) -> None:
+    results = [
+        bs.profile(make_task(), batch_sizes=[8, 16], store=place),
+        study,
+        bs.analyze(study),
+        bs.recommend(make_task(), batch_sizes=[8, 16], store=place, jobs=1),
+    ]
+
+    for result in results:
+        with pytest.raises(FrozenInstanceError):
+            result.task = "other"  # type: ignore[misc]
+        assert isinstance(bs.table(result), pl.DataFrame)
+        assert len(bs.table(result)) >= 2
+        assert isinstance(bs.figure(result), go.Figure)
+        assert result.to_dict()["task"] == "task"
+        assert len(repr(result)) < 2000
+
+
+def test_before_training_one_line_says_how_many_how_long_and_how_to_cap_it(
+    tmp_path: Path,
+) -> None:
+    listener = Listener()
+
+    bs.study(
+        make_task(), batch_sizes=[8], effort="quick", store=f"{tmp_path}/r.db", watcher=listener
+    )
+
+    (line,) = [line for line in listener.lines if line.startswith("About")]
+    assert "runs of task at 1 batch sizes" in line
+    assert "--effort quick" in line
+
+
+def test_a_task_that_cannot_travel_is_trained_in_this_process(tmp_path: Path) -> None:
+    lock = threading.Lock()
+    listener = Listener()
+    task = make_task(loss=lambda model, batch: _locked(lock, model, batch))
+
+    found = bs.study(
+        task, batch_sizes=[8], effort="quick", store=f"{tmp_path}/r.db", watcher=listener
+    )
+
+    assert "task.loss -> lock is a lock" in listener.lines[0]
+    assert found.trained >= 4
+
+
+def _locked(lock, model, batch):
+    import torch
+
+    with lock:
+        return torch.nn.functional.cross_entropy(model(batch[0]), batch[1])
+
+
+def test_an_earlier_version_counts_only_where_it_is_asked_for(tmp_path: Path) -> None:
+    place = f"{tmp_path}/runs.db"
+    options = {"batch_sizes": [8], "effort": "quick", "store": place, "jobs": 1}
+    first = bs.study(make_task(), **options)
+    changed = make_task(metrics={"error": lambda model, batch: bs.metrics.error_rate(model, batch)})
+
+    reused = bs.study(changed, reuse_changed=True, **options)
+    plain = bs.study(changed, **options)
+
+    assert reused.trained == 0
+    assert {run.key for run in reused.runs} == {run.key for run in first.runs}
+    assert plain.trained == len(first.runs)
+    assert not {run.key for run in plain.runs} & {run.key for run in first.runs}
+    assert bs.analyze(plain).sizes[0].seeds == 2
+
+
+def test_what_was_spent_counts_every_example_trained_or_timed(study: bs.Study, place: str) -> None:
+    found = bs.recommend(make_task(), batch_sizes=[8, 16], store=place, jobs=1)
+
+    store = Store(place, create=False)
+    timed = sum(m.examples for m in store.read_measurements(store.list_studies()[0]["fingerprint"]))
+    store.close()
+    trained = sum(run.trajectory.last("examples") for run in study.runs)
+    assert found.spent.examples == timed + trained
+    assert found.spent.runs == len(study.runs)
+
+
+def test_a_target_on_training_loss_is_read_on_training_data(tmp_path: Path) -> None:
+    found = bs.recommend(
+        make_task(budget=bs.epochs(10)),
+        target="train_loss<=0.6",
+        batch_sizes=[8, 16],
+        effort="quick",
+        store=f"{tmp_path}/runs.db",
+        jobs=1,
+    )
+
+    assert found.target == "train_loss<=0.6"
+    assert isinstance(found.predicted.steps, bs.Interval)
