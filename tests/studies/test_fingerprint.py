@@ -90,3 +90,36 @@ def test_another_process_finds_the_same_fingerprint(task_file: Path) -> None:
     )
 
     assert found.stdout.strip() == of_file(task_file).digest
+
+
+def test_two_tasks_of_one_file_are_two_tasks(tmp_path: Path) -> None:
+    path = tmp_path / "two_tasks.py"
+    path.write_text(SMALL_TASK + "other = task\n")
+
+    digests = {
+        fingerprint(load_task(source), source).digest
+        for source in (read_source(f"{path}:task"), read_source(f"{path}:other"))
+    }
+
+    assert len(digests) == 2
+
+
+def test_an_optimizer_made_by_a_function_has_a_steady_fingerprint() -> None:
+    task = make_task(optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1))
+    again = make_task(optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1))
+
+    assert fingerprint(task, None) == fingerprint(again, None)
+
+
+def test_what_a_typed_in_function_calls_counts() -> None:
+    def define(scale: int) -> dict[str, object]:
+        names: dict[str, object] = {"__name__": "typed_in"}
+        exec(
+            f"def scaled(x): return {scale} * x\ndef loss(m, b): return scaled(m(b[0])).mean()",
+            names,
+        )
+        return names
+
+    digests = {fingerprint(make_task(loss=define(n)["loss"]), None).digest for n in (1, 1, 2)}
+
+    assert len(digests) == 2

@@ -1,6 +1,7 @@
 import os
 import sqlite3
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -185,3 +186,29 @@ def test_a_budget_is_kept_to_the_last_example(store: Store) -> None:
     configuration = configure(task, plan, "0" * 16, batch_size=16, lr=0.1, seed=0)
 
     assert configuration.to_dict()["budget"] == "1234567ex"
+
+
+def test_processes_that_make_a_store_at_once_all_get_it(tmp_path: Path) -> None:
+    code = (
+        "import sys; from batchscope.studies.store import Store\n"
+        "for n in range(5):\n"
+        "    store = Store(f'{sys.argv[1]}/{n}.db', create=True)\n"
+        "    store.save_study('abc', task='t', fingerprint='0' * 16, plan={})\n"
+        "    assert len(store.list_studies()) == 1\n"
+        "    store.close()\n"
+    )
+    makers = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.PIPE)
+        for _ in range(4)
+    ]
+
+    outcomes = [(maker.communicate(timeout=120)[1], maker.returncode) for maker in makers]
+
+    assert [code for _, code in outcomes] == [0] * 4, outcomes
+
+
+def test_a_run_and_its_store_work_over_a_url_as_over_a_path(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"there\s+is\s+no\s+store"):
+        Store(f"sqlite:///{tmp_path}/missing.db", create=False)
+
+    assert not (tmp_path / "missing.db").exists()

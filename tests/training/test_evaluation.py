@@ -65,3 +65,30 @@ def test_a_loss_that_writes_into_its_logits_does_not_spoil_the_metrics() -> None
     row = Evaluator(task, precision="float32", device=CPU).evaluate(model)
 
     assert row["error"] == pytest.approx(float(expected))
+
+
+def test_a_forward_of_the_models_own_is_put_back() -> None:
+    task = make_task()
+    model = task.model()
+    model.forward = lambda inputs: torch.zeros(len(inputs), 2)  # type: ignore[method-assign]
+    own = model.forward
+
+    row = Evaluator(task, precision="float32", device=CPU).evaluate(model)
+
+    assert model.forward is own
+    assert row["val_loss"] == pytest.approx(0.6931, abs=1e-4)
+
+
+def test_evaluation_takes_smaller_chunks_where_memory_runs_out() -> None:
+    def loss(model: nn.Module, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        if len(batch[0]) > 10:
+            raise MemoryError
+        return nn.functional.cross_entropy(model(batch[0]), batch[1])
+
+    task = make_task(loss=loss)
+    model = task.model()
+
+    found = Evaluator(task, precision="float32", device=CPU).evaluate(model)
+
+    whole = Evaluator(make_task(), precision="float32", device=CPU).evaluate(model)
+    assert found["val_loss"] == pytest.approx(whole["val_loss"], rel=1e-5)

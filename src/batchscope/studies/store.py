@@ -23,6 +23,7 @@ from batchscope.studies.encoding import (
 
 DEFAULT_STORE = "batchscope.db"
 _BUSY_SECONDS = 60
+_BUSY_PRAGMA = f"PRAGMA busy_timeout={_BUSY_SECONDS * 1000}"
 _LOCK = 7_226_284
 
 
@@ -204,13 +205,18 @@ class Store:
                 connection.exec_driver_sql("COMMIT")
             else:
                 connection.commit()
-        if self.engine.dialect.name == "sqlite":
-            self._prefer_wal()
 
     def _prefer_wal(self) -> None:
-        """Let readers never wait for a writer; whoever comes second finds it done."""
-        with contextlib.suppress(sa_errors.OperationalError), self.engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+        """Let readers never wait for a writer.
+
+        Two that ask at once would each wait for the other, so nobody waits: whoever comes next to
+        an idle store changes it for good.
+        """
+        with self.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA busy_timeout=0")
+            with contextlib.suppress(sa_errors.OperationalError):
+                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            connection.exec_driver_sql(_BUSY_PRAGMA)
 
     def _check_schema(self, *, create: bool) -> None:
         tables = sa.inspect(self.engine).get_table_names()
@@ -219,6 +225,8 @@ class Store:
             tables = sa.inspect(self.engine).get_table_names()
         if schema.about.name not in tables:
             raise self._refusal("is a database, but not a Batchscope store")
+        if create and self.engine.dialect.name == "sqlite":
+            self._prefer_wal()
         with self.engine.connect() as connection:
             version = connection.scalar(sa.select(schema.about.c.schema_version))
         if version != schema.SCHEMA_VERSION:
@@ -326,5 +334,5 @@ def _connect(place: str, path: Path | None) -> sa.Engine:
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _: object) -> None:
-    connection.execute(f"PRAGMA busy_timeout={_BUSY_SECONDS * 1000}")
+    connection.execute(_BUSY_PRAGMA)
     connection.execute("PRAGMA synchronous=NORMAL")

@@ -166,9 +166,8 @@ def _leave_out_too_large(
             expected="one batch size that fits",
             do="name smaller sizes with --batch-sizes",
         )
-    watcher.say(
-        f"Memory ran out at batch size {min(set(sizes) - set(fit))}: sizes up to {fit[-1]}."
-    )
+    refused = min(set(sizes) - set(fit))
+    watcher.say(f"Memory ran out at batch size {refused}: the study goes up to {fit[-1]}.")
     return replace(prepared, plan=replace(prepared.plan, batch_sizes=fit))
 
 
