@@ -34,7 +34,7 @@ def evaluation_marks(train_size: int, horizon: float) -> Iterator[int]:
     Example:
         >>> marks = evaluation_marks(400, 2000)
         >>> [next(marks) for _ in range(8)]
-        [100, 200, 300, 400, 500, 600, 800, 1000]
+        [100, 200, 300, 400, 500, 600, 700, 800]
     """
     unit = min(train_size, horizon) / _FIRST_EPOCH_LOOKS
     count = 0

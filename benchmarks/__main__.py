@@ -1,0 +1,49 @@
+"""Run rows and write RESULTS.md: python -m benchmarks [NAME]."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+from benchmarks.row import Row
+
+ROWS = ("study", "loop")
+HERE = Path(__file__).parent
+
+
+def main(names: tuple[str, ...]) -> None:
+    unknown = set(names) - set(ROWS)
+    if unknown:
+        sys.exit(f"no row {', '.join(sorted(unknown))}: there are {', '.join(ROWS)}")
+    for name in names or ROWS:
+        for row in importlib.import_module(f"benchmarks.{name}").measure():
+            path = HERE / "results" / f"{row.name}.json"
+            path.write_text(json.dumps(row.to_dict(), indent=2) + "\n")
+            print(f"{row.name}: {row.ratio:.2f} ({row.low:.2f} to {row.high:.2f})", flush=True)
+    write_table()
+
+
+def write_table() -> None:
+    files = sorted((HERE / "results").glob("*.json"))
+    rows = [Row(**json.loads(path.read_text())) for path in files]
+    lines = [
+        "# Results",
+        "",
+        "Ratios are theirs over ours, measured in turn in one run: median, lowest to highest.",
+        "",
+        "| what | against | ours | theirs | ratio | pairs | load | command |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row.what} | {row.against} | {row.ours:.4g} {row.unit} | {row.theirs:.4g} {row.unit} "
+            f"| {row.ratio:.2f} ({row.low:.2f} to {row.high:.2f}) | {row.pairs} "
+            f"| {row.load_average:.2f} | `{row.command}` |"
+        )
+    machines = sorted({row.machine for row in rows})
+    lines += ["", *(f"Measured on {machine}." for machine in machines), ""]
+    (HERE / "RESULTS.md").write_text("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main(tuple(sys.argv[1:]))

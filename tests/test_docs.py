@@ -1,0 +1,90 @@
+"""The examples of the README, the docs and the docstrings run."""
+
+import doctest
+import importlib
+import json
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import batchscope
+
+from .conftest import run_command
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(batchscope.__path__, "batchscope.")
+    if not module.name.endswith(("__main__", "starter")) and ".gallery." not in module.name
+]
+
+
+def examples(page: Path) -> str:
+    """All Python blocks of a page, in order: later ones may use earlier names."""
+    return "\n".join(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if examples(p)], ids=lambda p: p.name)
+def test_the_examples_of_a_page_run(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    exec(compile(examples(page), page.name, "exec"), {"__name__": page.stem})
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_examples_of_a_module_run(name: str) -> None:
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_the_readmes_task_goes_through_the_command(tmp_path: Path) -> None:
+    text = examples(ROOT / "README.md")
+    (tmp_path / "mytask.py").write_text(text)
+
+    done = run_command(
+        "recommend", "mytask.py:task", "--effort", "quick", "--budget", "3ep", folder=tmp_path
+    )
+
+    # Its labels are random, so that no size may be better: both answers are right.
+    assert done.returncode in (0, 3), done.stderr
+
+
+def test_every_json_key_is_documented(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "command-line.md").read_text()
+    task = ("breast-cancer-mlp", "--batch-sizes", "16,64")
+    calls = [
+        ("profile", *task),
+        ("study", *task, "--effort", "quick"),
+        ("recommend", *task, "--effort", "quick"),
+        ("analyze",),
+        ("runs",),
+        ("report",),
+        ("tasks",),
+    ]
+
+    for call in calls:
+        document = json.loads(run_command(*call, "--json", folder=tmp_path).stdout)
+        assert [key for key in document if f"`{key}`" not in page] == []
+
+
+def test_every_verb_and_option_of_the_docs_exists(tmp_path: Path) -> None:
+    text = "\n".join(page.read_text() for page in PAGES)
+    helped = {
+        verb: run_command(verb, "--help", folder=tmp_path).stdout
+        for verb in ("profile", "study", "recommend", "analyze", "report", "runs", "tasks", "init")
+    }
+
+    assert set(re.findall(r"(?<!import )batchscope ([a-z]+)\b(?= )", text)) <= {*helped, "VERB"}
+    options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
+    assert {o for o in options if not any(o in page for page in helped.values())} == set()
+
+
+def test_the_changelog_names_every_verb() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+
+    for verb in ("recommend", "study", "profile", "analyze", "report", "runs", "tasks", "init"):
+        assert verb in text
