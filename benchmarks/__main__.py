@@ -35,10 +35,10 @@ def write_table() -> None:
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
+        ours, theirs = (f"{seconds:.4g} {row.unit}" for seconds in (row.ours, row.theirs))
         lines.append(
-            f"| {row.what} | {row.against} | {row.ours:.4g} {row.unit} | {row.theirs:.4g} {row.unit} "
-            f"| {row.ratio:.2f} ({row.low:.2f} to {row.high:.2f}) | {row.pairs} "
-            f"| {row.load_average:.2f} | `{row.command}` |"
+            f"| {row.what} | {row.against} | {ours} | {theirs} | {row.ratio:.2f} ({row.low:.2f} to "
+            f"{row.high:.2f}) | {row.pairs} | {row.load_average:.2f} | `{row.command}` |"
         )
     machines = sorted({row.machine for row in rows})
     lines += ["", *(f"Measured on {machine}." for machine in machines), ""]
