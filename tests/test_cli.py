@@ -140,6 +140,7 @@ BROKEN = {
     "jobs": ("mytask.py:task", ("--jobs", "0"), "0 workers"),
     "not a store": ("mytask.py:task", ("--store", "mytask.py"), "is not a store"),
     "folder": ("mytask.py:task", ("--store", "no/where.db"), "cannot write"),
+    "unwritable": ("mytask.py:task", ("--store", "/proc/runs.db"), "cannot write in /proc"),
     "output": ("mytask.py:task", ("--output", "no/where.html"), "cannot write the report"),
 }
 

@@ -353,7 +353,7 @@ def runs(
     store: StorePlace = _STORE,
     study: StudyOption = None,
     csv: Annotated[
-        bool, typer.Option("--csv", help="Print the table that analyze reads, as CSV.")
+        bool, typer.Option("--csv", help="Print a row per run and evaluation, as CSV.")
     ] = False,
     json: JsonOption = False,
     debug: DebugOption = False,

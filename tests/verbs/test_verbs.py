@@ -153,3 +153,27 @@ def test_a_target_on_training_loss_is_read_on_training_data(tmp_path: Path) -> N
 
     assert found.target == "train_loss<=0.6"
     assert isinstance(found.predicted.steps, bs.Interval)
+
+
+def test_a_study_in_postgresql_answers_as_one_in_a_file(study: bs.Study, postgresql: str) -> None:
+    shared = bs.study(make_task(), batch_sizes=[8, 16], store=postgresql, jobs=2)
+
+    assert [run.key for run in shared.runs] == [run.key for run in study.runs]
+    assert [run.trajectory.last("val_loss") for run in shared.runs] == [
+        run.trajectory.last("val_loss") for run in study.runs
+    ]
+    assert bs.analyze(postgresql).study == shared.id
+
+
+def test_a_budget_of_seconds_goes_through(tmp_path: Path) -> None:
+    found = bs.study(
+        make_task(),
+        batch_sizes=[8],
+        budget=bs.seconds(0.1),
+        effort="quick",
+        store=f"{tmp_path}/r.db",
+        jobs=1,
+    )
+
+    assert all(run.steps > 0 for run in found.runs)
+    assert bs.analyze(found).sizes[0].batch_size == 8

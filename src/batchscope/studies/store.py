@@ -44,9 +44,16 @@ class Store:
         path = _path_of(place)
         if path is not None:
             _check_path(path, create=create)
+        is_new = path is not None and not path.exists()
         self.engine = _connect(place, path)
-        with self.speaking():
-            self._check_schema(create=create)
+        try:
+            with self.speaking():
+                self._check_schema(create=create)
+        except BaseException:
+            self.close()
+            if path is not None and is_new:
+                _remove(path)
+            raise
 
     def close(self) -> None:
         """Let go of the database."""
@@ -291,6 +298,12 @@ def _check_path(path: Path, *, create: bool) -> None:
             expected="a Batchscope store, an SQLite file",
             do="name another file with --store",
         )
+
+
+def _remove(path: Path) -> None:
+    """Leave nothing of a store that could not be made."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
 
 
 def _check_folder(folder: Path) -> None:
