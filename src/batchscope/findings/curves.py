@@ -72,6 +72,11 @@ def read_curves(frame: pl.DataFrame) -> list[Curve]:
     return sorted(curves, key=lambda c: (c.batch_size, c.learning_rate, c.seed, c.run))
 
 
+def test_column(metric: str) -> str:
+    """The column that a metric has on test data."""
+    return f"test_{metric.removeprefix('val_').removeprefix('train_')}"
+
+
 def _tabulate_run(run: Run, step_seconds: float | None) -> pl.DataFrame:
     configuration, columns = run.configuration, dict(run.trajectory.columns)
     own = {name: columns.pop(name, (0.0,)) for name in ("step", "examples")}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from batchscope.estimate import write_number
-from batchscope.findings.curves import Curve
+from batchscope.findings.curves import Curve, test_column
 from batchscope.findings.tuning import Ranking, score_runs
 
 
@@ -74,7 +74,7 @@ def find_fixed_rate(curves: Sequence[Curve], ranking: Ranking) -> FixedRate | No
         key=lambda rate: score_runs([c for c in smallest if c.learning_rate == rate], ranking),
     )
     chosen = [curve for curve in finished if curve.learning_rate == best]
-    test = f"test_{ranking.quality.removeprefix('val_').removeprefix('train_')}"
+    test = test_column(ranking.quality)
     points = (
         FixedRatePoint(
             batch_size=curve.batch_size,

@@ -10,7 +10,7 @@ from rich.text import Text
 from batchscope.decisions.recommendation import Recommendation
 from batchscope.estimate import Estimate, Interval, write_number
 from batchscope.findings.analysis import Analysis
-from batchscope.findings.curves import Curve
+from batchscope.findings.curves import Curve, test_column
 from batchscope.records import Run
 from batchscope.verbs.profiling import Profile
 from batchscope.verbs.studying import Study
@@ -124,7 +124,7 @@ def _tabulate(analysis: Analysis, *, chosen: int | None, plateau: Iterable[int])
         mark = ">" if size.batch_size == chosen else "=" if size.batch_size in plateau else ""
         quality = size.quality if size.test_quality is None else size.test_quality
         curves = next(t.curves for t in analysis.tuned if t.batch_size == size.batch_size)
-        column = analysis.metric if size.test_quality is None else _test_column(analysis.metric)
+        column = analysis.metric if size.test_quality is None else test_column(analysis.metric)
         table.add_row(
             mark,
             str(size.batch_size),
@@ -148,10 +148,6 @@ def _explain_table(console: Console, analysis: Analysis) -> None:
 def _median(curves: Sequence[Curve], column: str) -> str:
     values = [float(curve.columns[column][-1]) for curve in curves]
     return f"{statistics.median(values):.3g}\n(no interval)"
-
-
-def _test_column(metric: str) -> str:
-    return f"test_{metric.removeprefix('val_').removeprefix('train_')}"
 
 
 def _short(estimate: Estimate, *, fallback: str = "not identified") -> str:

@@ -1,19 +1,17 @@
 """Where runs are kept: one SQLite file, or a database by its URL."""
 
 import contextlib
-import sqlite3
 import time
 from collections.abc import Generator, Iterable, Mapping
-from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy import event as sa_event
 from sqlalchemy import exc as sa_errors
 from sqlalchemy.dialects import postgresql, sqlite
 
-from batchscope.errors import InvalidInput, StoreError
+from batchscope.errors import StoreError
 from batchscope.records import Measurement, Run
 from batchscope.studies import schema
+from batchscope.studies.connection import BUSY_PRAGMA, check_path, connect, path_of, remove
 from batchscope.studies.encoding import (
     measurement_from_row,
     measurement_to_row,
@@ -22,8 +20,6 @@ from batchscope.studies.encoding import (
 )
 
 DEFAULT_STORE = "batchscope.db"
-_BUSY_SECONDS = 60
-_BUSY_PRAGMA = f"PRAGMA busy_timeout={_BUSY_SECONDS * 1000}"
 _LOCK = 7_226_284
 
 
@@ -41,18 +37,18 @@ class Store:
 
     def __init__(self, place: str, *, create: bool) -> None:
         self.place = place
-        path = _path_of(place)
+        path = path_of(place)
         if path is not None:
-            _check_path(path, create=create)
+            check_path(path, create=create)
         is_new = path is not None and not path.exists()
-        self.engine = _connect(place, path)
+        self.engine = connect(place, path)
         try:
             with self.speaking():
                 self._check_schema(create=create)
         except BaseException:
             self.close()
             if path is not None and is_new:
-                _remove(path)
+                remove(path)
             raise
 
     def close(self) -> None:
@@ -223,7 +219,7 @@ class Store:
             connection.exec_driver_sql("PRAGMA busy_timeout=0")
             with contextlib.suppress(sa_errors.OperationalError):
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-            connection.exec_driver_sql(_BUSY_PRAGMA)
+            connection.exec_driver_sql(BUSY_PRAGMA)
 
     def _check_schema(self, *, create: bool) -> None:
         tables = sa.inspect(self.engine).get_table_names()
@@ -262,90 +258,3 @@ class Store:
                 expected="a store that can be read and written, on a disk with room",
                 do="make room or mend access; finished runs are kept, and the same command goes on",
             ) from error
-
-
-def _path_of(place: str) -> Path | None:
-    if place.startswith("sqlite:///"):
-        return Path(place.removeprefix("sqlite:///"))
-    return None if "://" in place else Path(place)
-
-
-def _check_path(path: Path, *, create: bool) -> None:
-    if not path.exists():
-        if create:
-            _check_folder(path.absolute().parent)
-            return
-        raise StoreError(
-            f"there is no store {path}",
-            where=str(path.absolute()),
-            expected="a file that batchscope study or recommend has written",
-            do="name it with --store, or run: batchscope study TASK",
-        )
-    try:
-        with path.open("rb") as file:
-            head = file.read(16)
-    except OSError as error:
-        raise StoreError(
-            f"cannot read {path}: {error.strerror}",
-            where=str(path.absolute()),
-            expected="a readable file",
-            do="check the path and its permissions",
-        ) from error
-    if head and head != b"SQLite format 3\x00":
-        raise StoreError(
-            f"{path} is not a store",
-            where=str(path.absolute()),
-            expected="a Batchscope store, an SQLite file",
-            do="name another file with --store",
-        )
-
-
-def _remove(path: Path) -> None:
-    """Leave nothing of a store that could not be made."""
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        Path(f"{path}{suffix}").unlink(missing_ok=True)
-
-
-def _check_folder(folder: Path) -> None:
-    probe = folder / f".batchscope-{time.time_ns()}"
-    try:
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise StoreError(
-            f"cannot write in {folder}: {error.strerror}",
-            where=str(folder),
-            expected="a folder that exists and can be written",
-            do="name another place with --store",
-        ) from error
-
-
-def _connect(place: str, path: Path | None) -> sa.Engine:
-    if path is not None:
-        engine = sa.create_engine(
-            f"sqlite+pysqlite:///{path}", connect_args={"timeout": _BUSY_SECONDS}
-        )
-        sa_event.listen(engine, "connect", _set_up_sqlite)
-        return engine
-    url = place.replace("postgresql://", "postgresql+psycopg://", 1)
-    try:
-        return sa.create_engine(url)
-    except (sa_errors.ArgumentError, sa_errors.NoSuchModuleError) as error:
-        raise InvalidInput(
-            f"{place!r} is not a database URL",
-            where="--store",
-            expected="a path, or for example postgresql://user@host/name",
-            do="mend the URL",
-        ) from error
-    except ModuleNotFoundError as error:
-        raise StoreError(
-            f"the driver of {place.partition(':')[0]} is not installed",
-            where="--store",
-            expected="PostgreSQL's driver psycopg",
-            do='pip install "batchscope[postgresql]"',
-        ) from error
-
-
-def _set_up_sqlite(connection: sqlite3.Connection, _: object) -> None:
-    connection.execute(_BUSY_PRAGMA)
-    connection.execute("PRAGMA synchronous=NORMAL")

@@ -5,6 +5,7 @@ import polars as pl
 
 from batchscope.estimate import Interval
 from batchscope.findings.analysis import Analysis
+from batchscope.findings.curves import test_column
 from batchscope.reports.figures.style import (
     add_band,
     label,
@@ -58,8 +59,8 @@ def tabulate_quality(analysis: Analysis) -> pl.DataFrame:
 
 def quality_column(analysis: Analysis) -> str:
     """The column that quality is shown from: test data where there are any."""
-    test = f"test_{analysis.metric.removeprefix('val_').removeprefix('train_')}"
-    return test if analysis.sizes[0].test_quality is not None else analysis.metric
+    has_test = analysis.sizes[0].test_quality is not None
+    return test_column(analysis.metric) if has_test else analysis.metric
 
 
 def draw_quality(frame: pl.DataFrame, *, metric: str) -> go.Figure:

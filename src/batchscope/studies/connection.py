@@ -1,0 +1,113 @@
+"""How a store is reached: a path or a database URL, looked at before it is opened."""
+
+import sqlite3
+import time
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy import event as sa_event
+from sqlalchemy import exc as sa_errors
+
+from batchscope.errors import InvalidInput, StoreError
+
+_BUSY_SECONDS = 60
+BUSY_PRAGMA = f"PRAGMA busy_timeout={_BUSY_SECONDS * 1000}"
+
+
+def path_of(place: str) -> Path | None:
+    """The file of a store; None for a database elsewhere."""
+    if place.startswith("sqlite:///"):
+        return Path(place.removeprefix("sqlite:///"))
+    return None if "://" in place else Path(place)
+
+
+def check_path(path: Path, *, create: bool) -> None:
+    """See that a file is there or can be made, and that it is a database.
+
+    Raises:
+        StoreError: it is not.
+    """
+    if not path.exists():
+        if create:
+            _check_folder(path.absolute().parent)
+            return
+        raise StoreError(
+            f"there is no store {path}",
+            where=str(path.absolute()),
+            expected="a file that batchscope study or recommend has written",
+            do="name it with --store, or run: batchscope study TASK",
+        )
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError as error:
+        raise StoreError(
+            f"cannot read {path}: {error.strerror}",
+            where=str(path.absolute()),
+            expected="a readable file",
+            do="check the path and its permissions",
+        ) from error
+    if head and head != b"SQLite format 3\x00":
+        raise StoreError(
+            f"{path} is not a store",
+            where=str(path.absolute()),
+            expected="a Batchscope store, an SQLite file",
+            do="name another file with --store",
+        )
+
+
+def remove(path: Path) -> None:
+    """Leave nothing of a store that could not be made."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+
+def _check_folder(folder: Path) -> None:
+    probe = folder / f".batchscope-{time.time_ns()}"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise StoreError(
+            f"cannot write in {folder}: {error.strerror}",
+            where=str(folder),
+            expected="a folder that exists and can be written",
+            do="name another place with --store",
+        ) from error
+
+
+def connect(place: str, path: Path | None) -> sa.Engine:
+    """The engine of a store.
+
+    Raises:
+        InvalidInput: the URL is none.
+        StoreError: its driver is not installed.
+    """
+    if path is not None:
+        engine = sa.create_engine(
+            f"sqlite+pysqlite:///{path}", connect_args={"timeout": _BUSY_SECONDS}
+        )
+        sa_event.listen(engine, "connect", _set_up_sqlite)
+        return engine
+    url = place.replace("postgresql://", "postgresql+psycopg://", 1)
+    try:
+        return sa.create_engine(url)
+    except (sa_errors.ArgumentError, sa_errors.NoSuchModuleError) as error:
+        raise InvalidInput(
+            f"{place!r} is not a database URL",
+            where="--store",
+            expected="a path, or for example postgresql://user@host/name",
+            do="mend the URL",
+        ) from error
+    except ModuleNotFoundError as error:
+        raise StoreError(
+            f"the driver of {place.partition(':')[0]} is not installed",
+            where="--store",
+            expected="PostgreSQL's driver psycopg",
+            do='pip install "batchscope[postgresql]"',
+        ) from error
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _: object) -> None:
+    connection.execute(BUSY_PRAGMA)
+    connection.execute("PRAGMA synchronous=NORMAL")
