@@ -90,7 +90,7 @@ def test_before_training_one_line_says_how_many_how_long_and_how_to_cap_it(
     )
 
     (line,) = [line for line in listener.lines if line.startswith("About")]
-    assert "runs of task at 1 batch sizes" in line
+    assert "runs of task at 1 batch size, about" in line
     assert "--effort quick" in line
 
 

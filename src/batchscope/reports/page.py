@@ -154,8 +154,8 @@ def _make_exhibits(analysis: Analysis) -> list[Exhibit]:
         _exhibit(
             "rates",
             "The learning rate was searched at every batch size",
-            f"Final {analysis.metric} on validation data, mean over seeds; the square marks the "
-            "rate that was chosen.",
+            f"Final {analysis.metric} on validation data, mean over seeds; the rate that was "
+            "chosen is in brackets.",
             draw_rates(tabulate_rates(analysis), metric=analysis.metric),
         ),
         _exhibit(

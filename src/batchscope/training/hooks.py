@@ -1,6 +1,6 @@
 """Where meters and controllers attach to a run without the loop knowing them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -49,3 +49,16 @@ class Hook:
 
     def on_end(self, state: RunState) -> None:
         """After the last step."""
+
+
+def find_listeners(hooks: Sequence[Hook]) -> Mapping[str, list[Callable[..., None]]]:
+    """Moment -> the methods of hooks that override it: a step asks nothing of the others."""
+    moments = [name for name in vars(Hook) if name.startswith("on_")]
+    return {
+        moment: [
+            getattr(hook, moment)
+            for hook in hooks
+            if getattr(type(hook), moment) is not getattr(Hook, moment)
+        ]
+        for moment in moments
+    }

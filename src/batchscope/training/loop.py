@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +14,7 @@ from batchscope.task import Task
 from batchscope.training.batches import Batches, MicroBatch
 from batchscope.training.devices import is_out_of_memory, synchronize
 from batchscope.training.evaluation import Evaluator, evaluation_marks, horizon_examples
-from batchscope.training.hooks import Hook, RunState
+from batchscope.training.hooks import Hook, RunState, find_listeners
 from batchscope.training.seeding import draw_order, keep_randomness, seed_everything
 from batchscope.training.stepper import Stepper
 
@@ -83,7 +83,7 @@ class _Training:
         self._configuration = configuration
         self._budget: Budget = configuration.budget
         self._device = device
-        self._hooks = hooks
+        self._listeners = find_listeners(hooks)
         seed_everything(configuration.seed)
         model = task.model().to(device)
         seed_everything(configuration.seed)
@@ -111,14 +111,14 @@ class _Training:
         self._diverged_at: int | None = None
 
     def run(self) -> Status:
-        self._tell(lambda hook: hook.on_start(self._state))
+        self._tell("on_start", self._state)
         self._evaluate(gradient_norm=math.nan)
         while not self._is_over():
             self._run_epoch()
             self._state.epoch += 1
         if self._diverged_at is None and self._columns["step"][-1] < self._state.step:
             self._evaluate(gradient_norm=math.nan)
-        self._tell(lambda hook: hook.on_end(self._state))
+        self._tell("on_end", self._state)
         return "finished" if self._diverged_at is None else "diverged"
 
     def outcome(self, status: Status) -> Outcome:
@@ -155,7 +155,7 @@ class _Training:
             gradient_norm = self._step(micro_batches, measure=looks)
             state.step += 1
             state.examples += count
-            self._tell(lambda hook: hook.on_step(state))
+            self._tell("on_step", state)
             self._find_divergence(now=looks)
             if looks or self._budget.kind == "seconds":
                 synchronize(self._device)
@@ -173,10 +173,10 @@ class _Training:
         state = self._state
         loss = self._stepper.accumulate(
             micro_batches,
-            after_each=lambda share: self._tell(lambda hook: hook.on_micro_batch(state, share)),
+            after_each=lambda share: self._tell("on_micro_batch", state, share),
         )
         self._losses.append(loss)
-        self._tell(lambda hook: hook.on_gradient(state))
+        self._tell("on_gradient", state)
         norm = self._stepper.gradient_norm() if measure else math.nan
         self._stepper.apply()
         return norm
@@ -211,7 +211,7 @@ class _Training:
         while self._next_mark <= state.examples:
             self._next_mark = next(self._marks)
         state.horizon = self._spent()
-        self._tell(lambda hook: hook.on_evaluation(state, row))
+        self._tell("on_evaluation", state, row)
 
     def _spent(self) -> float:
         if self._budget.kind == "seconds":
@@ -233,6 +233,6 @@ class _Training:
             return steps >= max(1, round(self._budget.amount))
         return examples >= self._horizon - _ROUNDING
 
-    def _tell(self, moment: Callable[[Hook], None]) -> None:
-        for hook in self._hooks:
-            moment(hook)
+    def _tell(self, moment: str, *arguments: object) -> None:
+        for listen in self._listeners[moment]:
+            listen(*arguments)

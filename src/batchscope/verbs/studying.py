@@ -205,10 +205,11 @@ def _announce(
         for size in design.plan.batch_sizes
     }
     remaining = sum(count * cost.at_size(size) for size, count in missing.items())
+    sizes = len(design.plan.batch_sizes)
     kept = f", {sum(done.values())} are in the store" if done else ""
     watcher.say(
         f"About {sum(missing.values())} runs of {design.task.name} at "
-        f"{len(design.plan.batch_sizes)} batch sizes, {_in_words(remaining / workers)} on "
+        f"{sizes} batch size{'s' if sizes > 1 else ''}, {_in_words(remaining / workers)} on "
         f"{workers} worker{'s' if workers > 1 else ''}{kept}. To cap it: --effort quick, a smaller "
         "--budget, or fewer --batch-sizes."
     )

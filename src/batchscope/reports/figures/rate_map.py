@@ -31,7 +31,7 @@ def tabulate_rates(analysis: Analysis) -> pl.DataFrame:
 
 
 def draw_rates(frame: pl.DataFrame, *, metric: str) -> go.Figure:
-    """Draw a heat map: a cell per rate and size, the chosen one of each size marked."""
+    """Draw a heat map: a cell per rate and size, the chosen one of each size in brackets."""
     figure = make_figure(x="batch size", y="learning rate", height=420)
     sizes = frame["batch_size"].unique().sort().to_list()
     rates = frame["learning_rate"].unique().sort().to_list()
@@ -48,15 +48,6 @@ def draw_rates(frame: pl.DataFrame, *, metric: str) -> go.Figure:
         hovertemplate="batch size %{x}, rate %{y}: %{z:.4g}<extra></extra>",
         hoverongaps=False,
     )
-    best = frame.filter(pl.col("chosen"))
-    figure.add_scatter(
-        x=[str(size) for size in best["batch_size"]],
-        y=[f"{rate:g}" for rate in best["learning_rate"]],
-        mode="markers",
-        marker={"symbol": "square-open", "size": 22, "color": "#D55E00", "line": {"width": 2}},
-        name="chosen",
-        hoverinfo="skip",
-    )
     figure.update_xaxes(type="category", showgrid=False)
     figure.update_yaxes(type="category", showgrid=False)
     return figure
@@ -66,4 +57,5 @@ def _write(cell: dict[str, object] | None) -> str:
     if cell is None:
         return ""
     quality = cell["quality"]
-    return "diverged" if quality is None else f"{quality:.2g}"
+    text = "diverged" if quality is None else f"{quality:.2g}"
+    return f"<b>[{text}]</b>" if cell["chosen"] else text
