@@ -7,6 +7,6 @@ import lazy_loader
 
 from batchscope.reports.notebook import show_results_richly
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)  # pyright: ignore[reportUnknownVariableType]
 
 show_results_richly()

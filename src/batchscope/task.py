@@ -174,12 +174,13 @@ def tensors_of(data: Examples) -> tuple[torch.Tensor, ...] | None:
     return tuple(data.tensors) if isinstance(data, TensorDataset) else None
 
 
-def _as_dataset(data: Data | None, part: str) -> Examples | None:
-    if data is None and part == "test":
+def _as_dataset(given: object, part: str) -> Examples | None:
+    if given is None and part == "test":
         return None
-    if isinstance(data, torch.Tensor):
-        data = (data,)
-    if isinstance(data, (tuple, list)) and all(isinstance(x, torch.Tensor) for x in data):
+    data: Any = (given,) if isinstance(given, torch.Tensor) else given
+    if isinstance(data, (tuple, list)) and all(
+        isinstance(x, torch.Tensor) for x in cast(Sequence[object], data)
+    ):
         tensors = cast(Sequence[torch.Tensor], data)
         sizes = {len(x) for x in tensors}
         if len(sizes) > 1:
@@ -189,9 +190,10 @@ def _as_dataset(data: Data | None, part: str) -> Examples | None:
                 "check that inputs and labels belong together",
             )
         data = TensorDataset(*tensors)
-    if not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
+    plain = cast(object, data)
+    if not hasattr(plain, "__len__") or not hasattr(plain, "__getitem__"):
         raise _invalid(
-            f"`{part}` is a {type(data).__name__}",
+            f"`{part}` is a {type(given).__name__}",
             "a map-style data set, a TensorDataset or a tuple of tensors",
             "give it __len__ and __getitem__; an iterable alone has no epochs",
         )

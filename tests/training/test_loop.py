@@ -266,3 +266,20 @@ def test_memory_that_runs_out_is_an_outcome() -> None:
         return nn.functional.cross_entropy(model(batch[0]), batch[1])
 
     assert run(make_task(loss=loss), batch_size=16).status == "out_of_memory"
+
+
+def test_batches_of_any_container_are_moved() -> None:
+    from collections import namedtuple
+
+    from batchscope.training.batches import move
+
+    pair = namedtuple("Pair", "x y")
+    batch = {"a": [torch.zeros(2), (torch.ones(1), "text")], "b": pair(torch.zeros(1), 3)}
+
+    moved = move(batch, torch.device("meta"))
+
+    assert moved["a"][0].device.type == "meta"
+    assert moved["a"][1][0].device.type == "meta"
+    assert moved["a"][1][1] == "text"
+    assert moved["b"].x.device.type == "meta"
+    assert moved["b"].y == 3

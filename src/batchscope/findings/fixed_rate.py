@@ -65,7 +65,7 @@ def find_fixed_rate(curves: Sequence[Curve], ranking: Ranking) -> FixedRate | No
     finished = [curve for curve in curves if curve.finished]
     sizes = sorted({curve.batch_size for curve in curves})
     rates = [{c.learning_rate for c in finished if c.batch_size == size} for size in sizes]
-    common = set.intersection(*rates) if len(sizes) > 1 else set[float]()
+    common = set[float].intersection(*rates) if len(sizes) > 1 else set[float]()
     if not common:
         return None
     smallest = [curve for curve in finished if curve.batch_size == sizes[0]]

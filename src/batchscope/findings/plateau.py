@@ -60,7 +60,7 @@ def pooled_deviation(values: Mapping[int, Mapping[int, float]]) -> tuple[float, 
     Returns:
         The deviation and its degrees of freedom, which are 0 with a single seed or size.
     """
-    common = sorted(set.intersection(*(set(seeds) for seeds in values.values())))
+    common = sorted(set[int].intersection(*(set(seeds) for seeds in values.values())))
     table = np.array([[seeds[seed] for seed in common] for seeds in values.values()])
     freedom = (table.shape[0] - 1) * (table.shape[1] - 1) if table.size else 0
     if freedom == 0:

@@ -3,7 +3,7 @@
 from typing import Any, cast
 
 import torch
-from sklearn.datasets import make_blobs
+from sklearn import datasets
 from torch import nn
 from torch.nn import functional as F
 
@@ -16,7 +16,7 @@ from batchscope.task import Task
 
 def load_split() -> Splits:
     """Points of shape (n, 2) with their clouds, shape (n,): 500, then 250 and 250."""
-    points, clouds = cast(Any, make_blobs)(
+    points, clouds = cast(Any, datasets).make_blobs(
         n_samples=1000, centers=3, n_features=2, cluster_std=2, random_state=2
     )
     inputs = torch.tensor(points, dtype=torch.float32)

@@ -4,8 +4,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from sklearn.datasets import load_breast_cancer
-from sklearn.model_selection import train_test_split
+from sklearn import datasets, model_selection
 from torch import nn
 from torch.nn import functional as F
 
@@ -20,8 +19,8 @@ _HELD_OUT = 114
 
 def load_split() -> Splits:
     """Standardised measurements, shape (n, 30), with their class, shape (n,): 341, 114, 114."""
-    features, classes = cast(Any, load_breast_cancer)(return_X_y=True)
-    split = cast(Any, train_test_split)
+    features, classes = cast(Any, datasets).load_breast_cancer(return_X_y=True)
+    split = cast(Any, model_selection).train_test_split
     rest, test, rest_classes, test_classes = split(
         features, classes, test_size=_HELD_OUT, stratify=classes, random_state=0
     )

@@ -4,8 +4,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
+from sklearn import datasets, model_selection
 
 from batchscope.gallery.splits import Splits
 
@@ -18,7 +17,7 @@ def load_split() -> Splits:
 
     1,077 to train on and with their one-pixel shifts 5,385; 360 to validate; 360 to test.
     """
-    images, classes = cast(Any, load_digits)(return_X_y=True)
+    images, classes = cast(Any, datasets).load_digits(return_X_y=True)
     rest, test, rest_classes, test_classes = _split(images, classes)
     train, val, train_classes, val_classes = _split(rest, rest_classes)
     inputs, labels = _as_tensors(train, train_classes)
@@ -31,7 +30,7 @@ def load_split() -> Splits:
 
 
 def _split(images: np.ndarray, classes: np.ndarray) -> list[np.ndarray]:
-    return cast(Any, train_test_split)(
+    return cast(Any, model_selection).train_test_split(
         images, classes, test_size=360, stratify=classes, random_state=0
     )
 

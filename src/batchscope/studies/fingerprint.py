@@ -4,12 +4,12 @@ import ast
 import hashlib
 import inspect
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, cast
 
 import cloudpickle
 import numpy as np
@@ -157,7 +157,7 @@ def _value_parts(value: object, seen: set[int]) -> Iterator[bytes]:
         for part in (*value.args, *(x for _, x in sorted(value.keywords.items()))):
             yield from _value_parts(part, seen)
     elif isinstance(value, (list, tuple)):
-        for part in value:
+        for part in cast(Sequence[object], value):
             yield from _value_parts(part, seen)
     elif isinstance(value, (FunctionType, type)):
         yield from _definition_parts(value, seen)
@@ -227,9 +227,9 @@ def _plain(example: Any) -> Any:
     if isinstance(example, torch.Tensor):
         return example.detach().cpu().numpy()
     if isinstance(example, (tuple, list)):
-        return [_plain(part) for part in example]
+        return [_plain(part) for part in cast(Sequence[object], example)]
     if isinstance(example, dict):
-        return {key: _plain(part) for key, part in example.items()}
+        return {key: _plain(part) for key, part in cast(dict[object, object], example).items()}
     return example
 
 

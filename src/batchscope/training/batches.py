@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch.utils.data import DataLoader
-from torch.utils.data import default_collate as torch_collate
+from torch.utils import data as torch_data
 
 from batchscope.task import Examples, Task, tensors_of
 
@@ -38,7 +37,7 @@ class Batches:
     def __init__(self, task: Task, data: Examples, device: torch.device) -> None:
         self._data = data
         self._device = device
-        self._collate: Callable[[list[Any]], Any] = task.collate or torch_collate
+        self._collate: Callable[[list[Any]], Any] = task.collate or torch_data.default_collate
         tensors = tensors_of(data) if task.collate is None else None
         self._tensors = None if tensors is None else _place(tensors, device)
         self._lengths = None
@@ -56,7 +55,7 @@ class Batches:
         Args:
             order: indices of examples, shape (n,).
         """
-        steps = [step.split(micro_batch) for step in order.split(batch_size)]
+        steps = [_split(step, micro_batch) for step in _split(order, batch_size)]
         loaded = self._load([chunk for step in steps for chunk in step])
         for step in steps:
             yield [MicroBatch(next(loaded), self._weigh(chunk), len(chunk)) for chunk in step]
@@ -77,8 +76,8 @@ class Batches:
                 rows = tuple(x.index_select(0, index) for x in self._tensors)
                 yield rows if home == self._device else move(rows, self._device)
             return
-        loader: DataLoader[Any] = DataLoader(
-            self._data,  # pyright: ignore[reportArgumentType]
+        loader = cast(Any, torch_data.DataLoader)(
+            self._data,
             batch_sampler=[chunk.tolist() for chunk in chunks],
             collate_fn=self._collate,
             generator=torch.Generator().manual_seed(0),
@@ -87,17 +86,22 @@ class Batches:
             yield move(batch, self._device)
 
 
+def _split(indices: torch.Tensor, size: int) -> Sequence[torch.Tensor]:
+    return cast(Any, indices).split(size)
+
+
 def move(batch: Any, device: torch.device) -> Any:
     """A batch on a device, whatever containers it is made of."""
     if hasattr(batch, "to"):
         return batch.to(device)
     if isinstance(batch, dict):
-        return {key: move(value, device) for key, value in batch.items()}
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(move(value, device) for value in batch))  # pyright: ignore
-    if isinstance(batch, (list, tuple)):
-        return type(batch)(move(value, device) for value in batch)  # pyright: ignore
-    return batch
+        return {key: move(value, device) for key, value in cast(dict[Any, Any], batch).items()}
+    if not isinstance(batch, (list, tuple)):
+        return batch
+    moved = [move(value, device) for value in cast(Sequence[Any], batch)]
+    # A named tuple takes its values one by one, other sequences take them at once.
+    make = cast(Any, type(cast(object, batch)))
+    return make(*moved) if hasattr(make, "_fields") else make(moved)
 
 
 def _place(tensors: tuple[torch.Tensor, ...], device: torch.device) -> tuple[torch.Tensor, ...]:

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 
@@ -194,8 +194,8 @@ def _write_next_command(store: Store, row: sa.RowMapping) -> str:
 
 def _write_option(value: Any) -> str:
     if isinstance(value, list):
-        return ",".join(map(str, value))
-    return str(Target(**value)) if isinstance(value, dict) else str(value)
+        return ",".join(map(str, cast(list[int], value)))
+    return str(Target(**cast(dict[str, Any], value))) if isinstance(value, dict) else str(value)
 
 
 def _scripts(runs: Sequence[Run]) -> Mapping[tuple[int, float], str]:

@@ -6,6 +6,7 @@ import types
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import cast
 
 import cloudpickle
 
@@ -177,7 +178,7 @@ def _parts(value: object) -> Iterator[tuple[str, object]]:
     if isinstance(value, Task):
         yield from ((f".{part.name}", getattr(value, part.name)) for part in fields(value))
     elif isinstance(value, dict):
-        yield from ((f"[{key!r}]", part) for key, part in value.items())
+        yield from ((f"[{key!r}]", part) for key, part in cast(dict[object, object], value).items())
     elif isinstance(value, types.FunctionType):
         names = (*value.__code__.co_freevars,)
         for name, cell in zip(names, value.__closure__ or (), strict=True):

@@ -61,5 +61,6 @@ def _dimension(name: str, values: pl.Series, ticks: dict[float, str]) -> dict[st
 
 
 def _decades(logs: pl.Series) -> dict[float, str]:
-    low, high = math.floor(float(logs.min())), math.ceil(float(logs.max()))  # pyright: ignore
+    values = [float(value) for value in logs]
+    low, high = math.floor(min(values)), math.ceil(max(values))
     return {float(power): f"{10.0**power:g}" for power in range(low, high + 1)}

@@ -1,11 +1,11 @@
 """Steps and examples to the target against batch size."""
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import plotly.graph_objects as go
 import polars as pl
-from plotly.subplots import make_subplots
+from plotly import subplots
 
 from batchscope.estimate import Interval
 from batchscope.findings.analysis import Analysis
@@ -34,8 +34,10 @@ def draw_to_target(frame: pl.DataFrame) -> go.Figure:
     did not get there.
     """
     base = make_figure(x="batch size", y="")
-    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06)
-    figure.update_layout(base.layout)
+    figure: go.Figure = subplots.make_subplots(
+        rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06
+    )
+    figure.update_layout(cast(Any, base).layout)
     sizes = frame["batch_size"].unique().sort().to_list()
     for place, axis in enumerate(("steps", "examples")):
         part = frame.filter(pl.col("axis") == axis)
