@@ -250,3 +250,16 @@ def test_help_loads_no_torch(tmp_path: Path) -> None:
     code = "import sys, batchscope.cli; sys.exit('torch' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_built_in_tasks_are_listed_a_line_each(tmp_path: Path) -> None:
+    lines = run_command("tasks", folder=tmp_path).stdout.splitlines()
+
+    assert [line.split()[0] for line in lines] == [
+        "digits-cnn",
+        "digits-mlp",
+        "blobs-mlp",
+        "breast-cancer-mlp",
+        "stdlib-lm",
+    ]
+    assert max(map(len, lines)) <= 80

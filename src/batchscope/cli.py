@@ -258,9 +258,9 @@ def recommend(
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Say which batch size to use, and why; the page's path is the last line.
+    """Say which batch size to use, and why.
 
-    An interrupted search goes on with the same command.
+    The last line is the path of the page that shows it. An interrupted search goes on with the same command.
 
     Example: batchscope recommend mytask.py:task --target "error<=0.05" --effort quick
     """
@@ -331,7 +331,7 @@ def report(
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Write the page of a study; its path is the last line.
+    """Write the page of a study, and print its path.
 
     Example: batchscope report batchscope.db --output page.html
     """

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 
 BUILT_IN: Mapping[str, str] = {
-    "digits-cnn": "8x8 images of handwritten digits, a small convolutional net (SGD)",
+    "digits-cnn": "8x8 images of digits, a small convolutional net (SGD)",
     "digits-mlp": "the same images, a two-layer perceptron (Adam)",
-    "blobs-mlp": "the textbook's three clouds of points, a one-layer perceptron (SGD)",
-    "breast-cancer-mlp": "30 measurements of 569 tumours, a small perceptron (AdamW)",
-    "stdlib-lm": "the source of Python's standard library, a byte transformer (AdamW)",
+    "blobs-mlp": "the textbook's three clouds of points, a perceptron (SGD)",
+    "breast-cancer-mlp": "30 measurements of 569 tumours, a perceptron (AdamW)",
+    "stdlib-lm": "Python's own source files, a byte transformer (AdamW)",
 }
 
 

@@ -59,7 +59,7 @@ def show_study(console: Console, study: Study) -> None:
 def show_analysis(console: Console, analysis: Analysis) -> None:
     """The findings, a row per batch size and then in sentences."""
     console.print(_tabulate(analysis, chosen=None, plateau=()))
-    _explain_table(console, analysis)
+    _explain_table(console, analysis, marks="")
     for sentence in analysis.sentences:
         _print(console, f"- {sentence}", indent=2)
 
@@ -70,7 +70,7 @@ def show_recommendation(console: Console, recommendation: Recommendation) -> Non
     console.print(
         _tabulate(analysis, chosen=recommendation.batch_size, plateau=recommendation.plateau)
     )
-    _explain_table(console, analysis)
+    _explain_table(console, analysis, marks="; > recommended, = equivalent")
     console.print()
     console.print(Text(recommendation.answer, style="bold"))
     for reason in recommendation.reasons:
@@ -136,12 +136,11 @@ def _tabulate(analysis: Analysis, *, chosen: int | None, plateau: Iterable[int])
     return table
 
 
-def _explain_table(console: Console, analysis: Analysis) -> None:
+def _explain_table(console: Console, analysis: Analysis, *, marks: str) -> None:
     edge = "; * at the edge of the rates tried" if any(s.at_edge for s in analysis.sizes) else ""
     _print(
         console,
-        f"Medians over seeds with 95% intervals; target {analysis.target}; > recommended, "
-        f"= equivalent{edge}.",
+        f"Medians over seeds with 95% intervals; target {analysis.target}{marks}{edge}.",
     )
 
 
