@@ -260,7 +260,8 @@ def recommend(
 ) -> None:
     """Say which batch size to use, and why.
 
-    The last line is the path of the page that shows it. An interrupted search goes on with the same command.
+    The last line is the path of the page that shows it. An interrupted search goes on with the
+    same command.
 
     Example: batchscope recommend mytask.py:task --target "error<=0.05" --effort quick
     """
