@@ -136,24 +136,21 @@ def test_two_processes_on_one_store_train_each_run_once(
     tmp_path: Path, undisturbed: tuple[Path, dict[str, object]]
 ) -> None:
     (tmp_path / "mytask.py").write_text(TASK)
-    options = ("--jobs", "1")
+    study = [word.replace("recommend", "study") for word in command(tmp_path, "--jobs", "1")]
     first, second = (
         subprocess.Popen(
-            command(tmp_path, *options, "--output", f"{name}.html"),
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+            study, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        for name in ("first", "second")
+        for _ in range(2)
     )
     outputs = [process.communicate(timeout=240) for process in (first, second)]
 
     assert [process.returncode for process in (first, second)] == [0, 0], outputs
     assert trajectories(tmp_path) == trajectories(undisturbed[0])
-    answers = [json.loads(output)["batch_size"] for output, _ in outputs]
-    assert answers[0] == answers[1]
+    answers = [json.loads(output) for output, _ in outputs]
+    assert answers[0]["runs"] == answers[1]["runs"] == len(trajectories(tmp_path))
     # What each trained adds up to the runs that there are: none was trained twice.
+    assert sum(answer["trained"] for answer in answers) == answers[0]["runs"]
     store = Store(str(tmp_path / "batchscope.db"), create=False)
     assert len(store.list_studies()) == 1
     store.close()

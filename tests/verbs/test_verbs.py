@@ -177,3 +177,14 @@ def test_a_budget_of_seconds_goes_through(tmp_path: Path) -> None:
 
     assert all(run.steps > 0 for run in found.runs)
     assert bs.analyze(found).sizes[0].batch_size == 8
+
+
+def test_what_the_store_has_already_is_said_before_training_goes_on(tmp_path: Path) -> None:
+    options = {"batch_sizes": [8], "effort": "quick", "store": f"{tmp_path}/r.db", "jobs": 1}
+    first = bs.study(make_task(), seeds=1, **options)
+    listener = Listener()
+
+    bs.study(make_task(), seeds=2, watcher=listener, **options)
+
+    (line,) = [line for line in listener.lines if line.startswith("About 1 run of")]
+    assert f"{len(first.runs)} are in the store" in line

@@ -13,6 +13,7 @@ from batchscope.findings.analysis import TIME_MARGIN, Analysis, SizeFindings, fi
 from batchscope.findings.plateau import Plateau
 from batchscope.findings.tuning import TunedSize
 
+_THIRDS = 3
 _AXES = {"time": "seconds", "examples": "examples"}
 _WORDS = {"time": "time to the target", "examples": "examples to the target"}
 
@@ -207,7 +208,15 @@ def _budget_seconds(size: TunedSize) -> float:
 
 
 def _log_spread(times: Sequence[float]) -> float:
-    return float(np.std(np.log(times), ddof=1) / math.sqrt(3)) if len(times) > 2 else 0.0
+    """How far the machine's speed drifts: the deviation of the log medians of three thirds.
+
+    A training averages over its steps, so single slow steps hardly matter to it; the thirds were
+    timed in rounds some seconds apart.
+    """
+    if len(times) < _THIRDS:
+        return 0.0
+    medians = [np.median(third) for third in np.array_split(np.array(times), _THIRDS)]
+    return float(np.std(np.log(medians), ddof=1))
 
 
 def _reasons(

@@ -57,6 +57,9 @@ class _Reporter(Hook):
 class LocalExecutor:
     """Trains what a study asks for, each run once, whoever else works on the same store.
 
+    Attributes:
+        trained: how many runs this executor trained itself.
+
     Args:
         pool: the workers.
         cost: predicted seconds of one run, to show how long is left and to begin long runs first.
@@ -81,6 +84,7 @@ class LocalExecutor:
         self._running: dict[str, Configuration] = {}
         self._spent: dict[str, float] = {}
         self._tries: dict[str, int] = {}
+        self.trained = 0
         self._waited_for: set[str | None] = set()
 
     def train_all(self, next_runs: NextRuns) -> None:
@@ -139,6 +143,7 @@ class LocalExecutor:
                 return False
             case "result":
                 self._store.save_run(cast(Run, answer.value))
+                self.trained += 1
                 self._advance(configuration, 1.0)
                 self._watcher.end(label_run(configuration))
                 del self._running[answer.label]

@@ -30,7 +30,7 @@ class Study:
 
     Attributes:
         id: its name in the store.
-        trained: how many of its runs this call trained; the others were there.
+        trained: how many of its runs this call trained; others trained the rest.
     """
 
     id: str
@@ -127,8 +127,6 @@ def study(
             plan=prepared.plan.to_dict(),
         )
         runs = StudyRuns(opened, name, design)
-        runs.next_runs()
-        before = len(runs.finished)
         cost = _CostModel(prepared, seconds)
         _announce(design, runs, cost, watcher, workers=pool.free)
         executor = LocalExecutor(
@@ -147,7 +145,7 @@ def study(
             store=store,
             plan=prepared.plan,
             runs=tuple(runs.finished),
-            trained=len(runs.finished) - before,
+            trained=executor.trained,
         )
 
 
@@ -192,11 +190,12 @@ def _announce(
     design: StudyDesign, runs: StudyRuns, cost: _CostModel, watcher: Watcher, *, workers: int
 ) -> None:
     """Say how many runs, how long and how to cap it, before any training."""
+    waiting = runs.next_runs()
     done: dict[int, int] = {}
     for run in runs.finished:
         size = run.configuration.batch_size
         done[size] = done.get(size, 0) + 1
-    if not runs.next_runs():
+    if not waiting:
         watcher.say(f"All {len(runs.finished)} runs of {design.task.name} are in the store.")
         watcher.expect(0.0)
         return
@@ -204,11 +203,11 @@ def _announce(
         size: max(1, design.expected_runs_per_size - done.get(size, 0))
         for size in design.plan.batch_sizes
     }
-    remaining = sum(count * cost.at_size(size) for size, count in missing.items())
-    sizes = len(design.plan.batch_sizes)
+    remaining = sum(runs * cost.at_size(size) for size, runs in missing.items())
+    sizes, count = len(design.plan.batch_sizes), sum(missing.values())
     kept = f", {sum(done.values())} are in the store" if done else ""
     watcher.say(
-        f"About {sum(missing.values())} runs of {design.task.name} at "
+        f"About {count} run{'s' if count > 1 else ''} of {design.task.name} at "
         f"{sizes} batch size{'s' if sizes > 1 else ''}, {_in_words(remaining / workers)} on "
         f"{workers} worker{'s' if workers > 1 else ''}{kept}. To cap it: --effort quick, a smaller "
         "--budget, or fewer --batch-sizes."
