@@ -35,7 +35,7 @@ bench: env
 	$(PYTHON) -m benchmarks $(ROW)
 
 picture: env
-	$(PYTHON) docs/take_picture.py batchscope-report.html docs/report.png
+	$(PYTHON) -m tests.browser batchscope-report.html docs/report.png
 
 clean:
 	rm -rf $(VENV) site .pytest_cache .ruff_cache

@@ -70,7 +70,7 @@ def train_ours() -> None:
         )
 
         def missing() -> list[Configuration]:
-            done = store.finished_keys(c.key for c in grid)
+            done = {run.key for run in store.read_runs(c.key for c in grid)}
             return [c for c in grid if c.key not in done]
 
         with pool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import SMALL_TASK, run_command
+from .conftest import SMALL_TASK, fill, run_command
 
 QUICK = ("--batch-sizes", "8,16", "--effort", "quick", "--jobs", "1")
 
@@ -171,6 +171,21 @@ def test_bad_input_is_one_clear_message_before_any_training(tmp_path: Path, case
     assert len(done.stderr.splitlines()) <= 12
     assert max(map(len, done.stderr.splitlines())) <= 80
     assert sorted(p for p in tmp_path.iterdir() if p.name != "__pycache__") == before
+
+
+def test_a_full_disk_is_one_clear_message_before_any_training(small_disk: Path) -> None:
+    (small_disk / "mytask.py").write_text(SMALL_TASK)
+    fill(small_disk, leave=100_000)
+    before = sorted(small_disk.iterdir())
+
+    done = recommend(small_disk)
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "room" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) <= 12
+    assert sorted(p for p in small_disk.iterdir() if p.name != "__pycache__") == before
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:

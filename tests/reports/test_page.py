@@ -6,30 +6,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 import batchscope as bs
 
+from ..browser import CHROMIUM, open_browser
 from ..conftest import make_task, need
 
-CHROMIUM = Path("/usr/bin/chromium")
-SWITCHES = [
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--no-first-run",
-]
 NAME = '<script>alert("x")</script> & "quoted"'
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     need("chromium", CHROMIUM.exists())
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
-        yield launched
-        launched.close()
+    with open_browser() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")

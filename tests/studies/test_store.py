@@ -1,4 +1,3 @@
-import os
 import sqlite3
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from batchscope.studies.plan import configure, make_plan
 from batchscope.studies.store import Store
 from batchscope.training.provenance import Origin
 
-from ..conftest import make_task
+from ..conftest import fill, make_task
 
 
 def train_one(seed: int = 0, lr: float = 0.1) -> Run:
@@ -89,47 +88,29 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
         Store(str(tmp_path / "nowhere" / "runs.db"), create=True)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
-def test_a_full_disk_is_one_sentence_and_keeps_what_was_there(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)], check=False
-    )
-    if mounted.returncode:
-        pytest.skip("mounting is not allowed here")
-    try:
-        store = Store(str(disk / "runs.db"), create=True)
-        store.save_run(train_one())
-        (disk / "filler").write_bytes(b"0" * 100_000)
-        with pytest.raises(StoreError, match="full"):
-            for seed in range(1, 200):
-                store.save_run(train_one(seed))
-        (disk / "filler").unlink()
+def test_a_full_disk_is_one_sentence_and_keeps_what_was_there(small_disk: Path) -> None:
+    store = Store(str(small_disk / "runs.db"), create=True)
+    store.save_run(train_one())
+    filler = fill(small_disk, leave=50_000)
 
-        assert store.read_runs()[0].configuration.seed == 0
-        store.save_run(train_one(seed=500))
-        store.close()
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+    with pytest.raises(StoreError, match="full"):
+        for seed in range(1, 200):
+            store.save_run(train_one(seed))
+    filler.unlink()
+
+    assert store.read_runs()[0].configuration.seed == 0
+    store.save_run(train_one(seed=500))
+    store.close()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
-def test_a_store_that_finds_no_room_leaves_nothing_behind(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(disk)], check=False
-    )
-    if mounted.returncode:
-        pytest.skip("mounting is not allowed here")
-    try:
-        with pytest.raises(StoreError, match="full"):
-            Store(str(disk / "runs.db"), create=True)
+@pytest.mark.parametrize("room", [0, 30_000, 300_000])
+def test_a_store_that_finds_no_room_leaves_nothing_behind(small_disk: Path, room: int) -> None:
+    filler = fill(small_disk, leave=room)
 
-        assert list(disk.iterdir()) == []
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+    with pytest.raises(StoreError, match="room"):
+        Store(str(small_disk / "runs.db"), create=True)
+
+    assert list(small_disk.iterdir()) == [filler]
 
 
 def test_a_claim_keeps_others_out_until_it_is_given_up(store: Store) -> None:
@@ -196,7 +177,7 @@ def test_an_unreachable_database_is_one_sentence() -> None:
         Store("postgresql://nobody@127.0.0.1:9/none", create=True)
 
 
-def test_a_budget_is_kept_to_the_last_example(store: Store) -> None:
+def test_a_budget_is_kept_to_the_last_example() -> None:
     task = make_task()
     plan = make_plan(
         task, device=torch.device("cpu"), batch_sizes=[16], budget=bs.examples(1_234_567)

@@ -113,10 +113,6 @@ def test_evaluation_leaves_the_run_as_it_was() -> None:
 
 
 def test_batch_sizes_share_initial_weights_and_the_order_of_examples() -> None:
-    class Order(Hook):
-        def __init__(self) -> None:
-            self.first: list[float] = []
-
     seen: dict[int, list[float]] = {}
     start: dict[int, float] = {}
     for size in (4, 16):

@@ -10,8 +10,6 @@ from nbclient import NotebookClient
 from ..conftest import SMALL_TASK, run_command
 
 VERBS = """
-import sys
-sys.stdout.reconfigure(line_buffering=True) if hasattr(sys.stdout, "reconfigure") else None
 options = dict(batch_sizes=[8, 16], effort="quick", store="mine.db", jobs=2)
 print(bs.profile(task, batch_sizes=[8, 16], store="mine.db").smallest_efficient)
 study = bs.study(task, budget=bs.epochs(2), **options)

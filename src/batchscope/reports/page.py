@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,79 +111,87 @@ def _environment() -> Environment:
 
 
 def _make_exhibits(analysis: Analysis) -> list[Exhibit]:
-    column = quality_column(analysis)
-    quality = tabulate_quality(analysis)
-    curves = tabulate_training_curves(analysis)
-    has_times = not tabulate_time(analysis).is_empty()
-    metric = column.replace("_", " ")
-    made = [
-        _exhibit(
-            "quality",
-            _quality_title(analysis, metric),
-            "Bands are 95% intervals over seeds; hollow marks are single runs. "
-            "The budget is the same for all sizes, so larger batches take fewer steps.",
-            draw_quality(quality, metric=column),
-        ),
-        _exhibit(
-            "train-loss",
-            "Training loss at the same moment",
-            "Where it rises with the batch size as well, the larger batch was trained less, and "
-            "the figure above says nothing about how well it generalizes.",
-            draw_train_loss(quality),
-        ),
+    return [
+        *_show_quality(analysis),
+        *_show_time(analysis),
+        *_show_rates(analysis),
+        *_show_curves(analysis),
+        *_show_runs(analysis),
     ]
-    if has_times:
-        made.append(
-            _exhibit(
-                "time",
-                _time_title(analysis),
-                "Steps times seconds per step, measured while nothing else of ours ran. Hollow "
-                "marks: the target was not reached by then.",
-                draw_time(tabulate_time(analysis)),
-            )
+
+
+def _show_quality(analysis: Analysis) -> Iterator[Exhibit]:
+    column, quality = quality_column(analysis), tabulate_quality(analysis)
+    yield _exhibit(
+        "quality",
+        _quality_title(analysis, column.replace("_", " ")),
+        "Bands are 95% intervals over seeds; hollow marks are single runs. "
+        "The budget is the same for all sizes, so larger batches take fewer steps.",
+        draw_quality(quality, metric=column),
+    )
+    yield _exhibit(
+        "train-loss",
+        "Training loss at the same moment",
+        "Where it rises with the batch size as well, the larger batch was trained less, and "
+        "the figure above says nothing about how well it generalizes.",
+        draw_train_loss(quality),
+    )
+
+
+def _show_time(analysis: Analysis) -> Iterator[Exhibit]:
+    times = tabulate_time(analysis)
+    if not times.is_empty():
+        yield _exhibit(
+            "time",
+            _time_title(analysis),
+            "Steps times seconds per step, measured while nothing else of ours ran. Hollow "
+            "marks: the target was not reached by then.",
+            draw_time(times),
         )
     if analysis.target is not None:
-        made.append(
-            _exhibit(
-                "to-target",
-                f"Steps and {analysis.unit} until {analysis.target}",
-                "Fewer steps with a larger batch, up to a point; more examples beyond it.",
-                draw_to_target(tabulate_to_target(analysis)),
-            )
+        yield _exhibit(
+            "to-target",
+            f"Steps and {analysis.unit} until {analysis.target}",
+            "Fewer steps with a larger batch, up to a point; more examples beyond it.",
+            draw_to_target(tabulate_to_target(analysis)),
         )
-    made += [
-        _exhibit(
-            "rates",
-            "The learning rate was searched at every batch size",
-            f"Final {analysis.metric} on validation data, mean over seeds; the rate that was "
-            "chosen is in brackets.",
-            draw_rates(tabulate_rates(analysis), metric=analysis.metric),
-        ),
-        _exhibit(
-            "curves-quality",
-            f"{analysis.metric.replace('_', ' ').capitalize()} during training, validation data",
-            "Each size at its best rate, a line per seed. Tap a size in the legend to hide it.",
-            draw_training_curves(
-                curves, column="quality", name=analysis.metric, unit=analysis.unit
-            ),
-        ),
-        _exhibit(
-            "curves-loss",
-            "Training loss during training",
-            "Each size at its best rate, a line per seed.",
-            draw_training_curves(
-                curves, column="train_loss", name="training loss", unit=analysis.unit
-            ),
-        ),
-        _exhibit(
-            "all-runs",
-            f"All {len(analysis.curves)} runs",
-            f"A line is a run, coloured by its {metric}; drag along an axis to pick some. Seconds "
-            "are those of the whole run.",
-            draw_all_runs(tabulate_runs_seen(analysis), metric=column),
-        ),
-    ]
-    return made
+
+
+def _show_rates(analysis: Analysis) -> Iterator[Exhibit]:
+    yield _exhibit(
+        "rates",
+        "The learning rate was searched at every batch size",
+        f"Final {analysis.metric} on validation data, mean over seeds; the rate that was "
+        "chosen is in brackets.",
+        draw_rates(tabulate_rates(analysis), metric=analysis.metric),
+    )
+
+
+def _show_curves(analysis: Analysis) -> Iterator[Exhibit]:
+    curves = tabulate_training_curves(analysis)
+    yield _exhibit(
+        "curves-quality",
+        f"{analysis.metric.replace('_', ' ').capitalize()} during training, validation data",
+        "Each size at its best rate, a line per seed. Tap a size in the legend to hide it.",
+        draw_training_curves(curves, column="quality", name=analysis.metric, unit=analysis.unit),
+    )
+    yield _exhibit(
+        "curves-loss",
+        "Training loss during training",
+        "Each size at its best rate, a line per seed.",
+        draw_training_curves(curves, column="train_loss", name="training loss", unit=analysis.unit),
+    )
+
+
+def _show_runs(analysis: Analysis) -> Iterator[Exhibit]:
+    column = quality_column(analysis)
+    yield _exhibit(
+        "all-runs",
+        f"All {len(analysis.curves)} runs",
+        f"A line is a run, coloured by its {column.replace('_', ' ')}; drag along an axis to pick "
+        "some. Seconds are those of the whole run.",
+        draw_all_runs(tabulate_runs_seen(analysis), metric=column),
+    )
 
 
 def _exhibit(name: str, title: str, note: str, figure: go.Figure) -> Exhibit:

@@ -1,5 +1,6 @@
 """How a store is reached: a path or a database URL, looked at before it is opened."""
 
+import shutil
 import sqlite3
 import time
 from pathlib import Path
@@ -11,6 +12,8 @@ from sqlalchemy import exc as sa_errors
 from batchscope.errors import InvalidInput, StoreError
 
 _BUSY_SECONDS = 60
+# A new store takes 100 KiB and its log as much again; a run takes a few.
+_LEAST_ROOM = 1024 * 1024
 BUSY_PRAGMA = f"PRAGMA busy_timeout={_BUSY_SECONDS * 1000}"
 
 
@@ -22,11 +25,13 @@ def path_of(place: str) -> Path | None:
 
 
 def check_path(path: Path, *, create: bool) -> None:
-    """See that a file is there or can be made, and that it is a database.
+    """See that a file is there or can be made, with room to grow, and that it is a database.
 
     Raises:
         StoreError: it is not.
     """
+    if create and path.absolute().parent.is_dir():
+        _check_room(path.absolute().parent)
     if not path.exists():
         if create:
             _check_folder(path.absolute().parent)
@@ -60,6 +65,17 @@ def remove(path: Path) -> None:
     """Leave nothing of a store that could not be made."""
     for suffix in ("", "-wal", "-shm", "-journal"):
         Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+
+def _check_room(folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < _LEAST_ROOM:
+        raise StoreError(
+            f"the disk of {folder} is full: {free // 1024:,} KiB are left",
+            where=str(folder),
+            expected=f"room for a store: {_LEAST_ROOM // 1024:,} KiB",
+            do="make room, or name another place with --store",
+        )
 
 
 def _check_folder(folder: Path) -> None:

@@ -65,22 +65,13 @@ def measure_step_times(
         time.sleep(_SECONDS_BETWEEN_LOOKS)
     if known is not None:
         return known
-    load = psutil.getloadavg()[0]
-    if load > _BUSY * count_cores():
-        watcher.say(f"This machine is busy (load average {load:.1f}): times will be too long.")
-    pool = (
-        OwnProcess(task) if source is None else ProcessPool(source, count=1, threads=count_cores())
-    )
-    provenance = replace(
-        describe_machine(device, origin, seconds=0.0),
-        threads=torch.get_num_threads() if source is None else count_cores(),
-    )
+    _warn_if_busy(watcher)
     try:
-        with pool:
-            watcher.begin(_LABEL)
-            pool.submit(_LABEL, time_steps, tuple(batch_sizes), precision, device_name)
-            steps, examples = _await(pool, watcher)
-            watcher.end(_LABEL)
+        provenance = replace(
+            describe_machine(device, origin, seconds=0.0),
+            threads=torch.get_num_threads() if source is None else count_cores(),
+        )
+        steps, examples = _time_now(task, source, batch_sizes, precision, device_name, watcher)
         measurement = Measurement(
             task=task.name,
             fingerprint=fingerprint,
@@ -118,6 +109,31 @@ def median_seconds(measurement: Measurement | None) -> Mapping[int, float]:
     """Batch size -> median seconds per step; sizes that ran out of memory are left out."""
     steps = () if measurement is None else measurement.steps
     return {step.batch_size: statistics.median(step.seconds) for step in steps if step.seconds}
+
+
+def _warn_if_busy(watcher: Watcher) -> None:
+    load = psutil.getloadavg()[0]
+    if load > _BUSY * count_cores():
+        watcher.say(f"This machine is busy (load average {load:.1f}): times will be too long.")
+
+
+def _time_now(
+    task: Task,
+    source: TaskSource | None,
+    batch_sizes: Sequence[int],
+    precision: Precision,
+    device_name: str | None,
+    watcher: Watcher,
+) -> tuple[tuple[StepTime, ...], int]:
+    pool = (
+        OwnProcess(task) if source is None else ProcessPool(source, count=1, threads=count_cores())
+    )
+    with pool:
+        watcher.begin(_LABEL)
+        pool.submit(_LABEL, time_steps, tuple(batch_sizes), precision, device_name)
+        timed = _await(pool, watcher)
+        watcher.end(_LABEL)
+    return timed
 
 
 def _await(pool: Pool, watcher: Watcher) -> tuple[tuple[StepTime, ...], int]:

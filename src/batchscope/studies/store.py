@@ -61,12 +61,6 @@ class Store:
             connection.execute(self._insert_new(schema.runs, run_to_row(run)))
             connection.execute(sa.delete(schema.claims).where(schema.claims.c.key == run.key))
 
-    def finished_keys(self, keys: Iterable[str]) -> set[str]:
-        """Which of these runs are here."""
-        query = sa.select(schema.runs.c.key).where(schema.runs.c.key.in_(list(keys)))
-        with self.speaking(), self.engine.connect() as connection:
-            return set(connection.scalars(query))
-
     def read_runs(self, keys: Iterable[str] | None = None) -> list[Run]:
         """The runs with these keys, or all, in the order of batch size, rate and seed."""
         table = schema.runs

@@ -19,6 +19,7 @@ from batchscope.task import Task
 from batchscope.training.provenance import find_origin
 from batchscope.verbs.preparing import Prepared, introduce, open_pool, prepare
 from batchscope.verbs.profiling import measure
+from batchscope.workers.pool import Pool
 
 # What evaluation adds to a run at the gallery's budgets; the progress bar corrects itself.
 _EVALUATION_SHARE = 0.25
@@ -110,43 +111,46 @@ def study(
     with closing(Store(store, create=True)) as opened:
         earlier = _note_change(opened, prepared, watcher, reuse=reuse_changed)
         introduce(opened, prepared)
-        seconds = median_seconds(measure(opened, prepared, watcher))
-        prepared = _leave_out_too_large(prepared, seconds, watcher)
-        design = StudyDesign(
-            task=prepared.task,
-            plan=prepared.plan,
-            fingerprint=prepared.fingerprint.digest,
-            earlier=earlier,
-            start=starting_rate(prepared.task.optimizer_spec, prepared.task.model().parameters()),
-        )
-        name = prepared.plan.study_id(design.fingerprint, earlier)
-        opened.save_study(
-            name,
-            task=prepared.task.name,
-            fingerprint=design.fingerprint,
-            plan=prepared.plan.to_dict(),
-        )
-        runs = StudyRuns(opened, name, design)
-        cost = _CostModel(prepared, seconds)
-        _announce(design, runs, cost, watcher, workers=pool.free)
-        executor = LocalExecutor(
-            opened,
-            pool,
-            device_name=prepared.device_name,
-            origin=find_origin(),
-            watcher=watcher,
-            cost=cost.predict,
-        )
-        with pool:
-            executor.train_all(runs.next_runs)
-        return Study(
-            id=name,
-            task=prepared.task.name,
-            store=store,
-            plan=prepared.plan,
-            runs=tuple(runs.finished),
-            trained=executor.trained,
-        )
+        return _carry_out(opened, prepared, pool, earlier, watcher)
+
+
+def _carry_out(
+    store: Store, prepared: Prepared, pool: Pool, earlier: str | None, watcher: Watcher
+) -> Study:
+    """Time the steps, then train until the design asks for nothing more."""
+    seconds = median_seconds(measure(store, prepared, watcher))
+    prepared = _leave_out_too_large(prepared, seconds, watcher)
+    task, plan = prepared.task, prepared.plan
+    design = StudyDesign(
+        task=task,
+        plan=plan,
+        fingerprint=prepared.fingerprint.digest,
+        earlier=earlier,
+        start=starting_rate(task.optimizer_spec, task.model().parameters()),
+    )
+    name = plan.study_id(design.fingerprint, earlier)
+    store.save_study(name, task=task.name, fingerprint=design.fingerprint, plan=plan.to_dict())
+    runs = StudyRuns(store, name, design)
+    cost = _CostModel(prepared, seconds)
+    _announce(design, runs, cost, watcher, workers=pool.free)
+    executor = LocalExecutor(
+        store,
+        pool,
+        device_name=prepared.device_name,
+        origin=find_origin(),
+        watcher=watcher,
+        cost=cost.predict,
+    )
+    with pool:
+        executor.train_all(runs.next_runs)
+    return Study(
+        id=name,
+        task=task.name,
+        store=store.place,
+        plan=plan,
+        runs=tuple(runs.finished),
+        trained=executor.trained,
+    )
 
 
 def _leave_out_too_large(
@@ -203,7 +207,7 @@ def _announce(
         size: max(1, design.expected_runs_per_size - done.get(size, 0))
         for size in design.plan.batch_sizes
     }
-    remaining = sum(runs * cost.at_size(size) for size, runs in missing.items())
+    remaining = sum(number * cost.at_size(size) for size, number in missing.items())
     sizes, count = len(design.plan.batch_sizes), sum(missing.values())
     kept = f", {sum(done.values())} are in the store" if done else ""
     watcher.say(
