@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -96,6 +96,7 @@ class Adam:
     eps: float = 1e-8
     weight_decay: float = 0.0
     reference_batch_size: int = 128
+    _torch_class: ClassVar[type[torch.optim.Adam]] = torch.optim.Adam
 
     def __post_init__(self) -> None:
         _check_lr(self.lr)
@@ -125,13 +126,14 @@ class Adam:
     def build(
         self, parameters: Iterable[nn.Parameter], hyper_parameters: HyperParameters
     ) -> torch.optim.Optimizer:
-        """A fused torch.optim.Adam."""
-        return torch.optim.Adam(
+        """A fused optimizer of torch's own."""
+        given = hyper_parameters
+        return self._torch_class(
             parameters,
-            lr=float(hyper_parameters["lr"]),
-            betas=_betas(hyper_parameters),
-            eps=float(hyper_parameters["eps"]),
-            weight_decay=float(hyper_parameters["weight_decay"]),
+            lr=float(given["lr"]),
+            betas=(float(given["beta1"]), float(given["beta2"])),
+            eps=float(given["eps"]),
+            weight_decay=float(given["weight_decay"]),
             fused=True,
         )
 
@@ -141,19 +143,7 @@ class AdamW(Adam):
     """Adam with decoupled weight decay; beta2 moves as Adam's does."""
 
     weight_decay: float = 0.01
-
-    def build(
-        self, parameters: Iterable[nn.Parameter], hyper_parameters: HyperParameters
-    ) -> torch.optim.Optimizer:
-        """A fused torch.optim.AdamW."""
-        return torch.optim.AdamW(
-            parameters,
-            lr=float(hyper_parameters["lr"]),
-            betas=_betas(hyper_parameters),
-            eps=float(hyper_parameters["eps"]),
-            weight_decay=float(hyper_parameters["weight_decay"]),
-            fused=True,
-        )
+    _torch_class: ClassVar[type[torch.optim.Adam]] = torch.optim.AdamW
 
 
 @dataclass(frozen=True)
@@ -225,10 +215,6 @@ def constants_to_paste(hyper_parameters: HyperParameters) -> Mapping[str, object
     # AdamW decays by default, so a decay of 0 has to be said.
     kept = {"weight_decay"} if "betas" in result else set[str]()
     return result | {name: value for name, value in given.items() if value or name in kept}
-
-
-def _betas(hyper_parameters: HyperParameters) -> tuple[float, float]:
-    return float(hyper_parameters["beta1"]), float(hyper_parameters["beta2"])
 
 
 def _check_lr(lr: float) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from batchscope.findings.tuning import TunedSize
 
 _THIRDS = 3
 _AXES = {"time": "seconds", "examples": "examples"}
-_WORDS = {"time": "time to the target", "examples": "examples to the target"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +83,7 @@ class Recommendation:
                 "steps": predicted.steps.to_dict(),
                 "examples": predicted.examples.to_dict(),
             },
-            "spent": {
-                "runs": self.spent.runs,
-                "examples": self.spent.examples,
-                "seconds": self.spent.seconds,
-            },
+            "spent": asdict(self.spent),
             "reasons": list(self.reasons),
             "script": self.script,
             "next_command": self.next_command,
@@ -246,7 +241,7 @@ def _reasons(
         f"One fresh training is predicted to need {predicted.steps} and {predicted.examples} "
         f"to get there: {predicted.seconds}.",
     ]
-    if objective in _WORDS:
+    if objective in _AXES:
         said += _comparisons(analysis, chosen, objective)
     said += _speed_reason(chosen.batch_size, step_seconds)
     if plateau is not None and len(plateau.batch_sizes) > 1:
@@ -274,13 +269,12 @@ def _reasons(
 
 
 def _comparisons(analysis: Analysis, chosen: SizeFindings, objective: str) -> list[str]:
-    axis = "seconds" if objective == "time" else "examples"
     said: list[str] = []
     for other in (analysis.sizes[0], analysis.sizes[-1]):
         if other.batch_size != chosen.batch_size:
             said.append(
-                f"The {_WORDS[objective]} at batch size {other.batch_size}, its own best rate "
-                f"{other.learning_rate:g}: {getattr(other, axis)}."
+                f"The {objective} to the target at batch size {other.batch_size}, its own best "
+                f"rate {other.learning_rate:g}: {getattr(other, _AXES[objective])}."
             )
     return said
 
