@@ -30,11 +30,13 @@ def check_path(path: Path, *, create: bool) -> None:
     Raises:
         StoreError: it is not.
     """
-    if create and path.absolute().parent.is_dir():
+    if create:
+        # Writing first: a file system that takes no files also counts no free bytes.
+        if not path.exists():
+            _check_folder(path.absolute().parent)
         _check_room(path.absolute().parent)
     if not path.exists():
         if create:
-            _check_folder(path.absolute().parent)
             return
         raise StoreError(
             f"there is no store {path}",
