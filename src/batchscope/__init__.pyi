@@ -15,6 +15,8 @@ from .estimate import Estimate as Estimate
 from .estimate import Interval as Interval
 from .estimate import NotIdentified as NotIdentified
 from .findings.analysis import Analysis as Analysis
+from .instruments.memory.accumulating import fit_batch as fit_batch
+from .instruments.noise.meter import NoiseMeter as NoiseMeter
 from .metrics import higher as higher
 from .optimizers import SGD as SGD
 from .optimizers import Adam as Adam
@@ -25,6 +27,12 @@ from .reports.page import report as report
 from .task import Task as Task
 from .verbs.deciding import analyze as analyze
 from .verbs.deciding import recommend as recommend
+from .verbs.fitting import fit as fit
+from .verbs.gauging import bottleneck as bottleneck
+from .verbs.gauging import branch as branch
+from .verbs.gauging import curvature as curvature
+from .verbs.gauging import energy as energy
+from .verbs.gauging import noise as noise
 from .verbs.profiling import Profile as Profile
 from .verbs.profiling import profile as profile
 from .verbs.studying import Study as Study

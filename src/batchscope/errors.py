@@ -47,7 +47,13 @@ class StoreError(BatchscopeError):
 
 
 class WorkerDied(BatchscopeError):
-    """A worker process ended in the middle of a call."""
+    """A worker process ended in the middle of a call.
+
+    Attributes:
+        worker_exit_code: of the process, negative for the signal that ended it.
+    """
+
+    worker_exit_code: int | None = None
 
 
 class CannotTell(BatchscopeError):

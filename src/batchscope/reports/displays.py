@@ -9,7 +9,14 @@ from batchscope.decisions.recommendation import Recommendation
 from batchscope.errors import InvalidInput
 from batchscope.estimate import Estimate, Interval
 from batchscope.findings.analysis import Analysis
+from batchscope.instruments.memory.largest import Fit
 from batchscope.records import Run
+from batchscope.reports.figures.estimates import (
+    draw_by_size,
+    draw_estimates,
+    tabulate_estimates,
+)
+from batchscope.reports.figures.memory import draw_memory, tabulate_memory
 from batchscope.reports.figures.quality import (
     draw_quality,
     quality_column,
@@ -17,11 +24,12 @@ from batchscope.reports.figures.quality import (
 )
 from batchscope.reports.figures.throughput import draw_throughput, tabulate_throughput
 from batchscope.reports.figures.time import draw_time, tabulate_time
+from batchscope.reports.readings import READINGS, Reading, describe
 from batchscope.verbs.deciding import analyze
 from batchscope.verbs.profiling import Profile
 from batchscope.verbs.studying import Study
 
-Result = Profile | Study | Analysis | Recommendation
+Result = Profile | Study | Analysis | Recommendation | Reading
 
 
 def table(result: Result) -> pl.DataFrame:
@@ -44,6 +52,10 @@ def table(result: Result) -> pl.DataFrame:
                 pl.col("batch_size").is_in(result.plateau).alias("equivalent"),
                 (pl.col("batch_size") == result.batch_size).alias("recommended"),
             )
+        case Fit():
+            return tabulate_memory(result)
+        case _ if isinstance(result, READINGS):
+            return tabulate_estimates(describe(result).rows)
         case _:
             raise _not_a_result(result)
 
@@ -63,6 +75,18 @@ def figure(result: Result) -> go.Figure:
             return draw_quality(tabulate_quality(result), metric=quality_column(result))
         case Recommendation():
             return draw_time(tabulate_time(result.analysis))
+        case Fit():
+            return draw_memory(
+                tabulate_memory(result),
+                limit=result.limit.amount / 2**20,
+                title=f"{result.max_batch_size} {result.unit} fit, one more does not"
+                if result.bounded_by == "memory"
+                else f"All {result.max_batch_size} {result.unit} fit",
+            )
+        case _ if isinstance(result, READINGS):
+            shown = describe(result)
+            draw = draw_by_size if shown.by_size else draw_estimates
+            return draw(tabulate_estimates(shown.rows), title=shown.title, quantity=shown.quantity)
         case _:
             raise _not_a_result(result)
 
@@ -118,6 +142,6 @@ def _not_a_result(value: object) -> InvalidInput:
     return InvalidInput(
         f"a {type(value).__name__} has no table or figure",
         where="bs.table, bs.figure",
-        expected="what profile, study, analyze or recommend returned",
+        expected="what a verb such as profile, study, noise or recommend returned",
         do="pass the result itself",
     )

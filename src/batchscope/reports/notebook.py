@@ -5,6 +5,16 @@ import sys
 from typing import Any
 
 _RESULTS = {
+    "batchscope.instruments.branching": "Branching",
+    "batchscope.instruments.curvature": "Curvature",
+    "batchscope.instruments.energy": "Energy",
+    "batchscope.instruments.memory.largest": "Fit",
+    "batchscope.instruments.noise.along": "NoiseAlong",
+    "batchscope.instruments.noise.line_search": "LineSearch",
+    "batchscope.instruments.noise.probe": "NoiseScale",
+    "batchscope.instruments.noise.reading": "NoiseReading",
+    "batchscope.instruments.noise.spread": "GradientSpread",
+    "batchscope.instruments.speed.bottleneck": "Bottleneck",
     "batchscope.verbs.profiling": "Profile",
     "batchscope.verbs.studying": "Study",
     "batchscope.findings.analysis": "Analysis",

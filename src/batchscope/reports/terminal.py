@@ -8,10 +8,11 @@ from rich.table import Table
 from rich.text import Text
 
 from batchscope.decisions.recommendation import Recommendation
-from batchscope.estimate import Estimate, Interval, write_number
+from batchscope.estimate import Estimate, Interval, NotIdentified, write_number
 from batchscope.findings.analysis import Analysis
 from batchscope.findings.curves import Curve, test_column
 from batchscope.records import Run
+from batchscope.reports.readings import Reading, describe
 from batchscope.verbs.profiling import Profile
 from batchscope.verbs.studying import Study
 
@@ -43,6 +44,31 @@ def show_profile(console: Console, profile: Profile) -> None:
         f"Batch size {profile.smallest_efficient} is the smallest with 95% of the best throughput. "
         "Medians with their 95% intervals.",
     )
+
+
+def show_reading(console: Console, reading: Reading) -> None:
+    """What an instrument measured: its estimates, then what follows."""
+    shown = describe(reading)
+    _print(console, shown.title)
+    table = _table("", "", "", "")
+    table.show_header = False
+    table.columns[0].justify = "left"
+    for name, estimate in shown.rows:
+        if isinstance(estimate, Interval):
+            value, interval = _short(estimate).split("\n")
+            table.add_row(name, value, interval, estimate.unit)
+        else:
+            table.add_row(name, *_write_bound(estimate))
+    console.print(table)
+    for sentence in shown.sentences:
+        _print(console, f"- {sentence}", indent=2)
+
+
+def _write_bound(estimate: NotIdentified) -> tuple[str, str, str]:
+    for bound, words in ((estimate.low, "more than"), (estimate.high, "less than")):
+        if bound is not None:
+            return words, write_number(bound), estimate.unit
+    return "", "not identified", ""
 
 
 def show_study(console: Console, study: Study) -> None:

@@ -11,7 +11,7 @@ import psutil
 import torch
 
 from batchscope.errors import BatchscopeError
-from batchscope.instruments.speed import time_steps
+from batchscope.instruments.speed.steps import time_steps
 from batchscope.records import Measurement, Precision, StepTime
 from batchscope.studies.claims import claim, release
 from batchscope.studies.progress import Watcher

@@ -55,7 +55,7 @@ class Batches:
         Args:
             order: indices of examples, shape (n,).
         """
-        steps = [_split(step, micro_batch) for step in _split(order, batch_size)]
+        steps = [split_indices(step, micro_batch) for step in split_indices(order, batch_size)]
         loaded = self._load([chunk for step in steps for chunk in step])
         for step in steps:
             yield [MicroBatch(next(loaded), self._weigh(chunk), len(chunk)) for chunk in step]
@@ -86,7 +86,8 @@ class Batches:
             yield move(batch, self._device)
 
 
-def _split(indices: torch.Tensor, size: int) -> Sequence[torch.Tensor]:
+def split_indices(indices: torch.Tensor, size: int) -> Sequence[torch.Tensor]:
+    """Indices in pieces of `size`; the last may be short."""
     return cast(Any, indices).split(size)
 
 

@@ -13,6 +13,26 @@ from batchscope.records import Precision
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _KINDS = ("cpu", "cuda", "mps")
+_OUT_OF_MEMORY = (
+    "out of memory",  # CUDA, HIP, MPS and XPU
+    "not enough memory",
+    "can't allocate memory",  # torch's allocator on the CPU
+    "cannot allocate memory",
+    "could not allocate memory",
+    "failed to allocate",
+    "cublas_status_alloc_failed",
+    "cublas_status_not_initialized",  # its handle no longer fitted
+    "cudnn_status_alloc_failed",
+    "cudnn_status_not_supported",  # for want of a workspace
+    "miopenstatusallocfailed",
+    "hiperroroutofmemory",
+    "ur_result_error_out_of_device_memory",
+    "std::bad_alloc",
+    "could not create a primitive",  # oneDNN, where its scratch memory did not fit
+    "could not create a memory",
+    "could not execute a primitive",
+)
+_OTHER_FAILURES = ("device-side assert", "illegal memory access", "illegal instruction")
 
 
 def choose_device(wanted: str | None) -> torch.device:
@@ -77,11 +97,19 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on any device."""
+    """Whether an error says that memory ran out, on any device.
+
+    The class tells first. Where a library below torch ran out, only the text does; a device-side
+    assert or a bug is none, whatever else it says.
+    """
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    texts = ("out of memory", "not enough memory", "can't allocate memory")
-    return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in texts)
+    text = str(error).lower()
+    return (
+        isinstance(error, RuntimeError)
+        and not any(sign in text for sign in _OTHER_FAILURES)
+        and any(sign in text for sign in _OUT_OF_MEMORY)
+    )
 
 
 def _cpu_name() -> str | None:

@@ -16,6 +16,7 @@ class RunState:
         seconds: of training so far, evaluation not counted.
         batch_size: of the next step; a hook that sets it changes the steps that follow.
         horizon: share of the budget that is spent, in [0, 1].
+        step_size: examples of the step that goes on; the last of an epoch may be short.
     """
 
     model: nn.Module
@@ -27,6 +28,7 @@ class RunState:
     epoch: int = 0
     seconds: float = 0.0
     horizon: float = 0.0
+    step_size: int = 0
 
 
 class Hook:

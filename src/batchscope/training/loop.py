@@ -148,7 +148,7 @@ class _Training:
         )
         began = time.perf_counter()
         for micro_batches in stream:
-            count = sum(piece.size for piece in micro_batches)
+            count = state.step_size = sum(piece.size for piece in micro_batches)
             used += count
             done = state.examples + count
             looks = done >= self._next_mark or self._is_spent(steps=state.step + 1, examples=done)

@@ -9,7 +9,7 @@ import numpy as np
 
 from batchscope.estimate import Estimate
 from batchscope.findings.seeds import estimate_median
-from batchscope.instruments.speed import smallest_efficient
+from batchscope.instruments.speed.steps import smallest_efficient
 from batchscope.records import Measurement
 from batchscope.studies.progress import Unwatched, Watcher
 from batchscope.studies.speed import measure_step_times

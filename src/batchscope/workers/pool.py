@@ -193,9 +193,11 @@ class _Worker:
             self._answers.put(Answer(self.label, "error", self._death()))
 
     def _death(self) -> WorkerDied:
-        return WorkerDied(
+        died = WorkerDied(
             f"a worker process ended with exit code {self._process.returncode}",
             where=self.label or "worker",
             expected="a worker that answers",
             do="look for the memory killer in the system's log; --jobs 1 needs less memory",
         )
+        died.worker_exit_code = self._process.returncode
+        return died

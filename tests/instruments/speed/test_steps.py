@@ -1,10 +1,10 @@
 import torch
 from torch import nn
 
-from batchscope.instruments.speed import smallest_efficient, time_steps
+from batchscope.instruments.speed.steps import smallest_efficient, time_steps
 from batchscope.records import StepTime
 
-from ..conftest import make_task
+from ...conftest import make_task
 
 
 def test_each_size_is_timed_in_three_rounds_and_its_examples_counted() -> None:

@@ -1,0 +1,113 @@
+"""The options of the command line: one that several commands take reads the same on each."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from batchscope.budget import Budget, parse_budget
+from batchscope.errors import InvalidInput
+
+REPORT = Path("batchscope-report.html")
+STORE = "batchscope.db"
+
+TaskName = Annotated[
+    str,
+    typer.Argument(metavar="TASK", help="A built-in task, file.py:name or package.module:name."),
+]
+StorePlace = Annotated[
+    str, typer.Argument(metavar="STORE", help="The path or database URL of a store.")
+]
+StoreOption = Annotated[
+    str, typer.Option("--store", help="A path or a database URL; made where there is none.")
+]
+BatchSizes = Annotated[
+    str | None,
+    typer.Option(
+        "--batch-sizes",
+        metavar="LIST",
+        help="For example 32,128,512 or 8..2048 (powers of two). Default: 8 to 2048, at least two "
+        "batches to an epoch.",
+    ),
+]
+BudgetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        metavar="AMOUNT",
+        help="What one run may spend: 25ep, 2000steps, 1e6ex or 90s. Default: the task's.",
+    ),
+]
+TargetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        metavar="TEXT",
+        help='What to reach on validation data, for example "error<=0.05". Default: the task\'s, '
+        "or one derived from the runs.",
+    ),
+]
+ObjectiveOption = Annotated[
+    str, typer.Option("--objective", metavar="NAME", help="time, examples or quality.")
+]
+EffortOption = Annotated[
+    str,
+    typer.Option("--effort", metavar="NAME", help="How much to spend: quick, standard, thorough."),
+]
+SeedOption = Annotated[int, typer.Option("--seed", help="The first seed.")]
+SeedsOption = Annotated[
+    int | None,
+    typer.Option("--seeds", help="Seeds at each size's best rate. Default: 2, 3 or 5 by effort."),
+]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", help="cuda, mps or cpu. Default: the best there is.")
+]
+PrecisionOption = Annotated[
+    str | None,
+    typer.Option("--precision", help="float32, bf16 or fp16. Default: the task's."),
+]
+JobsOption = Annotated[
+    int | None, typer.Option("--jobs", help="Worker processes. Default: one per core.")
+]
+ReuseOption = Annotated[
+    bool,
+    typer.Option("--reuse-changed", help="Let runs from before the task's last edit count."),
+]
+StudyOption = Annotated[
+    str | None,
+    typer.Option("--study", metavar="ID|TASK", help="Which study. Default: the latest."),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document, all else on standard error.")
+]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+OutputOption = Annotated[
+    Path, typer.Option("--output", "-o", help="Where the page is written.", dir_okay=False)
+]
+
+
+def read_budget(text: str | None) -> Budget | None:
+    """Read 25ep, 2000steps, 1e6ex or 90s."""
+    return None if text is None else parse_budget(text)
+
+
+def read_sizes(text: str | None) -> list[int] | None:
+    """Read 32,128,512 or 8..2048."""
+    if text is None:
+        return None
+    try:
+        if ".." in text:
+            low, high = (int(part) for part in text.split(".."))
+            sizes = [2**power for power in range(32) if low <= 2**power <= high]
+        else:
+            sizes = [int(part) for part in text.split(",")]
+    except ValueError:
+        sizes = []
+    if not sizes:
+        raise InvalidInput(
+            f"{text!r} names no batch sizes",
+            where="--batch-sizes",
+            expected="whole numbers, or a range that holds a power of two",
+            do="write for example 32,128,512 or 8..2048",
+        )
+    return sizes

@@ -1,0 +1,95 @@
+"""The commands that read a store: analyze, report, runs."""
+
+from typing import Annotated
+
+import typer
+
+from batchscope.cli.app import app
+from batchscope.cli.options import (
+    REPORT,
+    STORE,
+    DebugOption,
+    JsonOption,
+    OutputOption,
+    StorePlace,
+    StudyOption,
+)
+from batchscope.cli.output import make_console, name_study, print_json, reporting
+
+
+@app.command()
+def analyze(
+    store: StorePlace = STORE,
+    study: StudyOption = None,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Say what the runs of a study show.
+
+    Example: batchscope analyze batchscope.db --study digits-cnn
+    """
+    with reporting(debug):
+        from batchscope.verbs.deciding import analyze as analyze_study
+
+        result = analyze_study(store, which=study)
+        if json:
+            print_json(result.to_dict())
+        else:
+            from batchscope.reports.terminal import show_analysis
+
+            name_study(result.study, result.task)
+            show_analysis(make_console(), result)
+
+
+@app.command()
+def report(
+    store: StorePlace = STORE,
+    study: StudyOption = None,
+    output: OutputOption = REPORT,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Write the page of a study, and print its path.
+
+    Example: batchscope report batchscope.db --output page.html
+    """
+    with reporting(debug):
+        from batchscope.reports.page import report as write_report
+        from batchscope.verbs.deciding import analyze as analyze_study
+
+        found = analyze_study(store, which=study)
+        page = write_report(store, str(output), which=found.study)
+        if json:
+            print_json({"study": found.study, "task": found.task, "report": page})
+        else:
+            name_study(found.study, found.task)
+            print(page)
+
+
+@app.command()
+def runs(
+    store: StorePlace = STORE,
+    study: StudyOption = None,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="Print a row per run and evaluation, as CSV.")
+    ] = False,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """List the runs of a study.
+
+    Example: batchscope runs batchscope.db --csv > runs.csv
+    """
+    with reporting(debug):
+        from batchscope.verbs.listing import list_runs
+
+        result = list_runs(store, which=study)
+        if json:
+            print_json(result.to_dict())
+        elif csv:
+            print(result.frame.write_csv(), end="")
+        else:
+            from batchscope.reports.terminal import show_runs
+
+            name_study(result.study, result.task)
+            show_runs(make_console(), result.runs)

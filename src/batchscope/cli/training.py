@@ -1,0 +1,173 @@
+"""The commands that train: profile, study, recommend."""
+
+from batchscope.cli.app import app
+from batchscope.cli.options import (
+    REPORT,
+    STORE,
+    BatchSizes,
+    BudgetOption,
+    DebugOption,
+    DeviceOption,
+    EffortOption,
+    JobsOption,
+    JsonOption,
+    ObjectiveOption,
+    OutputOption,
+    PrecisionOption,
+    ReuseOption,
+    SeedOption,
+    SeedsOption,
+    StoreOption,
+    TargetOption,
+    TaskName,
+    read_budget,
+    read_sizes,
+)
+from batchscope.cli.output import make_console, print_json, reporting, watching
+
+
+@app.command()
+def profile(
+    task: TaskName,
+    batch_sizes: BatchSizes = None,
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
+    store: StoreOption = STORE,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Measure seconds per step at each batch size.
+
+    Example: batchscope profile digits-cnn --batch-sizes 32,128,512
+    """
+    with reporting(debug), watching() as watcher:
+        from batchscope.verbs.profiling import profile as profile_task
+
+        result = profile_task(
+            task,
+            batch_sizes=read_sizes(batch_sizes),
+            device=device,
+            precision=precision,
+            store=store,
+            watcher=watcher,
+        )
+        watcher.close()
+        if json:
+            print_json(result.to_dict())
+        else:
+            from batchscope.reports.terminal import show_profile
+
+            show_profile(make_console(), result)
+
+
+@app.command()
+def study(
+    task: TaskName,
+    batch_sizes: BatchSizes = None,
+    budget: BudgetOption = None,
+    target: TargetOption = None,
+    objective: ObjectiveOption = "time",
+    effort: EffortOption = "standard",
+    seed: SeedOption = 0,
+    seeds: SeedsOption = None,
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
+    jobs: JobsOption = None,
+    store: StoreOption = STORE,
+    reuse_changed: ReuseOption = False,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Train at each batch size, the learning rate re-tuned at each.
+
+    An interrupted study goes on with the same command.
+
+    Example: batchscope study mytask.py:task --batch-sizes 16..256 --budget 10ep
+    """
+    with reporting(debug, store), watching() as watcher:
+        from batchscope.verbs.studying import study as study_task
+
+        result = study_task(
+            task,
+            batch_sizes=read_sizes(batch_sizes),
+            budget=read_budget(budget),
+            target=target,
+            objective=objective,
+            effort=effort,
+            seed=seed,
+            seeds=seeds,
+            device=device,
+            precision=precision,
+            jobs=jobs,
+            store=store,
+            reuse_changed=reuse_changed,
+            watcher=watcher,
+        )
+        watcher.close()
+        if json:
+            print_json(result.to_dict())
+        else:
+            from batchscope.reports.terminal import show_study
+
+            show_study(make_console(), result)
+
+
+@app.command()
+def recommend(
+    task: TaskName,
+    batch_sizes: BatchSizes = None,
+    budget: BudgetOption = None,
+    target: TargetOption = None,
+    objective: ObjectiveOption = "time",
+    effort: EffortOption = "standard",
+    seed: SeedOption = 0,
+    seeds: SeedsOption = None,
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
+    jobs: JobsOption = None,
+    store: StoreOption = STORE,
+    reuse_changed: ReuseOption = False,
+    output: OutputOption = REPORT,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Say which batch size to use, and why.
+
+    The last line is the path of the page that shows it. An interrupted search goes on with the
+    same command.
+
+    Example: batchscope recommend mytask.py:task --target "error<=0.05" --effort quick
+    """
+    with reporting(debug, store), watching() as watcher:
+        from batchscope.reports.page import check_page_path
+        from batchscope.reports.page import report as write_report
+        from batchscope.verbs.deciding import read_recommendation
+        from batchscope.verbs.studying import study as study_task
+
+        check_page_path(str(output))
+        done = study_task(
+            task,
+            batch_sizes=read_sizes(batch_sizes),
+            budget=read_budget(budget),
+            target=target,
+            objective=objective,
+            effort=effort,
+            seed=seed,
+            seeds=seeds,
+            device=device,
+            precision=precision,
+            jobs=jobs,
+            store=store,
+            reuse_changed=reuse_changed,
+            watcher=watcher,
+        )
+        watcher.close()
+        page = write_report(done, str(output))
+        result = read_recommendation(done).with_report(page)
+        if json:
+            print_json(result.to_dict())
+        else:
+            from batchscope.reports.terminal import show_recommendation
+
+            show_recommendation(make_console(), result)
+            print(page)

@@ -1,0 +1,1 @@
+"""What a batch takes of the memory, and the largest one that fits."""

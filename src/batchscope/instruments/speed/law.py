@@ -1,0 +1,165 @@
+"""The law that seconds per step follow: flat, then affine, with jumps."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize
+
+from batchscope.estimate import Estimate, Interval, NotIdentified
+from batchscope.records import StepTime
+
+Floats = NDArray[np.float64]
+
+_RESAMPLES = 400
+_LEAST_SIZES = 4
+# A size that takes a fifth more than the law says is a jump, not noise.
+_JUMP = 1.2
+_UNIT = "s/step"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Jump:
+    """A step that takes longer from one batch size to the next than any smooth law says."""
+
+    after: int
+    before: int
+    factor: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepTimeLaw:
+    """seconds(B) = max(floor, fixed + each B).
+
+    Attributes:
+        floor: seconds that even the smallest step takes.
+        fixed: seconds of a step whatever its batch.
+        each: seconds per further example.
+        knee: the batch size fixed / each, where half of a step is the examples' own.
+        jumps: that were left out of the fit.
+        worst: the largest relative miss at a measured size, jumps apart.
+    """
+
+    floor: float
+    fixed: Estimate
+    each: Estimate
+    knee: Estimate
+    jumps: tuple[Jump, ...]
+    worst: float
+
+    def to_dict(self) -> dict[str, object]:
+        """The law as JSON."""
+        return {
+            "floor": self.floor,
+            "fixed": self.fixed.to_dict(),
+            "each": self.each.to_dict(),
+            "knee": self.knee.to_dict(),
+            "jumps": [
+                {"after": jump.after, "before": jump.before, "factor": jump.factor}
+                for jump in self.jumps
+            ],
+            "worst": self.worst,
+        }
+
+
+def fit_step_times(times: Sequence[StepTime], *, unit: str, seed: int = 0) -> StepTimeLaw:
+    """Fit the law to measured steps, and resample the steps for its intervals.
+
+    Relative misses are minimised, robustly. A size above which everything takes longer by a fifth
+    or more is a jump; the law is that of the sizes below the first one.
+
+    Args:
+        times: of one task, in any order; sizes without seconds are left out.
+        unit: what an example is called.
+
+    Source: Pollux's model of one device (Qiao et al. 2021), with the floor of a device that is
+    not full.
+    """
+    known = sorted((t for t in times if t.seconds), key=lambda t: t.batch_size)
+    sizes = np.array([t.batch_size for t in known], dtype=np.float64)
+    medians = np.array([statistics.median(t.seconds) for t in known])
+    jumps = find_jumps(sizes, medians)
+    smooth = sizes < (jumps[0].before if jumps else math.inf)
+    if smooth.sum() < _LEAST_SIZES:
+        few = NotIdentified(
+            reason=f"{int(smooth.sum())} batch sizes below the first jump are too few for a law",
+            remedy="profile at least four batch sizes",
+        )
+        return StepTimeLaw(
+            floor=float(medians.min()), fixed=few, each=few, knee=few, jumps=jumps, worst=0.0
+        )
+    law = _fit(sizes[smooth], medians[smooth])
+    rng = np.random.default_rng(seed)
+    draws = np.array(
+        [_fit(sizes[smooth], _resample(known, rng)[smooth]) for _ in range(_RESAMPLES)]
+    )
+    floor, fixed, each = (float(value) for value in law)
+    misses = np.abs(_predict(law, sizes[smooth]) / medians[smooth] - 1)
+    # Medians of fast steps agree with one another more closely than the law agrees with them.
+    blur = 1 + float(misses.max())
+    return StepTimeLaw(
+        floor=floor,
+        fixed=_interval(fixed, draws[:, 1], blur, _UNIT),
+        each=_interval(each, draws[:, 2], blur, f"s/{unit}"),
+        knee=_knee(fixed, each, draws, blur, unit),
+        jumps=jumps,
+        worst=float(misses.max()),
+    )
+
+
+def find_jumps(sizes: Floats, medians: Floats) -> tuple[Jump, ...]:
+    """Where seconds per step rise by more than examples can explain, and stay there.
+
+    From one size to the next a smooth step grows at most in proportion to the batch. A jump grows
+    more than that by a fifth.
+    """
+    found: list[Jump] = []
+    for place in range(1, len(sizes)):
+        growth = medians[place] / medians[place - 1]
+        most = sizes[place] / sizes[place - 1]
+        if growth > _JUMP * most:
+            found.append(
+                Jump(
+                    after=int(sizes[place - 1]),
+                    before=int(sizes[place]),
+                    factor=float(growth / most),
+                )
+            )
+    return tuple(found)
+
+
+def _fit(sizes: Floats, medians: Floats) -> Floats:
+    """floor, fixed and each, all at least 0."""
+    slope = max((medians[-1] - medians[0]) / (sizes[-1] - sizes[0]), 1e-3 * medians[-1] / sizes[-1])
+    start = np.log([medians.min(), max(medians[0] - slope * sizes[0], 1e-3 * medians[0]), slope])
+
+    def misses(logs: Floats) -> Floats:
+        return np.log(_predict(np.exp(logs), sizes) / medians)
+
+    found: Any = cast(Any, optimize).least_squares(misses, start, loss="soft_l1", f_scale=0.05)
+    return np.exp(found.x)
+
+
+def _predict(law: Floats, sizes: Floats) -> Floats:
+    return np.maximum(law[0], law[1] + law[2] * sizes)
+
+
+def _resample(known: Sequence[StepTime], rng: np.random.Generator) -> Floats:
+    return np.array(
+        [float(np.median(rng.choice(t.seconds, len(t.seconds)))) for t in known], dtype=np.float64
+    )
+
+
+def _interval(value: float, draws: Floats, blur: float, unit: str) -> Interval:
+    low, high = (float(q) for q in np.quantile(draws, [0.025, 0.975]))
+    return Interval(
+        value=value, low=min(low / blur, value), high=max(high * blur, value), unit=unit
+    )
+
+
+def _knee(fixed: float, each: float, draws: Floats, blur: float, unit: str) -> Estimate:
+    return _interval(fixed / each, draws[:, 1] / draws[:, 2], blur, unit)

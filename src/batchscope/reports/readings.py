@@ -1,0 +1,269 @@
+"""What an instrument measured, as rows of estimates and sentences."""
+
+from dataclasses import dataclass
+from typing import get_args
+
+from batchscope.estimate import Estimate, Interval, NotIdentified, write_number
+from batchscope.instruments.branching import Branching
+from batchscope.instruments.curvature import Curvature
+from batchscope.instruments.energy import Energy
+from batchscope.instruments.memory.largest import Fit
+from batchscope.instruments.noise.along import NoiseAlong
+from batchscope.instruments.noise.line_search import LineSearch
+from batchscope.instruments.noise.probe import NoiseScale
+from batchscope.instruments.noise.reading import NoiseReading
+from batchscope.instruments.noise.spread import GradientSpread
+from batchscope.instruments.speed.bottleneck import Bottleneck
+
+Reading = (
+    NoiseScale
+    | LineSearch
+    | GradientSpread
+    | NoiseAlong
+    | NoiseReading
+    | Branching
+    | Curvature
+    | Energy
+    | Bottleneck
+    | Fit
+)
+READINGS = get_args(Reading)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """A reading in words.
+
+    Attributes:
+        title: what was measured, and where.
+        rows: what it came to, by name.
+        sentences: what follows, and what does not.
+        by_size: the rows are batch sizes, whose name is a number.
+        quantity: what the rows are, for an axis.
+    """
+
+    title: str
+    rows: tuple[tuple[str, Estimate], ...]
+    sentences: tuple[str, ...]
+    by_size: bool = False
+    quantity: str = ""
+
+
+def describe(reading: Reading) -> Description:
+    """The rows and sentences of any reading."""
+    match reading:
+        case NoiseScale():
+            return _describe_probe(reading)
+        case LineSearch():
+            return _describe_line(reading)
+        case GradientSpread():
+            return _describe_spread(reading)
+        case NoiseAlong():
+            return _describe_meter(reading.reading, f"{reading.task} {reading.where}")
+        case NoiseReading():
+            return _describe_meter(reading, f"{reading.steps:,} steps")
+        case Branching():
+            return _describe_branches(reading)
+        case Curvature():
+            return _describe_curvature(reading)
+        case Energy():
+            return _describe_energy(reading)
+        case Bottleneck():
+            return _describe_bottleneck(reading)
+        case Fit():
+            return _describe_fit(reading)
+
+
+def _describe_probe(reading: NoiseScale) -> Description:
+    rows = [
+        ("noise scale", reading.noise_scale),
+        *reading.preconditioned.items(),
+        *((f"layer {name}", estimate) for name, estimate in reading.layers.items()),
+    ]
+    sentences = [
+        f"{reading.micro_batches:,} gradients of {reading.micro_batch} {reading.unit} each, drawn "
+        "with replacement at these weights.",
+        f"abs(G)^2 is {reading.gradient_squared}, tr(Sigma) {reading.noise_trace}.",
+    ]
+    if reading.spread is not None:
+        low, high = (write_number(value) for value in reading.spread)
+        sentences.append(
+            f"As the optimizer may see it, it lies between {low} and {high}: that spread is the "
+            "model's own uncertainty."
+        )
+    if isinstance(reading.noise_scale, NotIdentified):
+        sentences.append(f"To know more: {reading.noise_scale.remedy}.")
+    if reading.coupled:
+        sentences.append("Examples are coupled: this holds for micro-batches of this size only.")
+    sentences.append(
+        "It is a statistic of this place, not a batch size to use: batchscope recommend trains "
+        "and compares."
+    )
+    return Description(
+        title=f"Gradient noise scale of {reading.task}, {reading.where}",
+        rows=tuple(rows),
+        sentences=tuple(sentences),
+        quantity=f"noise scale, {reading.unit}",
+    )
+
+
+def _describe_line(reading: LineSearch) -> Description:
+    return Description(
+        title=f"Noise scale of {reading.task} by line search, {reading.where}",
+        rows=(("B_noise", reading.noise_scale),),
+        sentences=(
+            "The best step along the gradient, averaged over "
+            f"{reading.draws} gradients: "
+            + ", ".join(f"{write_number(s.step)} at {s.batch_size}" for s in reading.steps)
+            + f"; {write_number(reading.largest_step)} in the limit of large batches.",
+        ),
+        quantity=f"noise scale, {reading.unit}",
+    )
+
+
+def _describe_spread(reading: GradientSpread) -> Description:
+    left = (
+        "No batch size leaves that law."
+        if reading.leaves_at is None
+        else f"From {reading.leaves_at} {reading.unit} on it leaves that law."
+    )
+    return Description(
+        title=f"Standard deviation of the gradient of {reading.task}, {reading.where}",
+        rows=tuple((str(size), estimate) for size, estimate in reading.deviations.items()),
+        sentences=(
+            f"It goes as the batch size to the power {reading.exponent}; independent examples "
+            "give -0.5.",
+            left,
+            f"{reading.draws} batches of each size, each drawn without replacement.",
+        ),
+        by_size=True,
+        quantity="standard deviation of the gradient",
+    )
+
+
+def _describe_meter(reading: NoiseReading, where: str) -> Description:
+    often = (
+        "No step was measured."
+        if not reading.measured
+        else f"One step in {reading.every:.0f} was measured ({reading.source}), in "
+        f"{reading.blocks} blocks; that took {100 * reading.share_of_time:.1f}% of the time."
+    )
+    return Description(
+        title=f"Gradient noise scale along {where}",
+        rows=(
+            ("noise scale", reading.noise_scale),
+            ("abs(G)^2", reading.gradient_squared),
+            ("tr(Sigma)", reading.noise_trace),
+        ),
+        sentences=(often,),
+        quantity="estimate",
+    )
+
+
+def _describe_branches(reading: Branching) -> Description:
+    verdicts = "; ".join(
+        f"{branch.batch_size} at rate {branch.learning_rate:g}: {branch.verdict}"
+        for branch in reading.branches
+    )
+    return Description(
+        title=f"Branches of {reading.task}, {reading.where}",
+        rows=tuple((str(branch.batch_size), branch.loss) for branch in reading.branches),
+        sentences=(
+            f"Critical batch size: {reading.critical_batch_size}.",
+            f"{verdicts}.",
+            f"As good means: a loss at most {write_number(reading.margin)} higher than at every "
+            "smaller batch size, twice the deviation between seeds, at 95%.",
+            f"Each branch trained on {reading.examples:,.0f} {reading.unit}.",
+        ),
+        by_size=True,
+        quantity="validation loss after the branch",
+    )
+
+
+def _describe_curvature(reading: Curvature) -> Description:
+    return Description(
+        title=f"Curvature of {reading.task}, {reading.where}",
+        rows=tuple(
+            (name.replace("_", " "), estimate) for name, estimate in reading.estimates.items()
+        ),
+        sentences=(
+            f"The training loss is {write_number(reading.train_loss)} on these "
+            f"{reading.examples:,} examples: compare with another place of like training loss "
+            "only.",
+            "Both kinds of sharpness were found by ascent, so they are lower bounds.",
+        ),
+        quantity="estimate",
+    )
+
+
+def _describe_energy(reading: Energy) -> Description:
+    kind = "measured" if reading.is_measured else "an estimate"
+    return Description(
+        title=f"Energy of {reading.task} at batch size {reading.batch_size}",
+        rows=(
+            ("energy per step", reading.joules_per_step),
+            ("energy per example", reading.joules_per_example),
+            ("power", reading.watts),
+        ),
+        sentences=(
+            f"By {reading.source}: {kind}."
+            if isinstance(reading.watts, Interval)
+            else f"To know it: {reading.watts.remedy}.",
+        ),
+        quantity="estimate",
+    )
+
+
+def _describe_bottleneck(reading: Bottleneck) -> Description:
+    rows = [
+        ("batches at hand", reading.at_hand),
+        *(
+            (f"loader, {count} worker{'' if count == 1 else 's'}", estimate)
+            for count, estimate in reading.loaded.items()
+        ),
+        *((f"phase: {phase}", estimate) for phase, estimate in reading.phases.items()),
+        ("all-reduce", reading.all_reduce),
+    ]
+    return Description(
+        title=f"Seconds of a step of {reading.task} at batch size {reading.batch_size}",
+        rows=tuple(rows),
+        sentences=(f"{reading.verdict[0].upper()}{reading.verdict[1:]}.",),
+        quantity="seconds per step",
+    )
+
+
+def _describe_fit(reading: Fit) -> Description:
+    limit = f"{reading.limit.amount / 2**20:,.0f} MiB, {reading.limit.words}"
+    end = "all of the data fit" if reading.bounded_by == "data" else "one more runs out of memory"
+    sentences = [
+        f"The largest batch to train on is {reading.max_batch_size} {reading.unit} ({end}); the "
+        f"largest multiple of 8 is {reading.max_multiple_of_8}. To evaluate: "
+        f"{reading.eval_batch_size}.",
+        f"The limit is {limit}. Every size was run, {len(reading.tried)} in all.",
+    ]
+    parts = reading.anatomy
+    if parts is not None:
+        kept = parts.activations / reading.anatomy_at
+        sentences.append(
+            f"Weights take {_size(parts.weights)}, gradients {_size(parts.gradients)}, the "
+            f"optimizer {_size(parts.optimizer_state)}; what is kept for the backward pass takes "
+            f"{_size(kept)} per example."
+        )
+    if reading.with_checkpointing is not None:
+        sentences.append(
+            "Recomputing half of that (activation checkpointing) is predicted to let "
+            f"{reading.with_checkpointing:,.0f} fit; this was not run."
+        )
+    return Description(
+        title=f"The largest batch of {reading.task} that fits on {reading.device}",
+        rows=(("growth of the peak", reading.bytes_per_example),),
+        sentences=tuple(sentences),
+        quantity="bytes",
+    )
+
+
+def _size(amount: float) -> str:
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if amount >= size:
+            return f"{write_number(amount / size)} {unit}"
+    return f"{amount:.0f} bytes"
