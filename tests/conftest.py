@@ -19,7 +19,6 @@ INSTALL = {
     "chromium": "apt-get install chromium",
     "postgresql": "apt-get install postgresql",
 }
-_absent: dict[str, int] = {}
 
 SMALL_TASK = """
 import torch
@@ -46,15 +45,16 @@ def need(component: str, is_there: bool) -> None:
         return
     if component in REQUIRED:
         pytest.fail(f"{component} is required here and absent: {INSTALL[component]}")
-    _absent[component] = _absent.get(component, 0) + 1
     pytest.skip(f"{component} is absent: {INSTALL[component]}")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    count = sum(_absent.values())
-    terminalreporter.write_line(f"Skipped for want of a component: {count}")
-    for component, times in _absent.items():
-        terminalreporter.write_line(f"  {component}: {times} ({INSTALL[component]})")
+    reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
+    counts = {name: sum(f"{name} is absent" in text for text in reasons) for name in INSTALL}
+    terminalreporter.write_line(f"Skipped for want of a component: {sum(counts.values())}")
+    for component, times in counts.items():
+        if times:
+            terminalreporter.write_line(f"  {component}: {times} ({INSTALL[component]})")
 
 
 @pytest.fixture
@@ -103,8 +103,15 @@ def run_command(
     *arguments: str, folder: Path, timeout: float = 240, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """The command as a person runs it, in a folder."""
+    return run_module("batchscope", *arguments, folder=folder, timeout=timeout, **environment)
+
+
+def run_module(
+    module: str, *arguments: str, folder: Path, timeout: float = 240, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """A Python module in a process of its own, in a folder."""
     return subprocess.run(
-        [sys.executable, "-m", "batchscope", *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=folder,
         capture_output=True,
         text=True,

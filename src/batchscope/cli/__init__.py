@@ -5,7 +5,7 @@ from batchscope.cli.app import app
 
 __all__ = ["app", "instruments", "main", "stores", "tasks", "training"]
 
-# As a newcomer needs them.
+# Each of these modules adds its commands; a newcomer needs them in this order.
 _ORDER = [
     "recommend",
     "study",
@@ -22,9 +22,14 @@ _ORDER = [
     "tasks",
     "init",
 ]
-app.registered_commands.sort(
-    key=lambda command: _ORDER.index(getattr(command.callback, "__name__", ""))
-)
+
+
+def _place(command: object) -> int:
+    callback = getattr(command, "callback", None)
+    return _ORDER.index(getattr(callback, "__name__", ""))
+
+
+app.registered_commands.sort(key=_place)
 
 
 def main() -> None:

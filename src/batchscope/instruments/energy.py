@@ -144,8 +144,11 @@ class ZeusCounter:
     def read(self) -> float:
         """Joules since the counter was made."""
         found = self._monitor.end_window(_WINDOW_NAME)
-        for parts in (found.gpu_energy, found.cpu_energy or {}):
-            self._total += sum(cast(dict[int, float], parts).values())
+        gpu, cpu = (
+            cast(dict[int, float], found.gpu_energy),
+            cast(dict[int, float], found.cpu_energy or {}),
+        )
+        self._total += sum(gpu.values()) + sum(cpu.values())
         self._monitor.begin_window(_WINDOW_NAME)
         return self._total
 

@@ -44,6 +44,18 @@ def show_profile(console: Console, profile: Profile) -> None:
         f"Batch size {profile.smallest_efficient} is the smallest with 95% of the best throughput. "
         "Medians with their 95% intervals.",
     )
+    law = profile.law
+    if isinstance(law.knee, Interval):
+        _print(
+            console,
+            f"Half of a step is its examples' own from a batch of {law.knee} on.",
+        )
+    for jump in law.jumps:
+        _print(
+            console,
+            f"Between {jump.after} and {jump.before} a step takes {jump.factor:.2f} times as long "
+            "as the batch explains.",
+        )
 
 
 def show_reading(console: Console, reading: Reading) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from batchscope.estimate import Estimate
 from batchscope.findings.seeds import estimate_median
+from batchscope.instruments.speed.law import StepTimeLaw, fit_step_times
 from batchscope.instruments.speed.steps import smallest_efficient
 from batchscope.records import Measurement
 from batchscope.studies.progress import Unwatched, Watcher
@@ -40,6 +41,7 @@ class Profile:
 
     Attributes:
         smallest_efficient: the smallest batch size with 95% of the best examples per second.
+        law: that seconds per step follow, with its knee and jumps.
         load_average: of the last minute when it began; NaN where the system has none.
     """
 
@@ -49,6 +51,7 @@ class Profile:
     load_average: float
     sizes: tuple[SpeedAtSize, ...]
     smallest_efficient: int
+    law: StepTimeLaw
     unit: str
 
     def to_dict(self) -> dict[str, object]:
@@ -60,6 +63,7 @@ class Profile:
             "load_average": None if math.isnan(self.load_average) else self.load_average,
             "unit": self.unit,
             "smallest_efficient": self.smallest_efficient,
+            "law": self.law.to_dict(),
             "batch_sizes": [
                 {
                     "batch_size": size.batch_size,
@@ -113,6 +117,7 @@ def profile(
         load_average=measurement.provenance.load_average,
         sizes=sizes,
         smallest_efficient=smallest_efficient(steps),
+        law=fit_step_times(steps, unit=prepared.task.unit),
         unit=prepared.task.unit,
     )
 

@@ -111,7 +111,12 @@ class FittedStep:
                 loss = self._step(piece) * (weight / total)
                 self._leaves = self._leaves or find_leaves(loss)
                 found = torch.autograd.grad(loss, self._leaves, materialize_grads=True)
-                sums = [a.add_(b) for a, b in zip(sums, found, strict=True)] or list(found)
+                # Two parameters may share one gradient tensor, so that the first is copied.
+                sums = (
+                    [a.add_(b) for a, b in zip(sums, found, strict=True)]
+                    if sums
+                    else [gradient.clone() for gradient in found]
+                )
                 losses.append(loss.detach())
         return torch.stack(losses).sum(), sums
 

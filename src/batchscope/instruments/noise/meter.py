@@ -201,7 +201,9 @@ class NoiseMeter:
         self._sums[id(parameter)] = flat.dot(flat)
         self._pace.charge(time.perf_counter() - began)
 
-    def _on_bucket(self, state: object, bucket: Any) -> Any:
+    def _on_bucket(
+        self, state: object, bucket: distributed.GradBucket  # pyright: ignore[reportPrivateImportUsage]
+    ) -> torch.futures.Future[torch.Tensor]:
         """All-reduce as DDP does, and look at the gradients before and after."""
         from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 

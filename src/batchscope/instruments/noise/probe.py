@@ -121,9 +121,10 @@ def measure_noise(
         InvalidInput: the budget allows too little, or the width is none.
     """
     refuse_coupled_examples(task, checkpoint.model, allow=allow_coupled)
+    _check(width, micro_batch)
     gradients = LossGradients(task, checkpoint.model, precision=precision, device=device)
     limit = _Limit(budget, len(gradients), micro_batch, choose_groups(gradients))
-    _check(width, micro_batch, limit)
+    limit.check()
     weightings = find_weightings(checkpoint.optimizer, [p for _, p in gradients.named])
     source = GroupedDraws(
         gradients,
@@ -176,8 +177,18 @@ class _Limit:
         }[budget.kind]
         self._seconds = budget.amount if budget.kind == "seconds" else float("inf")
         self._began = time.perf_counter()
-        self.least = 2 * groups * micro_batch
+        self._least = 2 * groups * micro_batch
         self.per_group = int(min(examples // (groups * micro_batch), 2**40))
+
+    def check(self) -> None:
+        """See that it allows two micro-batches for each group."""
+        if self.per_group < 2:
+            raise InvalidInput(
+                "the budget allows too few gradients for an interval",
+                where="--budget of the noise scale",
+                expected=f"at least {self._least:,} examples at this micro-batch",
+                do="give a larger --budget, or a smaller --micro-batch",
+            )
 
     def is_spent(self) -> bool:
         return time.perf_counter() - self._began > self._seconds
@@ -187,20 +198,13 @@ class _Limit:
         return min(1.0, max(seconds, drawn / self.per_group))
 
 
-def _check(width: float, micro_batch: int, limit: _Limit) -> None:
+def _check(width: float, micro_batch: int) -> None:
     if not width > 0 or micro_batch < 1:
         raise InvalidInput(
             f"a width of {width} with micro-batches of {micro_batch}",
             where="--width, --micro-batch",
             expected="a width above 0, such as 0.6, and at least 1 example",
             do="leave them out for the defaults",
-        )
-    if limit.per_group < 2:
-        raise InvalidInput(
-            "the budget allows too few gradients for an interval",
-            where="--budget of the noise scale",
-            expected=f"at least {limit.least:,} examples at this micro-batch",
-            do="give a larger --budget, or a smaller --micro-batch",
         )
 
 

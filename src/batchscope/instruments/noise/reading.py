@@ -111,8 +111,8 @@ def read_blocks(
             _average([signal_to_noise(*block) for block in blocks], unit=unit),
             remedy="measure longer, or with larger micro-batches",
         ),
-        _average([_describe(block.signal) for block, _ in blocks], unit=square),
-        _average([_describe(block.noise) for block, _ in blocks], unit=square),
+        _average([_describe(block.signal, in_time) for block, _, in_time in blocks], unit=square),
+        _average([_describe(block.noise, in_time) for block, _, in_time in blocks], unit=square),
         count,
     )
 
@@ -126,7 +126,7 @@ class BlockMean:
     samples: int
 
 
-def signal_to_noise(block: MomentSamples, weight: float) -> BlockMean:
+def signal_to_noise(block: MomentSamples, weight: float, in_time: bool = False) -> BlockMean:
     """abs(G)^2 / tr(Sigma) of one block: the inverse of its noise scale, without first-order bias.
 
     The noise is always resolved, so this ratio has a mean where its inverse has none. With g the
@@ -135,21 +135,23 @@ def signal_to_noise(block: MomentSamples, weight: float) -> BlockMean:
 
     Args:
         weight: n, the examples behind each step's gradients.
+        in_time: the samples are those of successive steps, whose trend is no noise.
     """
     noise = float(block.noise.mean())
     ratio = float(block.signal.mean()) / noise
-    residuals = _describe((block.signal - ratio * block.noise) / noise)
-    relative_variance = _describe(block.noise).variance / noise**2
+    residuals = _describe((block.signal - ratio * block.noise) / noise, in_time)
+    relative_variance = _describe(block.noise, in_time).variance / noise**2
     value = (ratio + 1 / weight) * (1 - relative_variance) - 1 / weight
     return BlockMean(value=value, variance=residuals.variance, samples=residuals.samples)
 
 
-def _describe(values: Floats) -> BlockMean:
-    return BlockMean(
-        value=float(values.mean()),
-        variance=float(values.var(ddof=1)) / len(values),
-        samples=len(values),
+def _describe(values: Floats, in_time: bool) -> BlockMean:
+    """The mean, and its variance: by successive differences (von Neumann 1941) for a series."""
+    count = len(values)
+    variance = float(
+        (np.diff(values) ** 2).sum() / (2 * (count - 1)) if in_time else values.var(ddof=1)
     )
+    return BlockMean(value=float(values.mean()), variance=variance / count, samples=count)
 
 
 def _average(blocks: Sequence[BlockMean], *, unit: str, confidence: float = 0.95) -> Interval:
@@ -216,10 +218,11 @@ def _split(measured: Sequence[MeasuredStep], count: int) -> Sequence[Sequence[Me
     return [measured[low:high] for low, high in pairwise(int(edge) for edge in edges)]
 
 
-def _join(part: Sequence[MeasuredStep]) -> tuple[MomentSamples, float]:
-    """The samples of a block, and the weight behind each of its steps."""
+def _join(part: Sequence[MeasuredStep]) -> tuple[MomentSamples, float, bool]:
+    """The samples of a block, the weight behind each of its steps, and whether it is a series."""
     samples = MomentSamples(
         noise=np.concatenate([step.samples.noise for step in part]),
         signal=np.concatenate([step.samples.signal for step in part]),
     )
-    return samples, statistics.harmonic_mean([step.weight for step in part])
+    weight = statistics.harmonic_mean([step.weight for step in part])
+    return samples, weight, len(part[0].samples.noise) == 1

@@ -1,7 +1,7 @@
 """Estimates side by side: one line each, or against batch size."""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any
 
 import plotly.graph_objects as go
 import polars as pl
@@ -33,10 +33,10 @@ def draw_estimates(frame: pl.DataFrame, *, title: str, quantity: str) -> go.Figu
     """Draw what tabulate_estimates gives, a line each; an open end has an arrow, never an end."""
     figure = make_figure(x=quantity, y="", height=max(220, 90 + 30 * len(frame)))
     style = line_style(0)
-    names = [label(name) for name in cast(list[str], frame["name"].to_list())]
+    names: list[str] = [label(name) for name in frame["name"].to_list()]
     points = frame.with_row_index("place")
     for row in points.iter_rows(named=True):
-        _add_estimate(figure, row, names[row["place"]], style["line"]["color"])
+        _add_estimate(figure, row, names[int(row["place"])], style["line"]["color"])
     is_positive = all(low > 0 for low in frame["low"].drop_nulls())
     figure.update_xaxes(type="log" if is_positive else "linear")
     figure.update_yaxes(type="category", categoryorder="array", categoryarray=list(reversed(names)))
@@ -61,7 +61,7 @@ def draw_by_size(frame: pl.DataFrame, *, title: str, quantity: str) -> go.Figure
     return figure
 
 
-def _add_estimate(figure: go.Figure, row: dict[str, object], name: str, colour: str) -> None:
+def _add_estimate(figure: go.Figure, row: dict[str, Any], name: str, colour: str) -> None:
     ends = [row["low"], row["high"]]
     present = [end for end in (*ends, row["value"]) if end is not None]
     if not present:

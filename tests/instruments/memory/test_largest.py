@@ -1,0 +1,243 @@
+import resource
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import batchscope as bs
+from batchscope.errors import CannotTell, InvalidTask
+from batchscope.estimate import Interval
+from batchscope.instruments.memory.largest import Fit, order_by_size
+
+from ...conftest import make_task
+
+
+def hidden_task(limit: int, *, size: int = 60, bug: bool = False) -> bs.Task:
+    """A task that runs out of memory above a limit that nothing shows beforehand."""
+
+    def loss(model: nn.Module, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        if len(batch[0]) > limit:
+            if bug:
+                raise RuntimeError("CUDA error: device-side assert triggered, not out of memory")
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return F.cross_entropy(model(batch[0]), batch[1])
+
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(size, 4, generator=generator)
+    y = (x.sum(1) > 0).long()
+    return make_task(loss=loss, metrics={}, train=(x, y), val=(x[:6], y[:6]), test=None)
+
+
+def fit(task: bs.Task, **changes: object) -> Fit:
+    return bs.fit(task, **({"memory": "3GiB", "device": "cpu"} | changes))  # type: ignore[arg-type]
+
+
+def test_a_hidden_limit_is_found_exactly_and_nothing_of_the_caller_changes() -> None:
+    task = hidden_task(9, size=12)
+    torch.manual_seed(3)
+    np.random.seed(3)
+    state, numbers = torch.get_rng_state(), np.random.get_state()[1]
+    threads, grad = torch.get_num_threads(), torch.is_grad_enabled()
+
+    found = fit(task)
+
+    assert found.max_batch_size == 9
+    assert found.max_multiple_of_8 == 8
+    assert found.bounded_by == "memory"
+    assert found.eval_batch_size == 6
+    tried = {r.batch_size: r.outcome for r in found.tried if r.mode == "training"}
+    assert tried[9] == "fits"
+    assert tried[8] == "fits"
+    assert tried[10] == "out of memory"
+    assert torch.equal(torch.get_rng_state(), state)
+    assert (np.random.get_state()[1] == numbers).all()
+    assert (torch.get_num_threads(), torch.is_grad_enabled()) == (threads, grad)
+    assert set(found.to_dict()) >= {
+        "max_batch_size",
+        "max_multiple_of_8",
+        "eval_batch_size",
+        "tried",
+        "memory",
+    }
+
+
+def test_a_failure_that_is_not_memory_stops_the_search_and_is_shown() -> None:
+    with pytest.raises(InvalidTask, match="device-side assert"):
+        fit(hidden_task(9, bug=True))
+
+
+def test_where_nothing_fits_the_answer_is_a_sentence() -> None:
+    # The check beforehand looks at 8 examples; a probe needs memory for its weights.
+    huge = make_task(
+        model=lambda: nn.Sequential(
+            nn.Linear(4, 4_000), nn.Linear(4_000, 4_000), nn.Linear(4_000, 2)
+        )
+    )
+
+    with pytest.raises(CannotTell, match="nothing fits"):
+        fit(huge, memory="400MiB")
+
+
+def test_data_of_500_that_fit_whole_are_the_answer_and_a_batch_norm_starts_at_two() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(500, 4, generator=generator)
+    y = (x.sum(1) > 0).long()
+    normed = make_task(
+        model=lambda: nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 2)),
+        train=(x, y),
+        optimizer=bs.Adam(lr=1e-3),
+    )
+
+    found = fit(normed)
+
+    assert (found.max_batch_size, found.bounded_by) == (500, "data")
+    assert [r.outcome for r in found.tried][:1] == ["refused"]
+    assert found.anatomy is not None
+    weights = 4 * (4 * 8 + 8 + 8 + 8 + 8 * 2 + 2)
+    assert found.anatomy.weights == found.anatomy.gradients == weights
+    # Two averages of each weight, and a step count per parameter.
+    assert 2 * weights <= found.anatomy.optimizer_state <= 2 * weights + 64
+    assert found.anatomy.activations > 0
+
+
+class Sentences(torch.utils.data.Dataset[torch.Tensor]):
+    """Sentences of log-normal length."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        self.lengths = np.exp(rng.normal(3, 0.6, count)).astype(int) + 1
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.zeros(self.lengths[index], dtype=torch.long)
+
+
+def test_the_probe_is_the_worst_batch_where_lengths_differ() -> None:
+    # Memory is rows times the longest sentence. Whatever fits for the longest examples fits for
+    # every batch of that size; a random batch promises no such thing.
+    for seed in range(200):
+        data = Sentences(300, seed)
+        order = order_by_size(make_task(), data)
+        assert order is not None
+        room = 2_000
+        longest = data.lengths[order[0]]
+        largest = room // longest
+        rng = np.random.default_rng(seed)
+        batches = [rng.permutation(300)[:largest] for _ in range(20)]
+        assert all(len(b) * data.lengths[b].max() <= room for b in batches)
+        assert list(data.lengths[order]) == sorted(data.lengths, reverse=True)
+
+
+def test_a_task_that_cannot_travel_is_refused() -> None:
+    lock = threading.Lock()
+    stuck = make_task(model=lambda: (lock.locked(), nn.Linear(4, 2))[1])
+
+    with pytest.raises(InvalidTask, match="cannot be sent"):
+        fit(stuck)
+
+
+PIXELS = """
+import torch
+from torch import nn
+import batchscope as bs
+
+generator = torch.Generator().manual_seed(0)
+x = torch.randn(1200, 3, 64, 64, generator=generator)
+y = torch.randint(0, 10, (1200,), generator=generator)
+task = bs.Task(
+    model=lambda: nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10),
+    ),
+    loss=lambda model, batch: nn.functional.cross_entropy(model(batch[0]), batch[1]),
+    train=(x, y), val=(x[:8], y[:8]), optimizer=bs.SGD(lr=0.01),
+)
+"""
+FRESH = """
+import resource, sys, torch
+sys.path.insert(0, ".")
+import pixels
+from batchscope.instruments.memory.limits import read_status
+resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]), int(sys.argv[2])))
+model = pixels.task.model()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+try:
+    for _ in range(2):
+        x, y = (t[: int(sys.argv[1])] for t in (pixels.x, pixels.y))
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+except (RuntimeError, MemoryError):
+    sys.exit(3)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_under_a_real_address_space_limit_it_is_what_fits_in_a_fresh_process(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "pixels.py").write_text(PIXELS)
+    look = (
+        "import sys; sys.path.insert(0, '.'); import pixels\n"
+        "from batchscope.instruments.memory.limits import read_status\n"
+        "print(read_status()['VmPeak'])"
+    )
+    base = subprocess.run(
+        [sys.executable, "-c", look], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    limit = int(base.stdout) + 800 * 2**20
+
+    def bound() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+    def fits(size: int) -> bool:
+        command = [sys.executable, "-c", FRESH, str(size), str(limit)]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 0
+
+    code = "import batchscope as bs; print(bs.fit('pixels.py:task', device='cpu').max_batch_size)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, preexec_fn=bound
+    )
+    assert done.returncode == 0, done.stderr
+
+    ours = int(done.stdout)
+    # Within 2% of what a plain script can do: 2% less fits there, and 2% more does not.
+    assert fits(int(ours * 0.98))
+    assert not fits(int(ours * 1.02) + 1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("limit", [1, 2, 7, 33, 150, 777])
+def test_hidden_limits_are_found_through_real_processes(limit: int) -> None:
+    found = fit(hidden_task(limit, size=1_000))
+
+    assert found.max_batch_size == limit
+    assert isinstance(found.bytes_per_example.to_dict()["unit"], str)
+    assert len([r for r in found.tried if r.mode == "training"]) <= 26
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("megabytes", [450, 500, 560, 640, 720, 900])
+def test_real_memory_limits_are_found_through_real_processes(
+    tmp_path: Path, megabytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pixels.py").write_text(PIXELS)
+
+    found = bs.fit("pixels.py:task", memory=f"{megabytes}MiB", device="cpu")
+
+    tried = {r.batch_size: r.outcome for r in found.tried if r.mode == "training"}
+    assert tried[found.max_batch_size] == "fits"
+    assert found.bounded_by == "data" or tried[found.max_batch_size + 1] == "out of memory"
+    assert isinstance(found.bytes_per_example, Interval)
