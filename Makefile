@@ -1,6 +1,8 @@
 # Everything runs in .venv, made from the pinned constraints on first use.
 VENV := .venv
 PYTHON := $(VENV)/bin/python
+# Two at a time, each with one thread: more would wait for one another.
+PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n 2 --dist loadfile
 STAMP := $(VENV)/.made
 
 .PHONY: env demo test test-all lint docs bench picture clean
@@ -17,10 +19,10 @@ demo: env
 	$(VENV)/bin/batchscope recommend digits-cnn
 
 test: env lint
-	$(PYTHON) -m pytest -q
+	$(PYTEST)
 
 test-all: env lint
-	$(PYTHON) -m pytest -q -m ''
+	$(PYTEST) -m ''
 
 lint: env
 	$(VENV)/bin/ruff format --check .

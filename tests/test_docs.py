@@ -11,10 +11,14 @@ import pytest
 
 import batchscope
 
-from .conftest import run_command
+from .conftest import SMALL_TASK, run_command
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+VERBS = (
+    *("recommend", "study", "profile", "noise", "fit", "branch", "bottleneck", "energy"),
+    *("curvature", "analyze", "report", "runs", "tasks", "init"),
+)
 MODULES = [
     module.name
     for module in pkgutil.walk_packages(batchscope.__path__, "batchscope.")
@@ -55,7 +59,8 @@ def test_the_readmes_task_goes_through_the_command(tmp_path: Path) -> None:
 
 def test_every_json_key_is_documented(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "command-line.md").read_text()
-    task = ("breast-cancer-mlp", "--batch-sizes", "16,64")
+    (tmp_path / "mytask.py").write_text(SMALL_TASK)
+    task = ("mytask.py:task", "--batch-sizes", "8,16")
     calls = [
         ("profile", *task),
         ("study", *task, "--effort", "quick"),
@@ -73,10 +78,7 @@ def test_every_json_key_is_documented(tmp_path: Path) -> None:
 
 def test_every_verb_and_option_of_the_docs_exists(tmp_path: Path) -> None:
     text = "\n".join(page.read_text() for page in PAGES)
-    helped = {
-        verb: run_command(verb, "--help", folder=tmp_path).stdout
-        for verb in ("profile", "study", "recommend", "analyze", "report", "runs", "tasks", "init")
-    }
+    helped = {verb: run_command(verb, "--help", folder=tmp_path).stdout for verb in VERBS}
 
     assert set(re.findall(r"(?<!import )batchscope ([a-z]+)\b(?= )", text)) <= {*helped, "VERB"}
     options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
@@ -86,5 +88,5 @@ def test_every_verb_and_option_of_the_docs_exists(tmp_path: Path) -> None:
 def test_the_changelog_names_every_verb() -> None:
     text = (ROOT / "CHANGELOG.md").read_text()
 
-    for verb in ("recommend", "study", "profile", "analyze", "report", "runs", "tasks", "init"):
+    for verb in VERBS:
         assert verb in text

@@ -118,8 +118,16 @@ def branch_from(
     Source: Merrill et al. 2025 (arXiv 2505.23971), with a margin from seed noise instead of 0.01.
     """
     sizes = [k * checkpoint.batch_size for k in multipliers if k >= 1]
-    sizes = [size for size in sizes if size <= task.train_size]
-    _check(task, length, sizes, seeds)
+    examples_each = _check(task, length, seeds)
+    # A branch of a single step would be no training.
+    sizes = [size for size in sizes if 2 * size <= examples_each and size <= task.train_size]
+    if len(sizes) < 2:
+        raise InvalidInput(
+            f"{examples_each:,.0f} {task.unit} allow {len(sizes)} of the batch sizes two steps",
+            where="branching",
+            expected="two batch sizes or more",
+            do="begin at a smaller --batch-size, or give a longer --length",
+        )
     losses: dict[tuple[int, float], list[float]] = {}
     jobs = [
         (size, rate, seed)
@@ -154,7 +162,7 @@ def branch_from(
             )
             for size, verdict in zip(sizes, verdicts, strict=True)
         ),
-        examples=length.amount * (task.train_size if length.kind == "epochs" else 1),
+        examples=examples_each,
         examples_in_all=examples + checkpoint.examples,
     )
 
@@ -293,7 +301,8 @@ class _GoOn(Hook):
             group.update(constants)
 
 
-def _check(task: Task, length: Budget, sizes: Sequence[int], seeds: int) -> None:
+def _check(task: Task, length: Budget, seeds: int) -> float:
+    """The examples of a branch."""
     if length.kind not in ("epochs", "examples"):
         raise InvalidInput(
             f"branches of {length} would see unequal examples",
@@ -301,11 +310,11 @@ def _check(task: Task, length: Budget, sizes: Sequence[int], seeds: int) -> None
             expected="epochs or examples",
             do="give for example 1ep or 20000ex",
         )
-    examples = length.amount * (task.train_size if length.kind == "epochs" else 1)
-    if len(sizes) < 2 or seeds < _LEAST_SEEDS or examples < 2 * sizes[-1]:
+    if seeds < _LEAST_SEEDS:
         raise InvalidInput(
-            f"{len(sizes)} batch sizes with {seeds} seeds over {examples:,.0f} {task.unit}",
-            where="branching",
-            expected="two batch sizes or more, 3 seeds, and two steps of the largest batch",
-            do="begin at a smaller --batch-size, or give a longer --length",
+            f"{seeds} seeds show no spread",
+            where="--seeds",
+            expected=f"at least {_LEAST_SEEDS}",
+            do="leave it out for 5",
         )
+    return length.amount * (task.train_size if length.kind == "epochs" else 1)

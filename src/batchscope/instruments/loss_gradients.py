@@ -1,6 +1,7 @@
 """The gradient of a task's loss at fixed weights, on the examples one asks for."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -41,11 +42,17 @@ class LossGradients:
         """
         parameters = [p for _, p in self.named]
         mean = [torch.zeros(p.numel(), device=p.device) for p in parameters]
+        with _keep_buffers(self.model):
+            self._add_gradients(indices, parameters, mean)
+        return mean
+
+    def _add_gradients(
+        self, indices: torch.Tensor, parameters: list[nn.Parameter], mean: list[torch.Tensor]
+    ) -> None:
         for loss, share in self._losses(indices):
             found = torch.autograd.grad(loss, parameters, materialize_grads=True)
             for part, gradient in zip(mean, found, strict=True):
                 part.add_(gradient.flatten(), alpha=share)
-        return mean
 
     def loss(self, indices: torch.Tensor) -> torch.Tensor:
         """The mean loss on these training examples."""
@@ -58,3 +65,15 @@ class LossGradients:
         for piece in pieces:
             with autocast(self.device, self._precision):
                 yield compute_loss(self._task.loss, self.model, piece.batch), piece.weight / total
+
+
+@contextmanager
+def _keep_buffers(model: nn.Module) -> Generator[None]:
+    """Leave running statistics as they were, which a look in training mode would move."""
+    kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, before in kept:
+                buffer.copy_(before)

@@ -1,5 +1,6 @@
 """Which device a run uses, and what it is called."""
 
+import errno
 import os
 import platform
 from contextlib import AbstractContextManager, nullcontext
@@ -28,6 +29,8 @@ _OUT_OF_MEMORY = (
     "hiperroroutofmemory",
     "ur_result_error_out_of_device_memory",
     "std::bad_alloc",
+    "cannot map zero-fill pages",  # a library that no longer fits
+    "failed to map segment",
     "could not create a primitive",  # oneDNN, where its scratch memory did not fit
     "could not create a memory",
     "could not execute a primitive",
@@ -104,9 +107,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     """
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     text = str(error).lower()
     return (
-        isinstance(error, RuntimeError)
+        isinstance(error, (RuntimeError, ImportError))
         and not any(sign in text for sign in _OTHER_FAILURES)
         and any(sign in text for sign in _OUT_OF_MEMORY)
     )

@@ -43,7 +43,7 @@ def fit(
             expected="a share from 0 to below 1, and at least 1 example",
             do="leave them out for no headroom and the data's own size",
         )
-    prepared = prepare(task, watcher=watcher, device=device, precision=precision)
+    prepared = prepare(task, watcher=watcher, device=device, precision=precision, compute=False)
     if prepared.source is None:
         raise InvalidTask(
             "the task cannot be sent to another process, and a probe may end the one it runs in",

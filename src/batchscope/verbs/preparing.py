@@ -59,8 +59,12 @@ def prepare(
     seed: int = 0,
     seeds: int | None = None,
     precision: str | None = None,
+    compute: bool = True,
 ) -> Prepared:
     """Load a task, compute it once on a few examples, and fill in its plan.
+
+    Args:
+        compute: False where even a few examples may need more memory than there is.
 
     Raises:
         InvalidInput: an argument that there is not.
@@ -84,7 +88,8 @@ def prepare(
     )
     check_batch_sizes(task, plan.batch_sizes)
     with redirect_stdout(sys.stderr):
-        check_task(task, precision=plan.precision, device=chosen_device)
+        if compute:
+            check_task(task, precision=plan.precision, device=chosen_device)
         found = _fingerprint(task, source)
     return Prepared(
         task=task,

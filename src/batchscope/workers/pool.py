@@ -60,11 +60,20 @@ class ProcessPool:
     Args:
         source: the task that each of them loads.
         count: processes at most, each with `threads` threads.
+        once: each of them ends after one call, and does not see its parent die before.
     """
 
-    def __init__(self, source: TaskSource, *, count: int, threads: int) -> None:
+    def __init__(
+        self,
+        source: TaskSource,
+        *,
+        count: int,
+        threads: int,
+        once: bool = False,
+    ) -> None:
         self._setup = Setup(source=source, threads=threads)
         self._count = count
+        self._module = "batchscope.workers.once" if once else "batchscope.workers"
         self._answers: queue.Queue[Answer] = queue.Queue()
         self._workers: list[_Worker] = []
 
@@ -91,7 +100,7 @@ class ProcessPool:
         """Begin function(task, *arguments, report=...) on a free worker."""
         idle = [worker for worker in self._workers if worker.is_alive and worker.label is None]
         if not idle:
-            idle = [_Worker(self._setup, self._answers)]
+            idle = [_Worker(self._setup, self._answers, self._module)]
             self._workers += idle
         idle[0].begin(label, Call(function=function, arguments=arguments))
 
@@ -142,13 +151,13 @@ class OwnProcess:
 
 
 class _Worker:
-    def __init__(self, setup: Setup, answers: "queue.Queue[Answer]") -> None:
+    def __init__(self, setup: Setup, answers: "queue.Queue[Answer]", module: str) -> None:
         self.label: str | None = None
         self._answers = answers
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         threads = dict.fromkeys(_THREAD_VARIABLES, str(setup.threads))
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "batchscope.workers"],
+            [sys.executable, "-P", "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | threads | {"PYTHONPATH": path},

@@ -253,7 +253,7 @@ def _probe_in_child(
     device_name: str | None,
     order: list[int] | None,
 ) -> ProbeReading:
-    with ProcessPool(source, count=1, threads=count_cores()) as pool:
+    with ProcessPool(source, count=1, threads=count_cores(), once=True) as pool:
         label = f"batch size {size}"
         pool.submit(label, probe_memory, size, mode, limit, precision, device_name, order)
         while True:

@@ -80,8 +80,9 @@ def probe_memory(
         largest_examples: indices of the largest first; None where all are alike.
     """
     device = choose_device(device_name)
-    bound_this_process(limit)
+    # What is loaded on first use must be there before the limit is.
     seed_everything(0)
+    bound_this_process(limit)
     try:
         part = "train" if mode == "training" else "val"
         batches = Batches(task, task.datasets[part], device)
@@ -96,7 +97,7 @@ def probe_memory(
         else:
             _evaluate(task, model, batches, worst, precision=precision, device=device)
         synchronize(device)
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, ImportError, OSError) as error:
         if not is_out_of_memory(error):
             raise
         return ProbeReading(batch_size=batch_size, mode=mode, outcome="out of memory")
@@ -181,7 +182,8 @@ class _SavedForBackward(torch.autograd.graph.saved_tensors_hooks):
         if storage.data_ptr() not in self._storages:
             self._storages.add(storage.data_ptr())
             self.total += storage.nbytes()
-        return tensor
+        # An output that is saved with its own history would hold on to itself.
+        return tensor.detach()
 
 
 def _forget_peak(device: torch.device) -> None:

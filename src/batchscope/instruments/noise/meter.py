@@ -61,7 +61,7 @@ class NoiseMeter:
         ...         model(torch.randn(16, 4)).square().mean().backward()
         ...         optimizer.step()
         >>> meter.read().measured
-        98
+        99
     """
 
     def __init__(
@@ -202,7 +202,9 @@ class NoiseMeter:
         self._pace.charge(time.perf_counter() - began)
 
     def _on_bucket(
-        self, state: object, bucket: distributed.GradBucket  # pyright: ignore[reportPrivateImportUsage]
+        self,
+        state: object,
+        bucket: distributed.GradBucket,  # pyright: ignore[reportPrivateImportUsage]
     ) -> torch.futures.Future[torch.Tensor]:
         """All-reduce as DDP does, and look at the gradients before and after."""
         from torch.distributed.algorithms.ddp_comm_hooks import default_hooks

@@ -15,7 +15,7 @@ from batchscope.records import StepTime
 
 Floats = NDArray[np.float64]
 
-_RESAMPLES = 400
+_RESAMPLES = 200
 _LEAST_SIZES = 4
 # A size that takes a fifth more than the law says is a jump, not noise.
 _JUMP = 1.2
@@ -95,7 +95,10 @@ def fit_step_times(times: Sequence[StepTime], *, unit: str, seed: int = 0) -> St
     law = _fit(sizes[smooth], medians[smooth])
     rng = np.random.default_rng(seed)
     draws = np.array(
-        [_fit(sizes[smooth], _resample(known, rng)[smooth]) for _ in range(_RESAMPLES)]
+        [
+            _fit(sizes[smooth], _resample(known, rng)[smooth], start=np.log(law))
+            for _ in range(_RESAMPLES)
+        ]
     )
     floor, fixed, each = (float(value) for value in law)
     misses = np.abs(_predict(law, sizes[smooth]) / medians[smooth] - 1)
@@ -132,10 +135,17 @@ def find_jumps(sizes: Floats, medians: Floats) -> tuple[Jump, ...]:
     return tuple(found)
 
 
-def _fit(sizes: Floats, medians: Floats) -> Floats:
-    """floor, fixed and each, all at least 0."""
-    slope = max((medians[-1] - medians[0]) / (sizes[-1] - sizes[0]), 1e-3 * medians[-1] / sizes[-1])
-    start = np.log([medians.min(), max(medians[0] - slope * sizes[0], 1e-3 * medians[0]), slope])
+def _fit(sizes: Floats, medians: Floats, *, start: Floats | None = None) -> Floats:
+    """floor, fixed and each, all above 0.
+
+    Args:
+        start: their logarithms, where a near fit is known.
+    """
+    if start is None:
+        rise = (medians[-1] - medians[0]) / (sizes[-1] - sizes[0])
+        slope = max(rise, 1e-3 * medians[-1] / sizes[-1])
+        fixed = max(medians[0] - slope * sizes[0], 1e-3 * medians[0])
+        start = np.log([medians.min(), fixed, slope])
 
     def misses(logs: Floats) -> Floats:
         return np.log(_predict(np.exp(logs), sizes) / medians)
