@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.row import Row
 
-ROWS = ("study", "loop")
+ROWS = ("study", "loop", "noise", "largest")
 HERE = Path(__file__).parent
 
 

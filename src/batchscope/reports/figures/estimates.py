@@ -12,6 +12,7 @@ from batchscope.reports.figures.style import (
     label,
     line_style,
     make_figure,
+    set_title,
     use_batch_size_axis,
 )
 
@@ -40,7 +41,8 @@ def draw_estimates(frame: pl.DataFrame, *, title: str, quantity: str) -> go.Figu
     is_positive = all(low > 0 for low in frame["low"].drop_nulls())
     figure.update_xaxes(type="log" if is_positive else "linear")
     figure.update_yaxes(type="category", categoryorder="array", categoryarray=list(reversed(names)))
-    figure.update_layout(title=label(title), margin={"t": 50}, showlegend=False)
+    figure.update_layout(showlegend=False)
+    set_title(figure, title)
     return figure
 
 
@@ -57,7 +59,8 @@ def draw_by_size(frame: pl.DataFrame, *, title: str, quantity: str) -> go.Figure
     use_batch_size_axis(figure, sizes)
     if all(value > 0 for value in known["value"]):
         figure.update_yaxes(type="log")
-    figure.update_layout(title=label(title), margin={"t": 50}, showlegend=False)
+    figure.update_layout(showlegend=False)
+    set_title(figure, title)
     return figure
 
 

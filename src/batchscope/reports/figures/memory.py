@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from batchscope.instruments.memory.largest import Fit
-from batchscope.reports.figures.style import GREY, label, line_style, make_figure
+from batchscope.reports.figures.style import GREY, line_style, make_figure, set_title
 
 
 def tabulate_memory(fit: Fit) -> pl.DataFrame:
@@ -51,5 +51,5 @@ def draw_memory(frame: pl.DataFrame, *, limit: float, title: str) -> go.Figure:
             hovertemplate="batch size %{x}: out of memory<extra></extra>",
         )
     figure.add_hline(y=limit, line={"dash": "dash", "color": GREY}, annotation_text="limit")
-    figure.update_layout(title=label(title), margin={"t": 70})
+    set_title(figure, title)
     return figure

@@ -1,6 +1,7 @@
 """How every figure looks: colours, axes, intervals."""
 
 import html
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,6 +37,15 @@ def make_figure(*, x: str, y: str, height: int = 380) -> go.Figure:
     figure.update_xaxes(title=label(x), **grid)
     figure.update_yaxes(title=label(y), **grid)
     return figure
+
+
+def set_title(figure: go.Figure, text: str) -> None:
+    """A title in lines that a phone can show."""
+    lines = [label(line) for line in textwrap.wrap(text, 44)]
+    figure.update_layout(
+        title={"text": "<br>".join(lines), "font": {"size": 14}, "x": 0.02, "xanchor": "left"},
+        margin={"t": 40 + 18 * len(lines)},
+    )
 
 
 def use_batch_size_axis(figure: go.Figure, sizes: Sequence[int]) -> None:
