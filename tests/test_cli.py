@@ -281,10 +281,10 @@ def test_built_in_tasks_are_listed_a_line_each(tmp_path: Path) -> None:
 
 
 def test_the_command_and_python_have_the_same_default_places() -> None:
-    from batchscope import cli
+    from batchscope.cli import options
     from batchscope.reports.page import DEFAULT_PAGE
     from batchscope.studies.store import DEFAULT_STORE
 
     # The command names them again so that --help loads no torch.
-    assert cli._STORE == DEFAULT_STORE
-    assert str(cli._REPORT) == DEFAULT_PAGE
+    assert options.STORE == DEFAULT_STORE
+    assert str(options.REPORT) == DEFAULT_PAGE
