@@ -50,7 +50,7 @@ class NoiseHook(Hook):
         *,
         precision: Precision,
         device: torch.device,
-        share: float = 0.018,
+        share: float = 0.016,
         every: int | None = None,
         seed: int = 0,
         allow_coupled: bool = False,

@@ -70,7 +70,7 @@ class NoiseMeter:
         optimizer: torch.optim.Optimizer,
         *,
         every: int | None = None,
-        share: float = 0.018,
+        share: float = 0.016,
         scaler: torch.amp.GradScaler | None = None,
         unit: str = "examples",
         allow_coupled: bool = False,
