@@ -79,7 +79,7 @@ class NotIdentified:
         if self.low is not None:
             return f"more than {write_number(self.low)}{unit} ({self.reason})"
         if self.high is not None:
-            return f"less than {write_number(self.high)}{unit} ({self.reason})"
+            return f"at most {write_number(self.high)}{unit} ({self.reason})"
         return f"not identified ({self.reason})"
 
     def to_dict(self) -> dict[str, object]:

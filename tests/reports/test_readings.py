@@ -21,6 +21,7 @@ VERBS = {
     "curvature": lambda task: bs.curvature(task),
     "energy": lambda task: bs.energy(task, watts=65.0),
     "bottleneck": lambda task: bs.bottleneck(task),
+    "fit, predicted": lambda task: bs.fit(task, memory="2GiB", device="cuda"),
     "fit": lambda task: bs.fit(task, largest=1, memory="2GiB", device="cpu"),
 }
 

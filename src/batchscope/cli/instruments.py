@@ -123,6 +123,8 @@ def fit(
 ) -> None:
     """Find the largest batch that fits in memory, each size tried in a fresh process.
 
+    With --memory and a --device that is not here, a prediction that runs nothing.
+
     Example: batchscope fit mytask.py:task --memory 8GiB
     """
     with reporting(debug), watching() as watcher:

@@ -9,6 +9,7 @@ _RESULTS = {
     "batchscope.instruments.curvature": "Curvature",
     "batchscope.instruments.energy": "Energy",
     "batchscope.instruments.memory.largest": "Fit",
+    "batchscope.instruments.memory.predicting": "FitPrediction",
     "batchscope.instruments.noise.along": "NoiseAlong",
     "batchscope.instruments.noise.line_search": "LineSearch",
     "batchscope.instruments.noise.probe": "NoiseScale",

@@ -8,6 +8,7 @@ from batchscope.instruments.branching import Branching
 from batchscope.instruments.curvature import Curvature
 from batchscope.instruments.energy import Energy
 from batchscope.instruments.memory.largest import Fit
+from batchscope.instruments.memory.predicting import FitPrediction
 from batchscope.instruments.noise.along import NoiseAlong
 from batchscope.instruments.noise.line_search import LineSearch
 from batchscope.instruments.noise.probe import NoiseScale
@@ -26,6 +27,7 @@ Reading = (
     | Energy
     | Bottleneck
     | Fit
+    | FitPrediction
 )
 READINGS = get_args(Reading)
 
@@ -72,6 +74,8 @@ def describe(reading: Reading) -> Description:
             return _describe_bottleneck(reading)
         case Fit():
             return _describe_fit(reading)
+        case FitPrediction():
+            return _describe_prediction(reading)
 
 
 def _describe_probe(reading: NoiseScale) -> Description:
@@ -259,6 +263,23 @@ def _describe_fit(reading: Fit) -> Description:
         rows=(("growth of the peak", reading.bytes_per_example),),
         sentences=tuple(sentences),
         quantity="bytes",
+    )
+
+
+def _describe_prediction(reading: FitPrediction) -> Description:
+    end = "all of the data" if reading.bounded_by == "data" else "as far as tensors tell"
+    return Description(
+        title=f"A prediction for {reading.task} on {reading.device}: nothing was run",
+        rows=reading.estimates,
+        sentences=(
+            f"At most {reading.at_most} {reading.unit} to train on ({end}), at most "
+            f"{reading.eval_at_most} to evaluate, in "
+            f"{reading.limit.amount / 2**20:,.0f} MiB {reading.limit.words}.",
+            f"A training step holds {_size(reading.fixed_bytes)} and "
+            f"{_size(reading.bytes_per_example)} per example. Allocators and libraries take more.",
+            f"To know: run batchscope fit where there is a {reading.device} device.",
+        ),
+        quantity=reading.unit,
     )
 
 

@@ -77,7 +77,7 @@ def show_reading(console: Console, reading: Reading) -> None:
 
 
 def _write_bound(estimate: NotIdentified) -> tuple[str, str, str]:
-    for bound, words in ((estimate.low, "more than"), (estimate.high, "less than")):
+    for bound, words in ((estimate.low, "more than"), (estimate.high, "at most")):
         if bound is not None:
             return words, write_number(bound), estimate.unit
     return "", "not identified", ""

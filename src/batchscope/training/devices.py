@@ -13,7 +13,7 @@ from batchscope.errors import InvalidInput
 from batchscope.records import Precision
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-_KINDS = ("cpu", "cuda", "mps")
+_KINDS = ("cuda", "mps", "cpu")
 _OUT_OF_MEMORY = (
     "out of memory",  # CUDA, HIP, MPS and XPU
     "not enough memory",
@@ -44,12 +44,10 @@ def choose_device(wanted: str | None) -> torch.device:
     Raises:
         InvalidInput: the wanted one is unknown or absent.
     """
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    there = [kind for kind in _KINDS if is_available(kind)]
     if wanted is None:
-        return torch.device(next((kind for kind, there in available.items() if there), "cpu"))
-    kind = wanted.partition(":")[0]
-    if kind not in _KINDS or not available.get(kind, True):
-        there = ["cpu", *(kind for kind, is_there in available.items() if is_there)]
+        return torch.device(there[0])
+    if wanted.partition(":")[0] not in there:
         raise InvalidInput(
             f"the device {wanted!r} is not available",
             where="--device",
@@ -62,6 +60,19 @@ def choose_device(wanted: str | None) -> torch.device:
         raise InvalidInput(
             f"{wanted!r} is not a device", "--device", "for example cpu or cuda:0", "mend it"
         ) from error
+
+
+def is_available(kind: str) -> bool:
+    """Whether there is a device of this kind: "cpu", "cuda" or "mps"."""
+    if kind == "cuda":
+        return torch.cuda.is_available()
+    return kind == "cpu" or (kind == "mps" and torch.backends.mps.is_available())
+
+
+def is_absent(wanted: str | None) -> bool:
+    """Whether a device is asked for that torch knows and that is not here."""
+    kind = (wanted or "cpu").partition(":")[0]
+    return kind in _KINDS and not is_available(kind)
 
 
 def describe_device(device: torch.device) -> str:

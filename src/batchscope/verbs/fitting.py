@@ -1,12 +1,14 @@
-"""Find the largest batch that fits in memory."""
+"""Find the largest batch that fits in memory, or predict it where the device is not here."""
 
 from batchscope.errors import InvalidInput, InvalidTask
 from batchscope.instruments.memory.largest import Fit, find_largest
-from batchscope.instruments.memory.limits import find_limit
+from batchscope.instruments.memory.limits import MemoryLimit, find_limit, parse_bytes
+from batchscope.instruments.memory.predicting import FitPrediction, predict_largest
 from batchscope.instruments.memory.probing import ProbeReading
 from batchscope.studies.progress import Unwatched, Watcher
 from batchscope.task import Task
-from batchscope.training.devices import describe_device
+from batchscope.training.devices import describe_device, is_absent
+from batchscope.training.seeding import keep_randomness
 from batchscope.verbs.preparing import prepare
 
 
@@ -19,10 +21,11 @@ def fit(
     device: str | None = None,
     precision: str | None = None,
     watcher: Watcher | None = None,
-) -> Fit:
+) -> Fit | FitPrediction:
     """Find the largest batch to train on and to evaluate, each size tried in a fresh process.
 
-    Nothing in this process changes: no weight, no gradient, no random number.
+    Nothing in this process changes: no weight, no gradient, no random number. For a device that is
+    not here, with `memory` given, the answer is a prediction from tensors without data.
 
     Args:
         memory: that may be taken, such as "8GiB"; what there is by default.
@@ -42,6 +45,15 @@ def fit(
             where="--headroom, --largest",
             expected="a share from 0 to below 1, and at least 1 example",
             do="leave them out for no headroom and the data's own size",
+        )
+    if memory is not None and is_absent(device):
+        return _predict(task, memory, headroom, largest, device or "", precision, watcher)
+    if is_absent(device):
+        raise InvalidInput(
+            f"there is no {device} device here, and how much memory it has is not said",
+            where="--device",
+            expected="a device of this machine, or --memory for a prediction",
+            do=f"add for example --memory 16GiB, or run this where there is a {device} device",
         )
     prepared = prepare(task, watcher=watcher, device=device, precision=precision, compute=False)
     if prepared.source is None:
@@ -71,3 +83,26 @@ def fit(
     )
     watcher.end(label)
     return result
+
+
+def _predict(
+    task: Task | str,
+    memory: str,
+    headroom: float,
+    largest: int | None,
+    device: str,
+    precision: str | None,
+    watcher: Watcher,
+) -> FitPrediction:
+    prepared = prepare(task, watcher=watcher, device="cpu", precision=precision, compute=False)
+    amount = parse_bytes(memory)
+    watcher.say(f"There is no {device} device here: predicting from tensors without data.")
+    with keep_randomness():
+        return predict_largest(
+            prepared.task,
+            limit=MemoryLimit(amount=amount, kind="device", words="as given"),
+            headroom=headroom,
+            precision=prepared.plan.precision,
+            device=device,
+            largest=largest,
+        )

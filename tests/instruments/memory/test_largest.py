@@ -3,6 +3,8 @@ import resource
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ import batchscope as bs
 from batchscope.errors import CannotTell, InvalidTask
 from batchscope.estimate import Interval
 from batchscope.instruments.memory.largest import Fit, order_by_size
+from batchscope.instruments.memory.search import Probe, search_largest
 
 from ...conftest import make_task
 
@@ -120,20 +123,56 @@ class Sentences(torch.utils.data.Dataset[torch.Tensor]):
         return torch.zeros(self.lengths[index], dtype=torch.long)
 
 
-def test_the_probe_is_the_worst_batch_where_lengths_differ() -> None:
-    # Memory is rows times the longest sentence. Whatever fits for the longest examples fits for
-    # every batch of that size; a random batch promises no such thing.
+def test_no_batch_of_the_size_found_runs_out_where_lengths_are_log_normal() -> None:
+    # Memory is rows times the longest sentence of the batch, which may take 2,000 tokens.
+    room, ours, random = 2_000, [], []
     for seed in range(200):
         data = Sentences(300, seed)
         order = order_by_size(make_task(), data)
-        assert order is not None
-        room = 2_000
-        longest = data.lengths[order[0]]
-        largest = room // longest
         rng = np.random.default_rng(seed)
-        batches = [rng.permutation(300)[:largest] for _ in range(20)]
-        assert all(len(b) * data.lengths[b].max() <= room for b in batches)
-        assert list(data.lengths[order]) == sorted(data.lengths, reverse=True)
+        assert order is not None
+
+        def runs_out(batch: object, lengths: np.ndarray = data.lengths) -> bool:
+            return len(batch) * lengths[batch].max() > room  # type: ignore[arg-type]
+
+        def share_that_runs_out(
+            choose: Callable[[int], object],
+            runs_out: Callable[[object], bool] = runs_out,
+            rng: np.random.Generator = rng,
+        ) -> float:
+            probes = search_largest(
+                lambda size: Probe(batch_size=size, fits=not runs_out(choose(size))), largest=300
+            )
+            found = max(p.batch_size for p in probes if p.fits)
+            return float(np.mean([runs_out(rng.permutation(300)[:found]) for _ in range(50)]))
+
+        ours.append(share_that_runs_out(lambda size, order=order: order[:size]))
+        random.append(share_that_runs_out(lambda size, rng=rng: rng.permutation(300)[:size]))
+
+    assert max(ours) == 0
+    # What a search by random batches finds fails later: one batch in five, give or take.
+    assert np.mean(random) > 0.15
+
+
+def test_an_evaluation_that_exhausts_memory_has_its_own_smaller_size() -> None:
+    def loss(model: nn.Module, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        if not model.training and len(batch[0]) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return F.cross_entropy(model(batch[0]), batch[1])
+
+    task = replace(hidden_task(6, size=6), loss=loss)
+
+    most = 2
+    assert (fit(task).max_batch_size, fit(task).eval_batch_size) == (6, 2)
+    most = 0
+    assert (fit(task).max_batch_size, fit(task).eval_batch_size) == (6, 0)
+
+
+def test_a_loader_that_returns_none_is_a_sentence_and_no_lack_of_memory() -> None:
+    task = replace(hidden_task(6, size=6), collate=lambda _: None)
+
+    with pytest.raises(InvalidTask, match="None"):
+        fit(task)
 
 
 def test_a_task_that_cannot_travel_is_refused() -> None:
