@@ -5,8 +5,10 @@ BackPACK takes part where it is installed: pip install --no-deps backpack-for-py
 
 import importlib
 import statistics
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -20,8 +22,9 @@ from batchscope.gallery import digits_cnn, stdlib_lm
 from batchscope.instruments.loss_gradients import LossGradients
 from batchscope.instruments.noise.hook import NoiseHook
 from batchscope.instruments.noise.moments import separate_moments
+from batchscope.instruments.noise.reading import NoiseReading
 from batchscope.studies.plan import configure, make_plan
-from batchscope.training.hooks import Hook
+from batchscope.training.hooks import Hook, RunState
 from batchscope.training.loop import train
 from benchmarks.row import Row, compare
 
@@ -34,37 +37,81 @@ DRAWS = 60
 def measure() -> list[Row]:
     torch.set_num_threads(1)
     return [
-        *(_overhead(task, pairs) for task, pairs in ((digits_cnn.task, 7), (stdlib_lm.task, 3))),
+        *(_overhead(task, pairs) for task, pairs in ((digits_cnn.task, 20), (stdlib_lm.task, 4))),
         *_other_ways(),
     ]
 
 
+class _Turn(Hook):
+    """Lets two runs train in turn, from one evaluation to the next, so that both see one machine.
+
+    A run's seconds leave out its evaluations, and with them its waiting for the other.
+    """
+
+    def __init__(self, mine: threading.Semaphore, other: threading.Semaphore) -> None:
+        self._mine, self._other = mine, other
+
+    def on_evaluation(self, state: RunState, row: object) -> None:
+        self._other.release()
+        self._mine.acquire()
+
+
 def _overhead(task: bs.Task, pairs: int) -> Row:
-    """Seconds of a run with the meter at its default pace, against the run alone."""
-    readings: list[str] = []
+    """Seconds of a run with the meter at its default pace, against the same run beside it."""
+    readings: list[NoiseReading] = []
+    plain: list[float] = []
 
     def ours() -> float:
         meter = NoiseHook(task, precision="float32", device=CPU, seed=len(readings))
-        seconds = _train(task, [meter])
-        found = meter.read()
-        readings.append(f"{found.blocks} blocks, {_two_sided(found.noise_scale)}")
-        return seconds
+        # Which of the two goes first alternates, so that being first favours neither.
+        order = [[meter], []] if len(readings) % 2 else [[], [meter]]
+        seconds = _train_in_turn(task, order)
+        readings.append(meter.read())
+        plain.append(seconds[order.index([])])
+        return seconds[order.index([meter])]
 
+    def theirs() -> float:
+        if not plain:
+            measured.append(ours())
+        return plain.pop()
+
+    measured: list[float] = []
     row = compare(
         f"noise-{task.name}",
         module="noise",
         what=f"{EPOCHS} epochs of {task.name} at batch size {BATCH_SIZE}, noise scale measured",
-        against="the same run alone",
+        against="the same run alone, the two in turn from one evaluation to the next",
         unit="s",
-        ours=ours,
-        theirs=lambda: _train(task, []),
+        ours=lambda: measured.pop() if measured else ours(),
+        theirs=theirs,
         pairs=pairs,
     )
-    return replace(row, what=f"{row.what} ({'; '.join(readings)})")
+    blocks = sorted(reading.blocks for reading in readings)
+    shares = [100 * reading.share_of_time for reading in readings]
+    closed = sum(isinstance(reading.noise_scale, Interval) for reading in readings)
+    seen = (
+        f"{blocks[0]} to {blocks[-1]} blocks, {closed} of {pairs} two-sided, "
+        f"{statistics.mean(shares):.1f}% of the time by its own clock"
+    )
+    return replace(row, what=f"{row.what} ({seen})")
 
 
-def _two_sided(estimate: object) -> str:
-    return "two-sided" if isinstance(estimate, Interval) else "open"
+def _train_in_turn(task: bs.Task, hooks: list[list[Hook]]) -> list[float]:
+    """Seconds of two runs that train in turn."""
+    turns = [threading.Semaphore(0), threading.Semaphore(0)]
+
+    def run(place: int) -> float:
+        mine, other = turns[place], turns[1 - place]
+        mine.acquire()
+        # Its own evaluation first: a meter must not see the other's turn as a step.
+        seconds = _train(task, [*hooks[place], _Turn(mine, other)])
+        other.release()
+        return seconds
+
+    with ThreadPoolExecutor(2) as threads:
+        both = [threads.submit(run, place) for place in range(2)]
+        turns[0].release()
+        return [run.result() for run in both]
 
 
 def _train(task: bs.Task, hooks: list[Hook]) -> float:
