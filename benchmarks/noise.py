@@ -4,15 +4,22 @@ BackPACK takes part where it is installed: pip install --no-deps backpack-for-py
 """
 
 import importlib
+import json
+import os
 import statistics
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import nn
 from torch.nn import functional as F
 
@@ -26,6 +33,7 @@ from batchscope.instruments.noise.reading import NoiseReading
 from batchscope.studies.plan import configure, make_plan
 from batchscope.training.hooks import Hook, RunState
 from batchscope.training.loop import train
+from benchmarks.accumulating import AccumulatingLoop
 from benchmarks.row import Row, compare
 
 CPU = torch.device("cpu")
@@ -38,6 +46,8 @@ def measure() -> list[Row]:
     torch.set_num_threads(1)
     return [
         *(_overhead(task, pairs) for task, pairs in ((digits_cnn.task, 20), (stdlib_lm.task, 4))),
+        _accumulated(),
+        _ranks(),
         *_other_ways(),
     ]
 
@@ -51,7 +61,7 @@ class _Turn(Hook):
     def __init__(self, mine: threading.Semaphore, other: threading.Semaphore) -> None:
         self._mine, self._other = mine, other
 
-    def on_evaluation(self, state: RunState, row: object) -> None:
+    def on_evaluation(self, state: RunState, row: object) -> None:  # noqa: ARG002
         self._other.release()
         self._mine.acquire()
 
@@ -60,6 +70,7 @@ def _overhead(task: bs.Task, pairs: int) -> Row:
     """Seconds of a run with the meter at its default pace, against the same run beside it."""
     readings: list[NoiseReading] = []
     plain: list[float] = []
+    overheads: list[float] = []
 
     def ours() -> float:
         meter = NoiseHook(task, precision="float32", device=CPU, seed=len(readings))
@@ -68,7 +79,9 @@ def _overhead(task: bs.Task, pairs: int) -> Row:
         seconds = _train_in_turn(task, order)
         readings.append(meter.read())
         plain.append(seconds[order.index([])])
-        return seconds[order.index([meter])]
+        metered = seconds[order.index([meter])]
+        overheads.append(100 * (metered / plain[-1] - 1))
+        return metered
 
     def theirs() -> float:
         if not plain:
@@ -91,9 +104,16 @@ def _overhead(task: bs.Task, pairs: int) -> Row:
     closed = sum(isinstance(reading.noise_scale, Interval) for reading in readings)
     seen = (
         f"{blocks[0]} to {blocks[-1]} blocks, {closed} of {pairs} two-sided, "
-        f"{statistics.mean(shares):.1f}% of the time by its own clock"
+        f"{statistics.mean(shares):.1f}% of the time by its own clock; mean overhead "
+        f"{_mean_with_interval(overheads)}%"
     )
     return replace(row, what=f"{row.what} ({seen})")
+
+
+def _mean_with_interval(values: list[float]) -> str:
+    mean = statistics.mean(values)
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * float(stats.sem(values))
+    return f"{mean:.1f} ({mean - half:.1f} to {mean + half:.1f})"
 
 
 def _train_in_turn(task: bs.Task, hooks: list[list[Hook]]) -> list[float]:
@@ -112,6 +132,39 @@ def _train_in_turn(task: bs.Task, hooks: list[list[Hook]]) -> list[float]:
         both = [threads.submit(run, place) for place in range(2)]
         turns[0].release()
         return [run.result() for run in both]
+
+
+def _accumulated() -> Row:
+    """A step of two passes of 4,096 tokens with the meter at every step, and one without."""
+    loops = [AccumulatingLoop(is_metered=metered) for metered in (True, False)]
+    for loop in loops:
+        loop.step()
+    return compare(
+        "noise-accumulated",
+        module="noise",
+        what="a step of stdlib-lm, 2 passes of 4,096 tokens, NoiseMeter at every step",
+        against="the same step without",
+        unit="s",
+        ours=loops[0].step,
+        theirs=loops[1].step,
+        pairs=60,
+    )
+
+
+def _ranks() -> Row:
+    """The same on two processes of a DistributedDataParallel model."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "row.json"
+        subprocess.run(
+            [
+                sys.executable,
+                *("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+                *("-m", "benchmarks.noise_on_ranks", str(path)),
+            ],
+            check=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        return Row(**json.loads(path.read_text()))
 
 
 def _train(task: bs.Task, hooks: list[Hook]) -> float:

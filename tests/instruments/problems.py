@@ -1,5 +1,7 @@
 """Problems whose noise scales are known in closed form."""
 
+import math
+
 import numpy as np
 import torch
 from torch import nn
@@ -44,3 +46,37 @@ def gaussian_regression(offset: torch.Tensor, *, size: int = 2**16, seed: int = 
 
 def at_start(task: bs.Task) -> Checkpoint:
     return reach_checkpoint(task, after=None, device=CPU, precision="float32")
+
+
+SIGN_DIMENSIONS, SIGN_MEAN = 8, 0.02
+
+
+def sign_descent(size: int = 4096) -> bs.Task:
+    """Gradients of mean 0.02 and deviation 1 in 8 weights, with H = (11' + I) / 2.
+
+    Every example is there twice, side by side, so that every other one has the same moments.
+    """
+    generator = np.random.default_rng(0)
+    rows = generator.standard_normal((size // 2, SIGN_DIMENSIONS))
+    rows -= rows.mean(0)
+    whitened = rows @ np.linalg.inv(np.linalg.cholesky(np.cov(rows.T, ddof=0))).T
+    x = torch.tensor(np.repeat(whitened + SIGN_MEAN, 2, axis=0)).float()
+    hessian = 0.5 * (torch.ones(SIGN_DIMENSIONS, SIGN_DIMENSIONS) + torch.eye(SIGN_DIMENSIONS))
+
+    def model() -> nn.Module:
+        line = nn.Linear(SIGN_DIMENSIONS, 1, bias=False)
+        line.weight.data.zero_()
+        return line
+
+    def loss(model: nn.Module, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        weight = model.weight[0]
+        return model(batch[0]).mean() + 0.5 * weight @ hessian @ weight
+
+    return bs.Task(model=model, loss=loss, train=(x,), val=(x[:64],), optimizer=bs.SGD(lr=0.001))
+
+
+def best_sign_step(batch_size: int) -> float:
+    """The exact best step of that problem; E is how far the sign's mean is from noise."""
+    mean = math.erf(SIGN_MEAN * math.sqrt(batch_size / 2))
+    pairs = 0.5 * (SIGN_DIMENSIONS**2 + SIGN_DIMENSIONS)
+    return SIGN_DIMENSIONS * mean * SIGN_MEAN / (pairs * mean**2 + SIGN_DIMENSIONS * (1 - mean**2))

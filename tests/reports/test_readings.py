@@ -15,6 +15,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 VERBS = {
     "noise": lambda task: bs.noise(task),
     "noise by line": lambda task: bs.noise(task, method="line", after="0"),
+    "noise by sign": lambda task: bs.noise(task, method="sign", after="0"),
     "noise by spread": lambda task: bs.noise(task, method="spread"),
     "noise in training": lambda task: bs.noise(task, method="training", budget=bs.epochs(4)),
     "branch": lambda task: bs.branch(task, batch_size=4, seeds=3),

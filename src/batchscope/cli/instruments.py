@@ -52,7 +52,7 @@ def noise(
     task: TaskName,
     method: Annotated[
         str,
-        typer.Option("--method", metavar="NAME", help="probe, line, spread or training."),
+        typer.Option("--method", metavar="NAME", help="probe, line, sign, spread or training."),
     ] = "probe",
     after: AfterOption = "1ep",
     weights: WeightsOption = None,
@@ -75,8 +75,9 @@ def noise(
     """Measure the gradient noise scale at one place of a training.
 
     A probe draws micro-batches at frozen weights until the interval is narrow enough or --budget
-    is spent; "line" finds the best step at several batch sizes, "spread" the gradient's deviation
-    against batch size, "training" measures along a whole run of --budget.
+    is spent; "line" finds the best step at several batch sizes, "sign" that against the gradient's
+    sign, "spread" the gradient's deviation against batch size; "training" measures along a whole
+    run of --budget.
 
     Example: batchscope noise digits-cnn --after 5ep
     """

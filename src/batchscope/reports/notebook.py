@@ -15,6 +15,7 @@ _RESULTS = {
     "batchscope.instruments.noise.probe": "NoiseScale",
     "batchscope.instruments.noise.reading": "NoiseReading",
     "batchscope.instruments.noise.spread": "GradientSpread",
+    "batchscope.instruments.noise.surge": "SignSurge",
     "batchscope.instruments.speed.bottleneck": "Bottleneck",
     "batchscope.verbs.profiling": "Profile",
     "batchscope.verbs.studying": "Study",

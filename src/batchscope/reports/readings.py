@@ -14,11 +14,13 @@ from batchscope.instruments.noise.line_search import LineSearch
 from batchscope.instruments.noise.probe import NoiseScale
 from batchscope.instruments.noise.reading import NoiseReading
 from batchscope.instruments.noise.spread import GradientSpread
+from batchscope.instruments.noise.surge import SignSurge
 from batchscope.instruments.speed.bottleneck import Bottleneck
 
 Reading = (
     NoiseScale
     | LineSearch
+    | SignSurge
     | GradientSpread
     | NoiseAlong
     | NoiseReading
@@ -58,6 +60,8 @@ def describe(reading: Reading) -> Description:
             return _describe_probe(reading)
         case LineSearch():
             return _describe_line(reading)
+        case SignSurge():
+            return _describe_surge(reading)
         case GradientSpread():
             return _describe_spread(reading)
         case NoiseAlong():
@@ -118,10 +122,26 @@ def _describe_line(reading: LineSearch) -> Description:
         sentences=(
             "The best step along the gradient, averaged over "
             f"{reading.draws} gradients: "
-            + ", ".join(f"{write_number(s.step)} at {s.batch_size}" for s in reading.steps)
-            + f"; {write_number(reading.largest_step)} in the limit of large batches.",
+            + ", ".join(f"{s.step} at {s.batch_size}" for s in reading.steps)
+            + f"; {reading.largest_step} in the limit of large batches.",
         ),
         quantity=f"noise scale, {reading.unit}",
+    )
+
+
+def _describe_surge(reading: SignSurge) -> Description:
+    return Description(
+        title=f"Best steps by signs of {reading.task}, {reading.where}",
+        rows=tuple((str(best.batch_size), best.step) for best in reading.steps),
+        sentences=(
+            f"The best step, the same for every weight, is largest at a batch size of "
+            f"{reading.peak}.",
+            "Below it an Adam-type optimizer wants a rate that grows as the square root of the "
+            "batch; above it a lower one.",
+            f"{reading.draws} gradients at each batch size, drawn with replacement.",
+        ),
+        by_size=True,
+        quantity="best step by signs",
     )
 
 

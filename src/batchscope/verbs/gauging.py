@@ -15,13 +15,14 @@ from batchscope.instruments.noise.along import NoiseAlong, measure_along
 from batchscope.instruments.noise.line_search import LineSearch, search_lines
 from batchscope.instruments.noise.probe import NoiseScale, measure_noise
 from batchscope.instruments.noise.spread import GradientSpread, measure_spread
+from batchscope.instruments.noise.surge import SignSurge, measure_surge
 from batchscope.instruments.speed.bottleneck import Bottleneck, find_bottleneck
 from batchscope.studies.progress import Unwatched, Watcher
 from batchscope.task import Task
 from batchscope.training.hooks import Hook
 from batchscope.verbs.preparing import Prepared, prepare
 
-NOISE_METHODS = ("probe", "line", "spread", "training")
+NOISE_METHODS = ("probe", "line", "sign", "spread", "training")
 _BATCH_SIZE = 32
 # Enough for an interval of a third either way where the noise scale is below some ten thousand.
 _DRAWN = examples(65536)
@@ -47,13 +48,14 @@ def noise(
     device: str | None = None,
     precision: str | None = None,
     watcher: Watcher | None = None,
-) -> NoiseScale | LineSearch | GradientSpread | NoiseAlong:
+) -> NoiseScale | LineSearch | SignSurge | GradientSpread | NoiseAlong:
     """Measure the gradient noise scale at one place of a training.
 
     Args:
         method: "probe" draws micro-batches at frozen weights; "line" finds the best step at several
-            batch sizes; "spread" shows the gradient's deviation against batch size; "training"
-            measures along a whole run of the task's budget, or of `budget`.
+            batch sizes, "sign" that against the gradient's sign; "spread" shows the gradient's
+            deviation against batch size; "training" measures along a whole run of the task's
+            budget, or of `budget`.
         after: what the model is trained for first; "0" for its initial weights.
         weights: a state_dict, or a file with one, to look at instead.
         batch_size, learning_rate: of the training to that place; 32 and the task's own by default.
@@ -99,8 +101,9 @@ def noise(
         seed=seed,
     )
     with _showing(watcher, "measuring the noise") as report, redirect_stdout(sys.stderr):
-        if method == "line":
-            return search_lines(
+        if method in ("line", "sign"):
+            search = search_lines if method == "line" else measure_surge
+            return search(
                 prepared.task,
                 place,
                 precision=chosen,

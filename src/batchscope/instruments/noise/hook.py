@@ -1,16 +1,15 @@
 """The noise scale of a run as it goes on: fresh examples at one step in many."""
 
-import math
+import statistics
 import time
-from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
 
 from batchscope.instruments.loss_gradients import LossGradients
 from batchscope.instruments.noise.moments import jackknife_weighted_moments
-from batchscope.instruments.noise.pace import Pace
+from batchscope.instruments.noise.pace import StepClock
+from batchscope.instruments.noise.portions import Portions
 from batchscope.instruments.noise.reading import (
     MeasuredStep,
     NoiseReading,
@@ -26,21 +25,20 @@ from batchscope.training.seeding import keep_randomness
 
 # With the step's own four gradients: enough to leave one out, few enough to be cheap.
 _FRESH = 3
-# Eight blocks are needed, and the first measurements only find out what one costs.
-_WANTED = 11
-_GROWTH = 4
+# Eight blocks are needed, and one measurement may find no time.
+_WANTED = 9
 
 
 class NoiseHook(Hook):
     """Measures while a run trains, without touching its trajectory.
 
     At a measured step three gradients on fresh examples are taken at the step's weights, beside the
-    step's own before clipping. Their size is found by their cost: as large as lets some eleven
-    measurements fit into the share of time, since what a measurement tells grows with the square
-    of its examples.
+    step's own before clipping. Nine measurements are spread over the run, as large as the share of
+    its time allows.
 
     Args:
         share: of the training time that it may take, in (0, 1).
+        every: a fixed number of steps between measurements of the batch's own size instead.
         seed: of the examples drawn.
     """
 
@@ -60,11 +58,12 @@ class NoiseHook(Hook):
         self._device = device
         self._allow_coupled = allow_coupled
         self._generator = torch.Generator().manual_seed(seed)
-        self._pace = Pace(share=share, every=every)
-        self._measured: list[tuple[int, MeasuredStep]] = []
+        self._clock = StepClock()
+        self._share = share
         self._every = every
-        self._costs: dict[int, float] = {}
-        self._micro_batch = 0
+        self._planned_steps = 0.0
+        self._measured: list[MeasuredStep] = []
+        self._sizes: list[int] = []
         self._is_measured = False
         self._memory = 1.0
         self._seconds = 0.0
@@ -75,57 +74,76 @@ class NoiseHook(Hook):
         self._gradients = LossGradients(
             self._task, state.model, precision=self._precision, device=self._device
         )
-        self._micro_batch = min(state.batch_size, len(self._gradients))
+        self._portions = Portions(
+            share=self._share,
+            count=_WANTED,
+            calls=_FRESH,
+            step_size=state.batch_size,
+            largest=len(self._gradients),
+        )
         self._memory = optimizer_memory(state.optimizer)
 
     def on_gradient(self, state: RunState) -> None:
-        knows_horizon = state.horizon > 0 or self._every is not None
-        self._is_measured = self._pace.is_due and knows_horizon
-        if not self._is_measured:
+        size = self._choose_size(state)
+        self._is_measured = size is not None
+        if size is None:
             return
         synchronize(self._device)
         began = time.perf_counter()
         with keep_randomness():
-            self._measure(state)
+            measured = self._measure(state, size)
+        if measured is not None:
+            self._measured.append(measured)
+            self._sizes.append(size)
         synchronize(self._device)
         seconds = time.perf_counter() - began
-        self._pace.charge(seconds)
-        known = self._costs.get(self._micro_batch, math.inf)
-        self._costs[self._micro_batch] = min(seconds, known)
+        self._clock.charge(seconds)
+        self._portions.charge(seconds)
 
     def on_step(self, state: RunState) -> None:
-        if self._is_measured:
-            self._resize(state)
-        self._pace.end_step(is_measured=self._is_measured)
+        self._clock.end_step(is_measured=self._is_measured)
 
     def on_evaluation(self, state: RunState, row: object) -> None:
-        self._pace.pause()
+        self._clock.pause()
+        if state.horizon > 0:
+            self._planned_steps = state.step / state.horizon
 
     def on_end(self, state: RunState) -> None:
         self._seconds = state.seconds
 
     def read(self) -> NoiseReading:
         """What was seen so far."""
-        pace = self._pace
-        measured = [m for size, m in self._measured if 2 * size >= self._micro_batch]
+        clock = self._clock
         ratio, signal, noise, blocks = read_blocks(
-            measured, memory=self._memory, unit=self._task.unit
+            self._measured, memory=self._memory, unit=self._task.unit
         )
-        plain = self._seconds - pace.seconds
+        plain = self._seconds - clock.seconds
+        size = round(statistics.median(self._sizes)) if self._sizes else 0
         return NoiseReading(
-            source=f"{_FRESH} x {self._micro_batch} fresh {self._task.unit} at a time",
+            source=f"{_FRESH} x {size} fresh {self._task.unit} at a time",
             unit=self._task.unit,
             noise_scale=ratio,
             gradient_squared=signal,
             noise_trace=noise,
             blocks=blocks,
-            measured=pace.measured,
-            steps=pace.steps,
-            share_of_time=pace.seconds / plain if plain > 0 else 0.0,
+            measured=clock.measured,
+            steps=clock.steps,
+            share_of_time=clock.seconds / plain if plain > 0 else 0.0,
         )
 
-    def _measure(self, state: RunState) -> None:
-        size = self._micro_batch
+    def _choose_size(self, state: RunState) -> int | None:
+        """Examples of each fresh gradient at this step; None for a step that is not measured."""
+        if self._every is not None:
+            is_due = (state.step + 1) % self._every == 0
+            return min(state.batch_size, len(self._gradients)) if is_due else None
+        steps = self._planned_steps
+        if not self._portions.is_due(state.step, steps=steps) or not self._clock.is_warm:
+            return None
+        each = self._clock.step_seconds
+        return self._portions.take(state.step, run_seconds=steps * each, step_seconds=each)
+
+    def _measure(self, state: RunState, size: int) -> MeasuredStep | None:
+        """The moments at this step's weights; None where they are not finite."""
         drawn = [_flatten(self._gradients)]
         for _ in range(_FRESH):
             indices = torch.randint(len(self._gradients), (size,), generator=self._generator)
@@ -133,28 +151,11 @@ class NoiseHook(Hook):
         self.examples += _FRESH * size
         table = torch.stack(drawn)
         products = (table @ table.T).double().cpu().numpy()
+        if not np.isfinite(products).all():
+            return None
         weights = np.array([state.step_size, *(_FRESH * [size])], dtype=np.float64)
-        if np.isfinite(products).all():
-            samples = jackknife_weighted_moments(products, weights=weights)
-            step = MeasuredStep(step=state.step + 1, samples=samples, weight=float(weights.sum()))
-            self._measured.append((size, step))
-
-    def _resize(self, state: RunState) -> None:
-        """Find the size whose measurements cost what the wanted number of them may."""
-        if self._every is not None:
-            return
-        planned = state.step / state.horizon * self._pace.step_seconds
-        allowed = self._pace.share * planned / _WANTED
-        sizes = sorted(self._costs)
-        if len(sizes) == 1:
-            factor = _GROWTH if self._costs[sizes[0]] < allowed else 1 / _GROWTH
-            wanted = sizes[0] * factor
-        else:
-            line: Any = stats.linregress(sizes, [self._costs[size] for size in sizes])
-            # Where calling costs most of it, smaller gradients would be no cheaper.
-            affordable = max(allowed, 1.5 * float(line.intercept))
-            wanted = (affordable - float(line.intercept)) / max(float(line.slope), 1e-12)
-        self._micro_batch = int(min(max(1, wanted), len(self._gradients)))
+        samples = jackknife_weighted_moments(products, weights=weights)
+        return MeasuredStep(step=state.step + 1, samples=samples, weight=float(weights.sum()))
 
 
 def _flatten(gradients: LossGradients) -> torch.Tensor:

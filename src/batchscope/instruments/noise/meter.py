@@ -70,7 +70,7 @@ class NoiseMeter:
         optimizer: torch.optim.Optimizer,
         *,
         every: int | None = None,
-        share: float = 0.016,
+        share: float = 0.015,
         scaler: torch.amp.GradScaler | None = None,
         unit: str = "examples",
         allow_coupled: bool = False,
@@ -132,7 +132,7 @@ class NoiseMeter:
             self._measured, memory=optimizer_memory(self._optimizer), unit=self._unit
         )
         running = time.perf_counter() - self._began if self._handles else 0.0
-        plain = self._plain_seconds + running - self._pace.seconds
+        plain = self._plain_seconds + running - self._pace.clock.seconds
         return NoiseReading(
             source=self._source,
             unit=self._unit,
@@ -140,9 +140,9 @@ class NoiseMeter:
             gradient_squared=signal,
             noise_trace=noise,
             blocks=blocks,
-            measured=self._pace.measured,
-            steps=self._pace.steps,
-            share_of_time=self._pace.seconds / plain if plain > 0 else 0.0,
+            measured=self._pace.clock.measured,
+            steps=self._pace.clock.steps,
+            share_of_time=self._pace.clock.seconds / plain if plain > 0 else 0.0,
         )
 
     def _reset(self) -> None:
@@ -164,7 +164,7 @@ class NoiseMeter:
         self._inputs = (args, kwargs)
         if self._is_measuring:
             self._squares.append(torch.zeros((), device=self._parameters[0].device))
-            self._pace.charge(time.perf_counter() - began)
+            self._pace.clock.charge(time.perf_counter() - began)
 
     def _watch(self) -> None:
         """Listen to the output of a step of one pass, and to the gradients of one of several."""
@@ -191,7 +191,7 @@ class NoiseMeter:
         began = time.perf_counter()
         flat = gradient.detach().flatten()
         self._squares[-1] = self._squares[-1] + flat.dot(flat)
-        self._pace.charge(time.perf_counter() - began)
+        self._pace.clock.charge(time.perf_counter() - began)
 
     def _on_accumulated(self, parameter: torch.Tensor) -> None:
         began = time.perf_counter()
@@ -199,7 +199,7 @@ class NoiseMeter:
         flat = parameter.grad.detach().flatten()
         # Only the last pass's sum is the step's; which one is the last shows afterwards.
         self._sums[id(parameter)] = flat.dot(flat)
-        self._pace.charge(time.perf_counter() - began)
+        self._pace.clock.charge(time.perf_counter() - began)
 
     def _on_bucket(
         self,
@@ -215,7 +215,7 @@ class NoiseMeter:
         began = time.perf_counter()
         local: torch.Tensor = bucket.buffer()
         square = local.dot(local)
-        self._pace.charge(time.perf_counter() - began)
+        self._pace.clock.charge(time.perf_counter() - began)
 
         def look(future: Any) -> torch.Tensor:
             mean: torch.Tensor = future.value()
@@ -231,19 +231,18 @@ class NoiseMeter:
         samples = self._take()
         if samples is not None:
             step = MeasuredStep(
-                step=self._pace.steps + 1, samples=samples[0], weight=float(samples[1])
+                step=self._pace.clock.steps + 1, samples=samples[0], weight=float(samples[1])
             )
             self._measured.append(step)
         for watch in self._watches:
             watch.remove()
         self._watches = []
-        self._pace.charge(time.perf_counter() - began)
+        self._pace.clock.charge(time.perf_counter() - began)
 
     def _after_step(self, optimizer: object, args: object, kwargs: object) -> None:
-        gap = None
-        if self._is_measuring and self._ranks > 1:
-            gap = self._agree_on_gap()
-        self._pace.end_step(is_measured=self._is_measuring, slowest=gap)
+        self._pace.end_step(is_measured=self._is_measuring)
+        if self._is_measuring:
+            self._pace.plan(self._agree_on_gap() if self._ranks > 1 else self._pace.gap)
         self._is_measuring = False
         self._passes = len(self._rows)
         self._reset()
