@@ -99,9 +99,7 @@ def test_the_intervals_of_hutchinsons_trace_cover() -> None:
 
 
 def test_the_hessian_agrees_with_curvlinops() -> None:
-    curvlinops = pytest.importorskip(
-        "curvlinops", reason="pip install --no-deps curvlinops-for-pytorch"
-    )
+    curvlinops = pytest.importorskip("curvlinops", reason="make env installs it")
     task = make_task(model=lambda: nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)))
     surface = surface_of(task)
     model = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))

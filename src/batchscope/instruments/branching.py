@@ -14,8 +14,8 @@ from batchscope.budget import Budget
 from batchscope.errors import CannotTell, InvalidInput
 from batchscope.estimate import Estimate, Interval, NotIdentified
 from batchscope.findings.seeds import estimate_over_seeds
-from batchscope.instruments.checkpoint import Checkpoint
-from batchscope.records import Configuration, Precision
+from batchscope.instruments.checkpoint import Checkpoint, configure_alone
+from batchscope.records import Precision
 from batchscope.task import Task
 from batchscope.training.hooks import Hook, RunState
 from batchscope.training.loop import train
@@ -263,18 +263,14 @@ def _train_branch(
 ) -> tuple[float, int]:
     """The validation loss after a branch, infinite where it diverged, and its examples."""
     branch = replace(task, model=lambda: copy.deepcopy(checkpoint.model))
-    spec = task.optimizer_spec
-    configuration = Configuration(
-        fingerprint="",
+    configuration = configure_alone(
+        branch,
         batch_size=size,
-        micro_batch=size,
-        optimizer=spec.name,
-        hyper_parameters=spec.hyper_parameters(batch_size=size, lr=rate),
+        learning_rate=rate,
         seed=seed + 1,
         budget=length,
         precision=precision,
-        device_kind=device.type,
-        torch_version=torch.__version__,
+        device=device,
     )
     outcome = train(branch, configuration, device=device, hooks=[_GoOn(checkpoint)])
     used = outcome.steps * size

@@ -98,19 +98,14 @@ def _train(
     seed: int,
     hooks: Sequence[Hook],
 ) -> Checkpoint:
-    configuration = Configuration(
-        fingerprint="",
+    configuration = configure_alone(
+        task,
         batch_size=start.batch_size,
-        micro_batch=start.batch_size,
-        optimizer=task.optimizer_spec.name,
-        hyper_parameters=task.optimizer_spec.hyper_parameters(
-            batch_size=start.batch_size, lr=start.learning_rate
-        ),
+        learning_rate=start.learning_rate,
         seed=seed,
         budget=after,
         precision=precision,
-        device_kind=device.type,
-        torch_version=torch.__version__,
+        device=device,
     )
     end = _KeepEnd()
     outcome = train(task, configuration, device=device, hooks=[end, *hooks])
@@ -153,3 +148,29 @@ def _load(model: nn.Module, weights: Weights, device: torch.device) -> None:
             expected="a state_dict of this task's model, or a file that torch.save wrote it to",
             do="check the path, and that the weights are of this task's model",
         ) from error
+
+
+def configure_alone(
+    task: Task,
+    *,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    budget: Budget,
+    precision: Precision,
+    device: torch.device,
+) -> Configuration:
+    """A run that belongs to no study and is not kept."""
+    spec = task.optimizer_spec
+    return Configuration(
+        fingerprint="",
+        batch_size=batch_size,
+        micro_batch=batch_size,
+        optimizer=spec.name,
+        hyper_parameters=spec.hyper_parameters(batch_size=batch_size, lr=learning_rate),
+        seed=seed,
+        budget=budget,
+        precision=precision,
+        device_kind=device.type,
+        torch_version=torch.__version__,
+    )

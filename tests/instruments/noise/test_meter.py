@@ -1,3 +1,4 @@
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,52 @@ def test_the_meter_covers_the_known_noise_scale(passes: int, rows: list[int]) ->
     assert found.noise_scale.low <= SIMPLE <= found.noise_scale.high
     assert found.noise_scale.value == pytest.approx(SIMPLE, rel=0.2)  # its own width
     assert found.blocks == 20
+
+
+@dataclass
+class Answer:
+    """What a model that knows its loss returns."""
+
+    loss: torch.Tensor
+    logits: torch.Tensor
+
+
+class LossInside(nn.Module):
+    """Least squares whose targets are among the inputs."""
+
+    def __init__(self, returns: type) -> None:
+        super().__init__()
+        self.line = nn.Linear(DIMENSIONS, 1, bias=False)
+        self.line.weight.data[:] = OFFSET
+        self.returns = returns
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> object:
+        found = self.line(x)[:, 0]
+        answer = {"loss": 0.5 * (found - y).square().mean(), "logits": found}
+        return answer["loss"] if self.returns is torch.Tensor else self.returns(**answer)
+
+
+@pytest.mark.parametrize("returns", [torch.Tensor, dict, Answer])
+def test_a_model_that_returns_its_loss_is_metered_by_parts_of_its_batch(returns: type) -> None:
+    generator = torch.Generator().manual_seed(1)
+    model = LossInside(returns)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-9)
+    with bs.NoiseMeter(model, optimizer, every=1) as meter:
+        for _ in range(300):
+            optimizer.zero_grad()
+            x = torch.randn(64, DIMENSIONS, generator=generator) * CURVATURES.sqrt()
+            answer = model(x, y=torch.randn(64, generator=generator))
+            if returns is torch.Tensor:
+                answer.backward()
+            else:
+                (answer["loss"] if returns is dict else answer.loss).backward()
+            optimizer.step()
+
+    found = meter.read()
+
+    assert found.measured == 299
+    assert isinstance(found.noise_scale, Interval)
+    assert found.noise_scale.low <= SIMPLE <= found.noise_scale.high
 
 
 def test_clipping_afterwards_changes_nothing() -> None:

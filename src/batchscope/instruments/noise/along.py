@@ -6,10 +6,11 @@ import torch
 
 from batchscope.budget import Budget
 from batchscope.errors import CannotTell
+from batchscope.instruments.checkpoint import configure_alone
 from batchscope.instruments.noise.hook import NoiseHook
 from batchscope.instruments.noise.reading import NoiseReading
 from batchscope.optimizers import starting_rate
-from batchscope.records import Configuration, Precision
+from batchscope.records import Precision
 from batchscope.task import Task
 from batchscope.training.loop import train
 
@@ -56,20 +57,16 @@ def measure_along(
     Raises:
         CannotTell: the run diverged, or an example's loss depends on the others in its batch.
     """
-    spec = task.optimizer_spec
-    rate = learning_rate or starting_rate(spec, task.model().parameters())
+    rate = learning_rate or starting_rate(task.optimizer_spec, task.model().parameters())
     size = min(batch_size, task.train_size)
-    configuration = Configuration(
-        fingerprint="",
+    configuration = configure_alone(
+        task,
         batch_size=size,
-        micro_batch=size,
-        optimizer=spec.name,
-        hyper_parameters=spec.hyper_parameters(batch_size=size, lr=rate),
+        learning_rate=rate,
         seed=seed,
         budget=budget,
         precision=precision,
-        device_kind=device.type,
-        torch_version=torch.__version__,
+        device=device,
     )
     meter = NoiseHook(
         task, precision=precision, device=device, seed=seed, allow_coupled=allow_coupled

@@ -34,9 +34,9 @@ class NoiseMeter:
 
     Micro-batches are taken where the loop has them: the passes that are accumulated into a step, or
     the ranks of a DistributedDataParallel model. A loop with neither is asked at one step in many
-    for the gradients of four parts of its batch, from the gradient of the model's output. All of
-    them are taken before clipping. It times itself, and measures as rarely as it must to stay under
-    its share.
+    for the gradients of four parts of its batch, from the gradient of the model's output: a tensor
+    with a row per example, or the mean loss. All of them are taken before clipping. It times
+    itself, and measures as rarely as it must to stay under its share.
 
     The loss must be a mean over its batch, and the passes of a step weigh by their rows.
 
@@ -297,7 +297,9 @@ class NoiseMeter:
         """Gradients of parts of the batch, each from its rows of the output's gradient."""
         gradient, inputs = self._output_gradient, self._inputs
         rows = self._rows[0] if self._rows else 0
-        if gradient is None or inputs is None or rows < _PARTS or len(gradient) % rows:
+        if gradient is None or inputs is None or rows < _PARTS:
+            return None
+        if gradient.ndim and len(gradient) % rows:
             return None
         parts = [part.tolist() for part in np.array_split(np.arange(rows), _PARTS)]
         self._source = f"one step's {rows} rows in {_PARTS} parts"
@@ -325,12 +327,11 @@ class NoiseMeter:
                 )
             )
         assert output is not None
-        each = len(gradient) // rows
+        if gradient.ndim:
+            each = len(gradient) // rows
+            gradient = gradient[low * each : high * each] * (rows / len(part))
         found = torch.autograd.grad(
-            output,
-            self._parameters,
-            grad_outputs=gradient[low * each : high * each] * (rows / len(part)),
-            materialize_grads=True,
+            output, self._parameters, grad_outputs=gradient, materialize_grads=True
         )
         return torch.cat([g.flatten() for g in found])
 
@@ -356,12 +357,14 @@ def _slice(value: Any, rows: int, low: int, high: int) -> Any:
 
 
 def _find_output(output: Any) -> torch.Tensor | None:
-    """The tensor that the loss is computed from."""
+    """The tensor that the loss is computed from, or the mean loss that the model itself returns."""
     if isinstance(output, torch.Tensor):
-        return output if output.ndim else None
-    logits = getattr(output, "logits", None)
-    if isinstance(logits, torch.Tensor):
-        return logits
+        return output
     if isinstance(output, (tuple, list)) and output:
         return _find_output(cast(Sequence[Any], output)[0])
+    named = cast(dict[Any, Any], output) if isinstance(output, dict) else None
+    for name in ("loss", "logits"):
+        found: Any = getattr(cast(object, output), name, None) if named is None else named.get(name)
+        if isinstance(found, torch.Tensor):
+            return found
     return None
