@@ -1,7 +1,7 @@
 """The noise scale of somebody's own training loop, in three lines."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, cast
 
@@ -101,6 +101,7 @@ class NoiseMeter:
         self._began = 0.0
         self._plain_seconds = 0.0
         self._source = "no step that was measured"
+        self._widest_gap = 1.0
         self._reset()
         if self._ranks > 1:
             cast(Any, model).register_comm_hook(None, self._on_bucket)
@@ -148,8 +149,8 @@ class NoiseMeter:
     def _reset(self) -> None:
         self._rows = []
         self._squares: list[torch.Tensor] = []
-        self._sums: dict[int, torch.Tensor] = {}
-        self._buckets: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._sum: torch.Tensor | None = None
+        self._is_pass_ending = False
         self._inputs: tuple[tuple[Any, ...], dict[str, Any]] | None = None
         self._output_gradient: torch.Tensor | None = None
 
@@ -163,7 +164,6 @@ class NoiseMeter:
         self._rows.append(_count_rows(args, kwargs))
         self._inputs = (args, kwargs)
         if self._is_measuring:
-            self._squares.append(torch.zeros((), device=self._parameters[0].device))
             self._pace.clock.charge(time.perf_counter() - began)
 
     def _watch(self) -> None:
@@ -173,11 +173,10 @@ class NoiseMeter:
         if self._passes == 1:
             self._watches = [self._model.register_forward_hook(self._on_output)]
             return
-        for parameter in self._parameters:
-            self._watches += [
-                parameter.register_hook(self._on_gradient),
-                parameter.register_post_accumulate_grad_hook(self._on_accumulated),
-            ]
+        self._watches = [
+            parameter.register_post_accumulate_grad_hook(self._on_accumulated)
+            for parameter in self._parameters
+        ]
 
     def _on_output(self, module: nn.Module, args: object, output: object) -> None:
         tensor = _find_output(output)
@@ -187,18 +186,18 @@ class NoiseMeter:
     def _keep_output_gradient(self, gradient: torch.Tensor) -> None:
         self._output_gradient = gradient
 
-    def _on_gradient(self, gradient: torch.Tensor) -> None:
-        began = time.perf_counter()
-        flat = gradient.detach().flatten()
-        self._squares[-1] = self._squares[-1] + flat.dot(flat)
-        self._pace.clock.charge(time.perf_counter() - began)
-
     def _on_accumulated(self, parameter: torch.Tensor) -> None:
+        if not self._is_pass_ending:
+            self._is_pass_ending = True
+            _after_backward(self._on_pass)
+
+    def _on_pass(self) -> None:
         began = time.perf_counter()
-        assert parameter.grad is not None
-        flat = parameter.grad.detach().flatten()
-        # Only the last pass's sum is the step's; which one is the last shows afterwards.
-        self._sums[id(parameter)] = flat.dot(flat)
+        self._is_pass_ending = False
+        whole = self._whole_gradient()
+        own = whole if self._sum is None else whole - self._sum
+        self._squares.append(own.dot(own))
+        self._sum = whole
         self._pace.clock.charge(time.perf_counter() - began)
 
     def _on_bucket(
@@ -214,15 +213,27 @@ class NoiseMeter:
             return default_hooks.allreduce_hook(group, bucket)
         began = time.perf_counter()
         local: torch.Tensor = bucket.buffer()
-        square = local.dot(local)
+        self._squares.append(local.dot(local))
+        if not self._is_pass_ending:
+            self._is_pass_ending = True
+            # DDP's own last callback, which leaves the mean in .grad, is queued after the first.
+            _after_backward(lambda: _after_backward(self._on_mean))
+        self._pace.clock.charge(time.perf_counter() - began)
+        return default_hooks.allreduce_hook(group, bucket)
+
+    def _on_mean(self) -> None:
+        began = time.perf_counter()
+        self._is_pass_ending = False
+        self._sum = self._whole_gradient()
         self._pace.clock.charge(time.perf_counter() - began)
 
-        def look(future: Any) -> torch.Tensor:
-            mean: torch.Tensor = future.value()
-            self._buckets.append((square, mean.dot(mean)))
-            return mean
-
-        return default_hooks.allreduce_hook(group, bucket).then(look)
+    def _whole_gradient(self) -> torch.Tensor:
+        return torch.cat(
+            [
+                (torch.zeros_like(p) if p.grad is None else p.grad.detach()).flatten()
+                for p in self._parameters
+            ]
+        )
 
     def _on_step(self, optimizer: object, args: object, kwargs: object) -> None:
         if not self._is_measuring:
@@ -242,16 +253,10 @@ class NoiseMeter:
     def _after_step(self, optimizer: object, args: object, kwargs: object) -> None:
         self._pace.end_step(is_measured=self._is_measuring)
         if self._is_measuring:
-            self._pace.plan(self._agree_on_gap() if self._ranks > 1 else self._pace.gap)
+            self._pace.plan(self._widest_gap if self._ranks > 1 else self._pace.gap)
         self._is_measuring = False
         self._passes = len(self._rows)
         self._reset()
-
-    def _agree_on_gap(self) -> float:
-        """The widest gap that any rank needs: all must measure the same steps."""
-        gap = torch.tensor(self._pace.gap, device=self._parameters[0].device)
-        distributed.all_reduce(gap, op=distributed.ReduceOp.MAX)
-        return float(gap)
 
     def _take(self) -> tuple[MomentSamples, float] | None:
         """The moments of this step and the rows behind them; None where there are none."""
@@ -274,23 +279,25 @@ class NoiseMeter:
 
     def _take_passes(self) -> tuple[MomentSamples, float] | None:
         rows = np.array(self._rows, dtype=np.float64)
-        if len(rows) < 2 or not self._sums:
+        if self._sum is None or len(rows) != len(self._squares):
             return None
         self._source = f"{len(rows)} accumulated passes of {rows[0]:.0f} rows"
         # What was accumulated are shares of the step's mean; each pass's own mean is larger.
         own = np.array([float(s) for s in self._squares]) * (rows.sum() / rows) ** 2
-        norm = float(torch.stack(list(self._sums.values())).sum())
-        return _one_sample(own, norm, rows), float(rows.sum())
+        return _one_sample(own, float(self._sum.dot(self._sum)), rows), float(rows.sum())
 
     def _take_ranks(self) -> tuple[MomentSamples, float] | None:
-        square = torch.stack([local for local, _ in self._buckets]).sum()
-        norm = float(torch.stack([mean for _, mean in self._buckets]).sum())
+        if self._sum is None:
+            return None
+        square, norm = torch.stack(self._squares).sum(), float(self._sum.dot(self._sum))
         rows = torch.tensor(float(sum(self._rows)), device=square.device)
-        own = torch.stack([square, rows])
+        own = torch.stack([square, rows, torch.tensor(self._pace.gap, device=square.device)])
         gathered = [torch.zeros_like(own) for _ in range(self._ranks)]
         distributed.all_gather(gathered, own)
         table = torch.stack(gathered).double().cpu().numpy()
         self._source = f"{self._ranks} ranks of {table[0, 1]:.0f} rows"
+        # All ranks must measure the same steps: those of the one that needs the widest gap.
+        self._widest_gap = float(table[:, 2].max())
         return _one_sample(table[:, 0], norm, table[:, 1]), float(table[:, 1].sum())
 
     def _take_parts(self) -> tuple[MomentSamples, float] | None:
@@ -334,6 +341,11 @@ class NoiseMeter:
             output, self._parameters, grad_outputs=gradient, materialize_grads=True
         )
         return torch.cat([g.flatten() for g in found])
+
+
+def _after_backward(callback: Callable[[], None]) -> None:
+    """Call when the backward pass that goes on is through, before the loop can clip."""
+    cast(Any, torch.autograd.Variable)._execution_engine.queue_callback(callback)
 
 
 def _one_sample(squares: Any, norm_of_mean: float, weights: Any) -> MomentSamples:
