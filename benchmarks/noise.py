@@ -147,7 +147,7 @@ def _accumulated() -> Row:
         unit="s",
         ours=loops[0].step,
         theirs=loops[1].step,
-        pairs=60,
+        pairs=200,
     )
 
 

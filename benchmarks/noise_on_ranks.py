@@ -32,7 +32,7 @@ def main(path: Path) -> None:
         unit="s",
         ours=loops[0].step,
         theirs=loops[1].step,
-        pairs=60,
+        pairs=200,
     )
     if distributed.get_rank() == 0:
         path.write_text(json.dumps(row.to_dict()))

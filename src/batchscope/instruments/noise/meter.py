@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, cast
 
@@ -27,6 +28,17 @@ from batchscope.instruments.noise.refusals import is_batch_norm
 from batchscope.training.seeding import keep_randomness
 
 _PARTS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Gathering:
+    """What ranks were asked for at a step, and may not have answered yet."""
+
+    step: int
+    scale: float
+    work: Any
+    table: list[torch.Tensor]
+    norm: torch.Tensor
 
 
 class NoiseMeter:
@@ -102,6 +114,7 @@ class NoiseMeter:
         self._plain_seconds = 0.0
         self._source = "no step that was measured"
         self._widest_gap = 1.0
+        self._pending: _Gathering | None = None
         self._reset()
         if self._ranks > 1:
             cast(Any, model).register_comm_hook(None, self._on_bucket)
@@ -129,6 +142,7 @@ class NoiseMeter:
 
     def read(self) -> NoiseReading:
         """What was seen so far."""
+        self._settle()
         ratio, signal, noise, blocks = read_blocks(
             self._measured, memory=optimizer_memory(self._optimizer), unit=self._unit
         )
@@ -239,12 +253,15 @@ class NoiseMeter:
         if not self._is_measuring:
             return
         began = time.perf_counter()
-        samples = self._take()
-        if samples is not None:
-            step = MeasuredStep(
-                step=self._pace.clock.steps + 1, samples=samples[0], weight=float(samples[1])
+        self._settle()
+        scale = 1.0 if self._scaler is None else self._scaler.get_scale()
+        step = self._pace.clock.steps + 1
+        if self._ranks > 1:
+            self._gather(step, scale)
+        else:
+            self._keep(
+                step, self._take_passes() if len(self._squares) > 1 else self._take_parts(), scale
             )
-            self._measured.append(step)
         for watch in self._watches:
             watch.remove()
         self._watches = []
@@ -258,24 +275,15 @@ class NoiseMeter:
         self._passes = len(self._rows)
         self._reset()
 
-    def _take(self) -> tuple[MomentSamples, float] | None:
-        """The moments of this step and the rows behind them; None where there are none."""
-        scale = 1.0 if self._scaler is None else self._scaler.get_scale()
-        if self._ranks > 1:
-            found = self._take_ranks()
-        elif len(self._squares) > 1:
-            found = self._take_passes()
-        else:
-            found = self._take_parts()
+    def _keep(self, step: int, found: tuple[MomentSamples, float] | None, scale: float) -> None:
+        """Add the moments of a step and the rows behind them, unless there are none."""
         if found is None:
-            return None
+            return
         samples, rows = found
         if not (np.isfinite(samples.noise).all() and np.isfinite(samples.signal).all()):
-            return None
-        return (
-            MomentSamples(noise=samples.noise / scale**2, signal=samples.signal / scale**2),
-            rows,
-        )
+            return
+        unscaled = MomentSamples(noise=samples.noise / scale**2, signal=samples.signal / scale**2)
+        self._measured.append(MeasuredStep(step=step, samples=unscaled, weight=rows))
 
     def _take_passes(self) -> tuple[MomentSamples, float] | None:
         rows = np.array(self._rows, dtype=np.float64)
@@ -286,19 +294,32 @@ class NoiseMeter:
         own = np.array([float(s) for s in self._squares]) * (rows.sum() / rows) ** 2
         return _one_sample(own, float(self._sum.dot(self._sum)), rows), float(rows.sum())
 
-    def _take_ranks(self) -> tuple[MomentSamples, float] | None:
+    def _gather(self, step: int, scale: float) -> None:
+        """Ask all ranks for their part of this step, without waiting for the slowest."""
         if self._sum is None:
-            return None
-        square, norm = torch.stack(self._squares).sum(), float(self._sum.dot(self._sum))
-        rows = torch.tensor(float(sum(self._rows)), device=square.device)
-        own = torch.stack([square, rows, torch.tensor(self._pace.gap, device=square.device)])
-        gathered = [torch.zeros_like(own) for _ in range(self._ranks)]
-        distributed.all_gather(gathered, own)
-        table = torch.stack(gathered).double().cpu().numpy()
+            return
+        square = torch.stack(self._squares).sum()
+        own = torch.stack(
+            [square, square.new_tensor(sum(self._rows)), square.new_tensor(self._pace.gap)]
+        )
+        table = [torch.zeros_like(own) for _ in range(self._ranks)]
+        work = cast(Any, distributed.all_gather)(table, own, async_op=True)
+        self._pending = _Gathering(
+            step=step, scale=scale, work=work, table=table, norm=self._sum.dot(self._sum)
+        )
+
+    def _settle(self) -> None:
+        """Read what was asked of the ranks before."""
+        if self._pending is None:
+            return
+        pending, self._pending = self._pending, None
+        pending.work.wait()
+        table = torch.stack(pending.table).double().cpu().numpy()
         self._source = f"{self._ranks} ranks of {table[0, 1]:.0f} rows"
         # All ranks must measure the same steps: those of the one that needs the widest gap.
         self._widest_gap = float(table[:, 2].max())
-        return _one_sample(table[:, 0], norm, table[:, 1]), float(table[:, 1].sum())
+        sample = _one_sample(table[:, 0], float(pending.norm), table[:, 1])
+        self._keep(pending.step, (sample, float(table[:, 1].sum())), pending.scale)
 
     def _take_parts(self) -> tuple[MomentSamples, float] | None:
         """Gradients of parts of the batch, each from its rows of the output's gradient."""
