@@ -1,5 +1,6 @@
 import os
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import batchscope as bs
-from batchscope.errors import CannotTell, InvalidTask
+from batchscope.errors import CannotTell, InvalidTask, WorkerDied
 from batchscope.estimate import Interval
 from batchscope.instruments.memory.largest import Fit, order_by_size
 from batchscope.instruments.memory.search import Probe, search_largest
@@ -74,6 +75,23 @@ def test_a_hidden_limit_is_found_exactly_and_nothing_of_the_caller_changes() -> 
 def test_a_failure_that_is_not_memory_stops_the_search_and_is_shown() -> None:
     with pytest.raises(InvalidTask, match="device-side assert"):
         fit(hidden_task(9, bug=True))
+
+
+def test_a_crash_tells_of_memory_only_where_smaller_batches_ran() -> None:
+    def loss(model: nn.Module, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        if len(batch[0]) > most:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return F.cross_entropy(model(batch[0]), batch[1])
+
+    most = 6
+    task = replace(hidden_task(8, size=8), loss=loss)
+    found = fit(task)
+    assert found.max_batch_size == 6
+    assert {r.outcome for r in found.tried if r.batch_size > 6} == {"crashed"}
+
+    most = 0
+    with pytest.raises(WorkerDied, match="-11"):
+        fit(task)
 
 
 def test_where_nothing_fits_the_answer_is_a_sentence() -> None:

@@ -22,6 +22,8 @@ _UNIT = "bytes/example"
 _CHECKPOINTED = 0.5
 # Signals with which a kernel ends a process that takes too much: KILL and BUS.
 _KILLED = (-9, -7)
+# Those with which a library ends its process that does not check what it was given: SEGV and ABRT.
+_CRASHED = (-11, -6)
 _PARTS: Mapping[Mode, str] = {"training": "train", "evaluation": "val"}
 
 
@@ -143,7 +145,10 @@ def find_largest(
             orders[mode] = order_by_size(task, task.datasets[_PARTS[mode]])
         order = orders[mode]
         worst = None if order is None else order[:size]
-        reading = _probe_in_child(source, size, mode, kept, precision, device_name, worst)
+        has_fitted = any(r.mode == mode and r.outcome == "fits" for r in tried)
+        reading = _probe_in_child(
+            source, size, mode, kept, precision, device_name, worst, may_crash=has_fitted
+        )
         tried.append(reading)
         report(reading)
         return reading
@@ -252,7 +257,10 @@ def _probe_in_child(
     precision: Precision,
     device_name: str | None,
     order: list[int] | None,
+    *,
+    may_crash: bool,
 ) -> ProbeReading:
+    """Run one size; a crash where smaller ones ran tells of memory, and else of a bug."""
     with ProcessPool(source, count=1, threads=count_cores(), once=True) as pool:
         label = f"batch size {size}"
         pool.submit(label, probe_memory, size, mode, limit, precision, device_name, order)
@@ -263,8 +271,11 @@ def _probe_in_child(
     if answer.kind == "result":
         return cast(ProbeReading, answer.value)
     error = cast(BatchscopeError, answer.value)
-    if isinstance(error, WorkerDied) and error.worker_exit_code in _KILLED:
+    code = error.worker_exit_code if isinstance(error, WorkerDied) else None
+    if code in _KILLED:
         return ProbeReading(batch_size=size, mode=mode, outcome="out of memory")
+    if code in _CRASHED and may_crash:
+        return ProbeReading(batch_size=size, mode=mode, outcome="crashed")
     raise error
 
 

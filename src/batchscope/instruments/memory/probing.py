@@ -49,14 +49,15 @@ class ProbeReading:
     """What one batch size did.
 
     Attributes:
-        outcome: "fits", "out of memory", or "refused" where a batch norm wants more examples.
+        outcome: "fits", "out of memory", "crashed" where the process ended so and smaller batches
+            had fitted, or "refused" where a batch norm wants more examples.
         peak: of the memory that the limit counts, in bytes; None where it cannot be read.
         anatomy: None for an evaluation, or where it did not fit.
     """
 
     batch_size: int
     mode: Mode
-    outcome: Literal["fits", "out of memory", "refused"]
+    outcome: Literal["fits", "out of memory", "crashed", "refused"]
     peak: int | None = None
     anatomy: Anatomy | None = None
 

@@ -41,7 +41,7 @@ def draw_memory(frame: pl.DataFrame, *, limit: float, title: str) -> go.Figure:
             mode="lines+markers",
             **style,
         )
-        failed = part.filter(pl.col("outcome") == "out of memory")
+        failed = part.filter(pl.col("outcome").is_in(["out of memory", "crashed"]))
         figure.add_scatter(
             x=failed["batch_size"].to_list(),
             y=[limit] * len(failed),
