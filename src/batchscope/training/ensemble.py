@@ -1,0 +1,200 @@
+"""Many runs of one batch size as one batched program: stacked weights, one update for all."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from batchscope.records import Configuration, Trajectory
+from batchscope.task import Task, tensors_of
+from batchscope.training.devices import synchronize
+from batchscope.training.evaluation import Evaluator, evaluation_marks, horizon_examples
+from batchscope.training.loop import Outcome
+from batchscope.training.seeding import draw_order, keep_randomness, seed_everything
+from batchscope.training.stacked_models import StackedModels
+from batchscope.training.stacked_optimizers import StackedOptimizer, stack_optimizer
+
+# As for a run alone: a third of an epoch of 300 examples is 100, whatever floating point says.
+_ROUNDING = 1e-6
+
+
+def train_together(
+    task: Task,
+    configurations: Sequence[Configuration],
+    *,
+    device: torch.device,
+    report: Callable[[float, float | None], None] | None = None,
+) -> list[Outcome]:
+    """Train runs that share all but their learning rate, weight decay and seed.
+
+    Each has its own weights, rate and example order, and is what it would be alone up to the order
+    of floating-point sums. One that diverges leaves the others untouched.
+
+    Args:
+        configurations: that `why_not_together` has nothing against.
+        report: is told the share of the budget that is spent, and the lowest training loss.
+
+    Returns:
+        What became of each, in order; `seconds` are its part of the program's.
+    """
+    with keep_randomness():
+        return _Ensemble(task, configurations, device, report or _ignore).run()
+
+
+def _ignore(share: float, loss: float | None) -> None:
+    """For callers who do not watch."""
+
+
+class _Member:
+    """What is known of one run."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.columns: dict[str, list[float]] = {}
+        self.diverged_at: int | None = None
+
+
+class _Ensemble:
+    """The state of all runs between their steps."""
+
+    def __init__(
+        self,
+        task: Task,
+        configurations: Sequence[Configuration],
+        device: torch.device,
+        report: Callable[[float, float | None], None],
+    ) -> None:
+        self._task = task
+        self._report = report
+        self._device = device
+        self._configurations = configurations
+        first = configurations[0]
+        tensors = tensors_of(task.datasets["train"])
+        assert tensors is not None
+        self._tensors = tuple(tensor.to(device) for tensor in tensors)
+        self._size = len(self._tensors[0])
+        self._batch_size = first.batch_size
+        models: list[nn.Module] = []
+        for configuration in configurations:
+            seed_everything(configuration.seed)
+            models.append(task.model().to(device))
+        self._model = models[0]
+        self._stacked = StackedModels(task.loss, models)
+        self._optimizer: StackedOptimizer = stack_optimizer(
+            [c.hyper_parameters for c in configurations], first.optimizer, self._stacked.weights
+        )
+        self._evaluator = Evaluator(task, precision=first.precision, device=device)
+        self._members = [_Member(c.seed) for c in configurations]
+        self._alive = list(self._members)
+        self._budget = first.budget
+        self._horizon = horizon_examples(self._budget, self._size, self._batch_size)
+        self._marks = evaluation_marks(self._size, self._horizon)
+        self._next_mark = next(self._marks)
+        self._step = 0
+        self._examples = 0
+        self._seconds = 0.0
+
+    def run(self) -> list[Outcome]:
+        self._evaluate(None)
+        epoch = 0
+        while not self._is_over():
+            self._run_epoch(epoch)
+            epoch += 1
+        if self._alive and self._alive[0].columns["step"][-1] < self._step:
+            self._evaluate(None)
+        return [self._outcome(member) for member in self._members]
+
+    def _run_epoch(self, epoch: int) -> None:
+        orders = {m.seed: draw_order(self._size, seed=m.seed, epoch=epoch) for m in self._alive}
+        order = torch.stack([orders[m.seed] for m in self._alive]).to(self._device)
+        began = time.perf_counter()
+        for start in range(0, self._size, self._batch_size):
+            index = order[:, start : start + self._batch_size]
+            gradients, losses = self._stacked.gradients(
+                tuple(tensor[index] for tensor in self._tensors)
+            )
+            self._step += 1
+            self._examples += index.shape[1]
+            looks = self._examples >= self._next_mark or self._is_spent()
+            norms = gradients.square().sum(1).sqrt() if looks else None
+            self._optimizer.step(self._stacked.weights, gradients)
+            left = self._drop(losses.isfinite())
+            if left is not None:
+                order = order[left]
+                norms = None if norms is None else norms[left]
+            if looks:
+                synchronize(self._device)
+                self._seconds += (time.perf_counter() - began) * self._share
+                self._evaluate(norms)
+                losses = [member.columns["train_loss"][-1] for member in self._alive]
+                self._report(min(1.0, self._examples / self._horizon), min(losses, default=None))
+                order = torch.stack([orders[m.seed] for m in self._alive]) if self._alive else order
+                began = time.perf_counter()
+            if self._is_over():
+                break
+        synchronize(self._device)
+        self._seconds += (time.perf_counter() - began) * self._share
+
+    @property
+    def _share(self) -> float:
+        """Of the program's time that one run has."""
+        return 1 / max(1, len(self._alive))
+
+    def _drop(self, is_finite: torch.Tensor) -> torch.Tensor | None:
+        """Leave out members that have diverged; returns the places of those that stay."""
+        if bool(is_finite.all()):
+            return None
+        stays = [bool(finite) for finite in is_finite]
+        for member, finite in zip(self._alive, stays, strict=True):
+            if not finite:
+                member.diverged_at = self._step
+        self._alive = [m for m, finite in zip(self._alive, stays, strict=True) if finite]
+        left = is_finite.nonzero()[:, 0]
+        self._stacked.keep(left)
+        self._optimizer.keep(left)
+        return left
+
+    def _evaluate(self, norms: torch.Tensor | None) -> None:
+        finite: list[bool] = []
+        for place, member in enumerate(self._alive):
+            self._stacked.copy_into(self._model, place)
+            scores = self._evaluator.evaluate(self._model)
+            finite.append(all(math.isfinite(scores[n]) for n in ("train_loss", "val_loss")))
+            if not finite[-1]:
+                continue
+            row = {
+                "step": float(self._step),
+                "examples": float(self._examples),
+                "seconds": self._seconds,
+                "gradient_norm": math.nan if norms is None else float(norms[place]),
+                "learning_rate": self._configuration_of(member).learning_rate,
+                **scores,
+            }
+            for name, value in row.items():
+                member.columns.setdefault(name, []).append(value)
+        self._drop(torch.tensor(finite, dtype=torch.bool, device=self._device))
+        while self._next_mark <= self._examples:
+            self._next_mark = next(self._marks)
+
+    def _configuration_of(self, member: _Member) -> Configuration:
+        return self._configurations[self._members.index(member)]
+
+    def _is_over(self) -> bool:
+        return not self._alive or self._is_spent()
+
+    def _is_spent(self) -> bool:
+        if self._budget.kind == "steps":
+            return self._step >= max(1, round(self._budget.amount))
+        return self._examples >= self._horizon - _ROUNDING
+
+    def _outcome(self, member: _Member) -> Outcome:
+        columns = {name: tuple(values) for name, values in member.columns.items()}
+        diverged = member.diverged_at is not None
+        return Outcome(
+            status="diverged" if diverged else "finished",
+            steps=self._step if member.diverged_at is None else member.diverged_at,
+            trajectory=Trajectory(columns=columns),
+            seconds=self._seconds,
+        )

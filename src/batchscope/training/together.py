@@ -1,0 +1,175 @@
+"""Whether runs can share one batched program, and whether that is faster."""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from batchscope.optimizers import SGD, Adam
+from batchscope.records import Configuration
+from batchscope.task import Task, tensors_of
+from batchscope.training.batches import Batches
+from batchscope.training.devices import synchronize
+from batchscope.training.seeding import draw_order, keep_randomness, seed_everything
+from batchscope.training.stacked_models import StackedModels
+from batchscope.training.stacked_optimizers import PER_MEMBER, stack_optimizer
+from batchscope.training.stepper import Stepper
+
+_TRIAL_STEPS = 3
+_WARM_UP_STEPS = 2
+_TIMED_STEPS = 6
+# Weights that moved by d may differ by this share of d after the trial's steps.
+_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Together:
+    """What sharing a program does for runs of one batch size.
+
+    Attributes:
+        gain: seconds of the runs one after another over seconds together; 0 where they cannot.
+        reason: why they cannot; None where they can.
+    """
+
+    gain: float
+    reason: str | None = None
+
+
+def why_not_together(task: Task, configurations: Sequence[Configuration]) -> str | None:
+    """What stands against one program for these runs, as far as it shows without running them."""
+    first = configurations[0]
+    spec = task.optimizer_spec
+    constants = [
+        {k: v for k, v in c.hyper_parameters.items() if k not in PER_MEMBER} for c in configurations
+    ]
+    unlike = [replace(c, seed=0, hyper_parameters=first.hyper_parameters) for c in configurations]
+    checks = (
+        (tensors_of(task.datasets["train"]) is None, "its examples are not rows of tensors"),
+        (task.collate is not None, "it collates its batches itself"),
+        (task.length is not None, "its examples differ in length"),
+        (task.clip_norm is not None, "it clips its gradients"),
+        (not isinstance(spec, (SGD, Adam)), f"its optimizer is {spec.name}"),
+        (first.precision != "float32", f"it trains in {first.precision}"),
+        (first.micro_batch != first.batch_size, "it accumulates gradients"),
+        (first.budget.kind == "seconds", "its budget is in seconds"),
+        (len({c.key for c in unlike}) > 1, "the runs differ in more than rate, decay and seed"),
+        (any(c != constants[0] for c in constants), "the runs differ in the optimizer's constants"),
+    )
+    return next((reason for stands_against, reason in checks if stands_against), None)
+
+
+def measure_together(
+    task: Task, configurations: Sequence[Configuration], *, device: torch.device
+) -> Together:
+    """Try some steps alone and together: the same weights must come out, and sooner.
+
+    Args:
+        configurations: runs of one batch size, at least 2.
+    """
+    reason = why_not_together(task, configurations)
+    if reason is not None:
+        return Together(gain=0.0, reason=reason)
+    with keep_randomness():
+        trial = _Trial(task, configurations, device)
+        try:
+            reason = trial.compare()
+        except Exception as error:  # whatever a model does that cannot be batched
+            reason = f"its model cannot be batched: {str(error).strip().splitlines()[0]}"
+        if reason is not None:
+            return Together(gain=0.0, reason=reason)
+        return Together(gain=len(configurations) * trial.time_alone() / trial.time_together())
+
+
+class _Trial:
+    """A few steps of the first batch, alone and together."""
+
+    def __init__(
+        self, task: Task, configurations: Sequence[Configuration], device: torch.device
+    ) -> None:
+        self._task = task
+        self._configurations = configurations
+        self._device = device
+        self._batches = Batches(task, task.datasets["train"], device)
+        size = configurations[0].batch_size
+        orders = [
+            draw_order(len(self._batches), seed=c.seed, epoch=0)[:size] for c in configurations
+        ]
+        self._orders = orders
+        tensors = tensors_of(task.datasets["train"])
+        assert tensors is not None
+        index = torch.stack(orders)
+        self._batch = tuple(tensor[index].to(device) for tensor in tensors)
+        self._stacked = self._stack()
+
+    def compare(self) -> str | None:
+        """Whether the first and the last member come out as they do alone; else why not."""
+        started = self._stacked.weights.clone()
+        for _ in range(_TRIAL_STEPS):
+            self._step_together()
+        for place in (0, len(self._configurations) - 1):
+            alone = self._stepper(place)
+            for _ in range(_TRIAL_STEPS):
+                self._step_alone(alone, place)
+            weights = torch.cat([p.detach().flatten() for p in alone.parameters])
+            moved, off = (
+                float((weights - other[place]).square().sum().sqrt())
+                for other in (started, self._stacked.weights)
+            )
+            if off > _TOLERANCE * moved:
+                return "its runs come out otherwise than alone"
+        return None
+
+    def time_together(self) -> float:
+        """Seconds of a step of all."""
+        return self._time(self._step_together)
+
+    def time_alone(self) -> float:
+        """Seconds of a step of one."""
+        alone = self._stepper(0)
+        return self._time(lambda: self._step_alone(alone, 0))
+
+    def _time(self, step: Callable[[], None]) -> float:
+        seconds: list[float] = []
+        for _ in range(_WARM_UP_STEPS + _TIMED_STEPS):
+            began = time.perf_counter()
+            step()
+            synchronize(self._device)
+            seconds.append(time.perf_counter() - began)
+        return statistics.median(seconds[_WARM_UP_STEPS:])
+
+    def _stack(self) -> StackedModels:
+        models: list[torch.nn.Module] = []
+        for configuration in self._configurations:
+            seed_everything(configuration.seed)
+            models.append(self._task.model().to(self._device))
+        stacked = StackedModels(self._task.loss, models)
+        self._optimizer = stack_optimizer(
+            [c.hyper_parameters for c in self._configurations],
+            self._configurations[0].optimizer,
+            stacked.weights,
+        )
+        return stacked
+
+    def _step_together(self) -> None:
+        gradients, _ = self._stacked.gradients(self._batch)
+        self._optimizer.step(self._stacked.weights, gradients)
+
+    def _stepper(self, place: int) -> Stepper:
+        configuration = self._configurations[place]
+        seed_everything(configuration.seed)
+        model = self._task.model().to(self._device)
+        return Stepper(
+            self._task,
+            model,
+            hyper_parameters=configuration.hyper_parameters,
+            precision=configuration.precision,
+            device=self._device,
+        )
+
+    def _step_alone(self, stepper: Stepper, place: int) -> None:
+        order = self._orders[place]
+        (pieces,) = self._batches.stream(order, batch_size=len(order), micro_batch=len(order))
+        stepper.accumulate(pieces, after_each=lambda _: None)
+        stepper.apply()
