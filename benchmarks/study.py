@@ -1,108 +1,114 @@
-"""A grid of runs through the executor, against the same grid in a plain DataLoader loop."""
+"""An exhaustive study through the command, against the same grid as people write it."""
 
 import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 
+import psutil
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-import batchscope as bs
 from batchscope.gallery.digits_cnn import make_model, task
-from batchscope.records import Configuration
-from batchscope.studies.local import LocalExecutor
-from batchscope.studies.plan import configure, make_plan
-from batchscope.studies.progress import Unwatched
-from batchscope.studies.store import Store
+from batchscope.studies.learning_rate import grid_rates
+from batchscope.studies.plan import GRID_RATES
 from batchscope.training.evaluation import evaluation_marks
-from batchscope.training.provenance import find_origin
-from batchscope.workers.pool import ProcessPool
-from batchscope.workers.travel import ModuleTask
 from benchmarks.row import Row, compare
 
-SIZES = (16, 64, 256, 1024)
-RATES = (0.01, 0.032)
-EPOCHS = 10
+SIZES = tuple(2**power for power in range(3, 12))
+SEEDS = 3
+EPOCHS = 25
+TIMED_STEPS = 30
+# What else runs would be measured with it.
+HIGHEST_LOAD = 0.5
 
 
-def measure() -> list[Row]:
+def measure(pairs: int = 3) -> list[Row]:
+    load = psutil.getloadavg()[0]
+    if load > HIGHEST_LOAD:
+        sys.exit(f"load average {load:.2f}: wait until it is below {HIGHEST_LOAD}")
     return [
         compare(
             "study",
             module="study",
-            what=f"digits-cnn, {len(SIZES)} sizes x {len(RATES)} rates x {EPOCHS} epochs, start-up "
-            "included",
+            what=f"batchscope study digits-cnn --exhaustive: {len(SIZES)} sizes x {GRID_RATES} "
+            f"rates x {SEEDS} seeds x {EPOCHS} epochs, start-up and profile included",
             against=f"DataLoader loop, one run after another, torch {torch.__version__}",
             unit="s",
-            ours=lambda: _seconds("ours"),
-            theirs=lambda: _seconds("theirs"),
-            pairs=3,
+            ours=lambda: _seconds(
+                "batchscope", "study", "digits-cnn", "--exhaustive", "--seeds", str(SEEDS),
+                "--batch-sizes", ",".join(map(str, SIZES)), "--budget", f"{EPOCHS}ep",
+            ),
+            theirs=lambda: _seconds("benchmarks.study"),
+            pairs=pairs,
         )
-    ]
+    ]  # fmt: skip
 
 
-def _seconds(which: str) -> float:
-    began = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "benchmarks.study", which], check=True)
-    return time.perf_counter() - began
-
-
-def train_ours() -> None:
-    plan = make_plan(task, device=torch.device("cpu"), budget=bs.epochs(EPOCHS))
-    grid = [
-        configure(task, plan, "0" * 16, batch_size=size, lr=rate, seed=0)
-        for size in SIZES
-        for rate in RATES
-    ]
-    source = ModuleTask(module="batchscope.gallery.digits_cnn", name="task", label="digits-cnn")
+def _seconds(*module: str) -> float:
     with tempfile.TemporaryDirectory() as folder:
-        store = Store(str(Path(folder) / "runs.db"), create=True)
-        executor = LocalExecutor(
-            store,
-            pool := ProcessPool(source, count=2, threads=1),
-            device_name="cpu",
-            origin=find_origin(),
-            watcher=Unwatched(),
-            cost=lambda c: 1 / c.batch_size,
-        )
-
-        def missing() -> list[Configuration]:
-            done = {run.key for run in store.read_runs(c.key for c in grid)}
-            return [c for c in grid if c.key not in done]
-
-        with pool:
-            executor.train_all(missing)
-        assert len(store.read_runs()) == len(grid)
-        store.close()
+        more = ["--store", f"{folder}/runs.db"] if module[0] == "batchscope" else []
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", *module, *more], check=True)
+        return time.perf_counter() - began
 
 
-def train_theirs() -> None:
+def train_grid() -> None:
     """The same grid as people write it, with the same evaluations."""
-    torch.set_num_threads(1)
     parts = {name: data.tensors for name, data in task.datasets.items()}
     train_set = TensorDataset(*parts["train"])
     subset = torch.arange(len(parts["val"][0])) * len(train_set) // len(parts["val"][0])
     parts["train"] = tuple(x[subset] for x in parts["train"])
+    rate = task.optimizer_spec.lr
+    assert rate is not None
     for size in SIZES:
-        for rate in RATES:
-            torch.manual_seed(0)
-            model = make_model()
-            optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9)
-            marks = evaluation_marks(len(train_set), EPOCHS * len(train_set))
-            mark, seen = next(marks), 0
-            for _ in range(EPOCHS):
-                for inputs, classes in DataLoader(train_set, batch_size=size, shuffle=True):
-                    optimizer.zero_grad()
-                    nn.functional.cross_entropy(model(inputs), classes).backward()
-                    optimizer.step()
-                    seen += len(inputs)
-                    if seen >= mark:
-                        _evaluate(model, parts)
-                        while mark <= seen:
-                            mark = next(marks)
+        torch.set_num_threads(_faster_threads(train_set, size))
+        for lr in grid_rates(rate, GRID_RATES):
+            for seed in range(SEEDS):
+                _train(train_set, parts, size=size, lr=lr, seed=seed)
+
+
+def _train(
+    train_set: TensorDataset,
+    parts: dict[str, tuple[torch.Tensor, ...]],
+    *,
+    size: int,
+    lr: float,
+    seed: int,
+    steps: float = float("inf"),
+) -> None:
+    torch.manual_seed(seed)
+    model = make_model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
+    marks = evaluation_marks(len(train_set), EPOCHS * len(train_set))
+    mark, seen, done = next(marks), 0, 0
+    _evaluate(model, parts)
+    for _ in range(EPOCHS):
+        for inputs, classes in DataLoader(train_set, batch_size=size, shuffle=True):
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(inputs), classes)
+            loss.backward()
+            optimizer.step()
+            seen += len(inputs)
+            done += 1
+            # As ours, a run that has diverged is given up.
+            if done >= steps or not torch.isfinite(loss):
+                return
+            if seen >= mark:
+                _evaluate(model, parts)
+                while mark <= seen:
+                    mark = next(marks)
+
+
+def _faster_threads(train_set: TensorDataset, size: int) -> int:
+    seconds: dict[int, float] = {}
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        began = time.perf_counter()
+        _train(train_set, {}, size=size, lr=0.001, seed=0, steps=TIMED_STEPS)
+        seconds[threads] = time.perf_counter() - began
+    return min(seconds, key=lambda threads: seconds[threads])
 
 
 def _evaluate(model: nn.Module, parts: dict[str, tuple[torch.Tensor, ...]]) -> None:
@@ -116,4 +122,4 @@ def _evaluate(model: nn.Module, parts: dict[str, tuple[torch.Tensor, ...]]) -> N
 
 
 if __name__ == "__main__":
-    train_ours() if sys.argv[1] == "ours" else train_theirs()
+    train_grid()

@@ -1,17 +1,26 @@
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 import torch
 
 import batchscope as bs
 from batchscope.errors import StoreError
 from batchscope.records import Run
 from batchscope.studies import schema
-from batchscope.studies.claims import claim, release
-from batchscope.studies.local import train_run
+from batchscope.studies.claims import (
+    LEASE_SECONDS,
+    Progress,
+    claim,
+    read_claims,
+    release,
+    renew,
+)
+from batchscope.studies.local import train_job
 from batchscope.studies.plan import configure, make_plan
 from batchscope.studies.store import Store
 from batchscope.training.provenance import Origin
@@ -23,7 +32,8 @@ def train_one(seed: int = 0, lr: float = 0.1) -> Run:
     task = make_task()
     plan = make_plan(task, device=torch.device("cpu"), batch_sizes=[16])
     configuration = configure(task, plan, "0" * 16, batch_size=16, lr=lr, seed=seed)
-    return train_run(task, configuration, "cpu", Origin("test", ""), report=lambda _: None)
+    (run,) = train_job(task, (configuration,), "cpu", Origin("test", ""), report=lambda _: None)
+    return run
 
 
 def as_text(run: Run) -> str:
@@ -33,7 +43,7 @@ def as_text(run: Run) -> str:
 def test_a_run_comes_back_as_it_went(store: Store) -> None:
     run = train_one()
 
-    store.save_run(run)
+    store.save_runs([run])
 
     (found,) = store.read_runs([run.key])
     # repr tells every digit of a float, and NaN from NaN.
@@ -41,8 +51,8 @@ def test_a_run_comes_back_as_it_went(store: Store) -> None:
 
 
 def test_a_run_is_kept_once(store: Store) -> None:
-    store.save_run(train_one())
-    store.save_run(train_one())
+    store.save_runs([train_one()])
+    store.save_runs([train_one()])
 
     assert len(store.read_runs()) == 1
 
@@ -90,16 +100,16 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_one_sentence_and_keeps_what_was_there(small_disk: Path) -> None:
     store = Store(str(small_disk / "runs.db"), create=True)
-    store.save_run(train_one())
+    store.save_runs([train_one()])
     filler = fill(small_disk, leave=50_000)
 
     with pytest.raises(StoreError, match="full"):
         for seed in range(1, 200):
-            store.save_run(train_one(seed))
+            store.save_runs([train_one(seed)])
     filler.unlink()
 
     assert store.read_runs()[0].configuration.seed == 0
-    store.save_run(train_one(seed=500))
+    store.save_runs([train_one(seed=500)])
     store.close()
 
 
@@ -140,19 +150,55 @@ def test_a_process_number_given_out_again_is_not_the_owner(store: Store) -> None
     assert claim(store, "a")
 
 
-def test_a_claim_of_another_machine_is_respected(store: Store) -> None:
-    assert claim(store, "a")
+def test_a_claim_of_another_machine_is_respected_while_its_lease_runs(store: Store) -> None:
+    assert claim(store, "a", label="batch 8")
     with store.engine.begin() as connection:
         connection.execute(schema.claims.update().values(host="elsewhere", process=2**22 - 1))
 
     assert not claim(store, "a")
+    (seen,) = read_claims(store)
+    assert (seen.label, seen.owner) == ("batch 8", f"process {2**22 - 1} on elsewhere")
+
+    with store.engine.begin() as connection:
+        aged = schema.claims.c.renewed - LEASE_SECONDS
+        connection.execute(schema.claims.update().values(renewed=aged))
+    assert read_claims(store) == []
+    assert claim(store, "a")
+
+
+def test_a_renewed_claim_says_how_far_its_run_is(store: Store) -> None:
+    assert claim(store, "a")
+    with store.engine.begin() as connection:
+        connection.execute(schema.claims.update().values(renewed=0.0))
+
+    renew(store, {"a": Progress(share=0.5, loss=1.25), "of nobody": Progress(share=1, loss=None)})
+
+    (seen,) = read_claims(store)
+    assert seen.progress == Progress(share=0.5, loss=1.25)
+    with store.engine.connect() as connection:
+        assert connection.scalar(sa.select(schema.claims.c.renewed)) > 1e9
+
+
+def test_a_store_from_before_leases_is_read_and_brought_up_to_date(tmp_path: Path) -> None:
+    place = str(tmp_path / "old.db")
+    with closing(Store(place, create=True)) as store:
+        store.save_runs([train_one()])
+        with store.engine.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE claims DROP COLUMN renewed")
+            connection.execute(schema.about.update().values(schema_version=1))
+
+    with closing(Store(place, create=False)) as store:
+        assert len(store.read_runs()) == 1
+    with closing(Store(place, create=True)) as store:
+        assert claim(store, "a")
+        assert len(store.read_runs()) == 1
 
 
 def test_a_finished_run_cannot_be_claimed(store: Store) -> None:
     run = train_one()
     assert claim(store, run.key)
 
-    store.save_run(run)
+    store.save_runs([run])
 
     assert not claim(store, run.key)
 
@@ -163,7 +209,7 @@ def test_postgresql_keeps_runs_and_claims_as_sqlite_does(postgresql: str) -> Non
 
     assert claim(store, run.key)
     assert not claim(store, run.key)
-    store.save_run(run)
+    store.save_runs([run])
     store.save_study("abc", task="t", fingerprint="0" * 16, plan={})
     store.add_to_study("abc", [run.key])
 

@@ -62,6 +62,21 @@ SeedsOption = Annotated[
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="cuda, mps or cpu. Default: the best there is.")
 ]
+RatesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--learning-rates",
+        metavar="LIST",
+        help="Train every batch size at these, such as 0.01,0.03,0.1, with all seeds, instead of a "
+        "search.",
+    ),
+]
+ExhaustiveOption = Annotated[
+    bool,
+    typer.Option(
+        "--exhaustive", help="The same with five rates around the task's own, half a decade apart."
+    ),
+]
 PrecisionOption = Annotated[
     str | None,
     typer.Option("--precision", help="float32, bf16 or fp16. Default: the task's."),
@@ -89,6 +104,21 @@ OutputOption = Annotated[
 def read_budget(text: str | None) -> Budget | None:
     """Read 25ep, 2000steps, 1e6ex or 90s."""
     return None if text is None else parse_budget(text)
+
+
+def read_rates(text: str | None) -> list[float] | None:
+    """Read 0.01,0.03,0.1."""
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InvalidInput(
+            f"{text!r} names no learning rates",
+            where="--learning-rates",
+            expected="numbers above 0 with commas between them",
+            do="write for example 0.01,0.03,0.1",
+        ) from None
 
 
 def read_sizes(text: str | None) -> list[int] | None:

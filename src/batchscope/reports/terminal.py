@@ -91,6 +91,13 @@ def show_study(console: Console, study: Study) -> None:
         f"Study {study.id} of {study.task}: {len(study.runs)} runs, {study.trained} trained now, "
         f"{diverged} diverged.",
     )
+    if study.grid_examples:
+        share = study.examples / study.grid_examples
+        _print(
+            console,
+            f"It processed {study.examples:,} examples, {share:.0%} of what the exhaustive grid "
+            f"would (five rates, {study.plan.seeds} seeds, every batch size).",
+        )
     _print(console, f"Next: batchscope analyze {study.store}")
 
 

@@ -2,7 +2,9 @@
 
 import os
 import socket
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import psutil
 import sqlalchemy as sa
@@ -11,14 +13,43 @@ from sqlalchemy import exc as sa_errors
 from batchscope.studies import schema
 from batchscope.studies.store import Store
 
+# Many renewals long, so that a busy disk or network ends no living claim.
+LEASE_SECONDS = 120.0
+RENEWED_EVERY_SECONDS = 10.0
 
-def claim(store: Store, key: str) -> bool:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        share: of its budget that is spent, in [0, 1].
+        loss: on training data when it was last evaluated; None before.
+    """
+
+    share: float
+    loss: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A run that somebody trains now."""
+
+    label: str
+    owner: str
+    progress: Progress
+
+
+def claim(store: Store, key: str, *, label: str = "") -> bool:
     """Take a run for this process, and say whether it is ours to train.
 
     It is not when another process that is alive holds it, or when it is finished. The claim of a
-    dead process on this machine is taken over at once.
+    dead process on this machine is taken over at once, one of another machine when its lease has
+    run out.
+
+    Args:
+        label: the run in words, for those who watch.
     """
-    mine = _owner()
     table = schema.claims
     with store.speaking(), store.engine.begin() as connection:
         if store.engine.dialect.name == "sqlite":
@@ -27,6 +58,8 @@ def claim(store: Store, key: str) -> bool:
         finished = sa.select(schema.runs.c.key).where(schema.runs.c.key == key)
         if connection.scalar(finished) is not None:
             return False
+        now = _now(connection)
+        mine = {**_owner(), "renewed": now, "label": label, "share": 0.0, "loss": None}
         try:
             with connection.begin_nested():
                 connection.execute(sa.insert(table).values(key=key, **mine))
@@ -34,7 +67,7 @@ def claim(store: Store, key: str) -> bool:
         except sa_errors.IntegrityError:
             pass
         row = connection.execute(sa.select(table).where(table.c.key == key)).mappings().first()
-        if row is None or _is_alive(row):
+        if row is None or _is_alive(row, now):
             return False
         taken = connection.execute(
             sa.update(table)
@@ -42,10 +75,44 @@ def claim(store: Store, key: str) -> bool:
                 table.c.key == key,
                 table.c.process == row["process"],
                 table.c.started == row["started"],
+                table.c.renewed == row["renewed"],
             )
             .values(**mine)
         )
         return taken.rowcount == 1
+
+
+def renew(store: Store, progress: Mapping[str, Progress]) -> None:
+    """Prolong the leases of this process on these runs, and say how far they are."""
+    table, mine = schema.claims, _owner()
+    with store.speaking(), store.engine.begin() as connection:
+        now = _now(connection)
+        for key, at in progress.items():
+            connection.execute(
+                sa.update(table)
+                .where(
+                    table.c.key == key,
+                    table.c.host == mine["host"],
+                    table.c.process == mine["process"],
+                )
+                .values(renewed=now, share=at.share, loss=at.loss)
+            )
+
+
+def read_claims(store: Store) -> list[Claim]:
+    """The runs that living processes train now."""
+    with store.speaking(), store.engine.connect() as connection:
+        now = _now(connection)
+        rows = connection.execute(sa.select(schema.claims)).mappings()
+        return [
+            Claim(
+                label=row["label"],
+                owner=_describe(row),
+                progress=Progress(share=row["share"], loss=row["loss"]),
+            )
+            for row in rows
+            if _is_alive(row, now)
+        ]
 
 
 def release(store: Store, keys: Iterable[str]) -> None:
@@ -66,7 +133,7 @@ def describe_owner(store: Store, key: str) -> str | None:
     query = sa.select(schema.claims).where(schema.claims.c.key == key)
     with store.speaking(), store.engine.connect() as connection:
         row = connection.execute(query).mappings().first()
-    return None if row is None else f"process {row['process']} on {row['host']}"
+    return None if row is None else _describe(row)
 
 
 def _owner() -> dict[str, str | int | float]:
@@ -77,10 +144,21 @@ def _owner() -> dict[str, str | int | float]:
     }
 
 
-def _is_alive(row: sa.RowMapping) -> bool:
-    """Whether the owner of a claim lives; one on another machine is taken to."""
+def _describe(row: sa.RowMapping) -> str:
+    return f"process {row['process']} on {row['host']}"
+
+
+def _now(connection: sa.Connection) -> float:
+    """Seconds by the clock that all who share the store go by."""
+    if connection.dialect.name == "sqlite":
+        return time.time()
+    return float(connection.scalar(sa.select(sa.extract("epoch", sa.func.clock_timestamp()))) or 0)
+
+
+def _is_alive(row: sa.RowMapping, now: float) -> bool:
+    """Whether the owner of a claim lives; one on another machine does while its lease runs."""
     if row["host"] != socket.gethostname():
-        return True
+        return now - row["renewed"] < LEASE_SECONDS
     try:
         owner = psutil.Process(row["process"])
         if owner.status() == psutil.STATUS_ZOMBIE:

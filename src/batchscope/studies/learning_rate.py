@@ -40,7 +40,7 @@ def next_rates(search: RateSearch, tried: Mapping[float, Score]) -> tuple[float,
     Args:
         tried: rate -> its score, lower is better.
     """
-    first = [_on_ladder(search.start, rung) for rung in _middle_out(search.rates)]
+    first = grid_rates(search.start, search.rates)
     missing = tuple(rate for rate in first if rate not in tried)
     if missing:
         return missing
@@ -53,6 +53,16 @@ def next_rates(search: RateSearch, tried: Mapping[float, Score]) -> tuple[float,
         return ()
     proposal = _propose(search, ladder, tried)
     return () if proposal in tried else (proposal,)
+
+
+def grid_rates(start: float, count: int) -> tuple[float, ...]:
+    """Rates half a decade apart with `start` in their middle, in increasing order.
+
+    Example:
+        >>> grid_rates(0.01, 3)
+        (0.0032, 0.01, 0.032)
+    """
+    return tuple(_on_ladder(start, rung) for rung in _middle_out(count))
 
 
 def expected_rates(search: RateSearch) -> int:

@@ -1,17 +1,27 @@
 """Runs trained on this machine, by worker processes that share its cores."""
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
 from batchscope.errors import BatchscopeError, StoreError, WorkerDied
 from batchscope.records import Configuration, Run
-from batchscope.studies.claims import claim, describe_owner, release
+from batchscope.studies.claims import (
+    RENEWED_EVERY_SECONDS,
+    Progress,
+    claim,
+    describe_owner,
+    release,
+    renew,
+)
+from batchscope.studies.grouping import Job, form_jobs
 from batchscope.studies.progress import Watcher
 from batchscope.studies.store import Store
 from batchscope.task import Task
 from batchscope.training.devices import choose_device
+from batchscope.training.ensemble import train_together
 from batchscope.training.hooks import Hook, RunState
 from batchscope.training.loop import train
 from batchscope.training.provenance import Origin, describe_machine
@@ -24,26 +34,37 @@ _TRIES = 2
 NextRuns = Callable[[], Sequence[Configuration]]
 
 
-def train_run(
+def train_job(
     task: Task,
-    configuration: Configuration,
+    job: Job,
     device_name: str | None,
     origin: Origin,
     *,
     report: Callable[[object], None],
-) -> Run:
-    """Train one run in a worker; `report` is told the share of its budget that is spent."""
+) -> list[Run]:
+    """Train one run, or several as one program; `report` is told the share that is spent."""
     device = choose_device(device_name)
     provenance = describe_machine(device, origin, seconds=0.0)
-    outcome = train(task, configuration, device=device, hooks=[_Reporter(report)])
-    return Run(
-        task=task.name,
-        configuration=configuration,
-        status=outcome.status,
-        steps=outcome.steps,
-        trajectory=outcome.trajectory,
-        provenance=replace(provenance, seconds=outcome.seconds),
-    )
+    if len(job) == 1:
+        outcomes = [train(task, job[0], device=device, hooks=[_Reporter(report)])]
+    else:
+        outcomes = train_together(
+            task,
+            job,
+            device=device,
+            report=lambda share, loss: report(Progress(share=share, loss=loss)),
+        )
+    return [
+        Run(
+            task=task.name,
+            configuration=configuration,
+            status=outcome.status,
+            steps=outcome.steps,
+            trajectory=outcome.trajectory,
+            provenance=replace(provenance, seconds=outcome.seconds),
+        )
+        for configuration, outcome in zip(job, outcomes, strict=True)
+    ]
 
 
 class _Reporter(Hook):
@@ -51,7 +72,7 @@ class _Reporter(Hook):
         self._report = report
 
     def on_evaluation(self, state: RunState, row: Mapping[str, float]) -> None:
-        self._report(state.horizon)
+        self._report(Progress(share=state.horizon, loss=row["train_loss"]))
 
 
 class LocalExecutor:
@@ -63,6 +84,7 @@ class LocalExecutor:
     Args:
         pool: the workers.
         cost: predicted seconds of one run, to show how long is left and to begin long runs first.
+        together: batch sizes whose runs share a program.
     """
 
     def __init__(
@@ -74,6 +96,7 @@ class LocalExecutor:
         origin: Origin,
         watcher: Watcher,
         cost: Callable[[Configuration], float],
+        together: Collection[int] = (),
     ) -> None:
         self._store = store
         self._pool = pool
@@ -81,8 +104,10 @@ class LocalExecutor:
         self._origin = origin
         self._watcher = watcher
         self._cost = cost
-        self._running: dict[str, Configuration] = {}
-        self._spent: dict[str, float] = {}
+        self._together = set(together)
+        self._running: dict[str, Job] = {}
+        self._progress: dict[str, Progress] = {}
+        self._renewed = time.monotonic()
         self._tries: dict[str, int] = {}
         self.trained = 0
         self._waited_for: set[str | None] = set()
@@ -102,21 +127,21 @@ class LocalExecutor:
         except BaseException:
             # On a full disk giving up the claims fails as well: they end with this process.
             with contextlib.suppress(StoreError):
-                release(self._store, self._running)
+                release(self._store, [c.key for job in self._running.values() for c in job])
             raise
 
     def _begin(self, wanted: Sequence[Configuration]) -> None:
-        for configuration in sorted(wanted, key=lambda c: (-self._cost(c), c.key)):
-            key = configuration.key
-            if key in self._running:
-                continue
+        taken = {c.key for job in self._running.values() for c in job}
+        waiting = [c for c in wanted if c.key not in taken]
+        for job in form_jobs(waiting, self._together, cost=self._cost):
             if self._pool.free == 0:
                 return
-            if claim(self._store, key):
-                self._running[key] = configuration
-                self._spent[key] = 0.0
-                self._watcher.begin(label_run(configuration))
-                self._submit(configuration)
+            # Whoever holds the first of a group means to train all of it.
+            if not self._claim(job[0]):
+                continue
+            ours = (job[0], *(c for c in job[1:] if self._claim(c)))
+            self._watcher.begin(label_job(ours))
+            self._submit(ours)
         if not self._running:
             self._say_who_is_waited_for(wanted)
 
@@ -126,45 +151,79 @@ class LocalExecutor:
             self._watcher.say(f"Waiting for runs that {owner} trains.")
         self._waited_for |= owners
 
-    def _submit(self, configuration: Configuration) -> None:
-        self._pool.submit(
-            configuration.key, train_run, configuration, self._device_name, self._origin
-        )
+    def _submit(self, job: Job) -> None:
+        label = job[0].key
+        self._running[label] = job
+        self._progress[label] = Progress(share=0.0, loss=None)
+        self._pool.submit(label, train_job, job, self._device_name, self._origin)
 
     def _wait(self) -> bool:
         """Wait a little; says whether something may have finished, here or elsewhere."""
         answer = self._pool.wait(_SECONDS_BETWEEN_LOOKS)
+        self._renew()
         if answer is None:
             return self._pool.free > 0
-        configuration = self._running[answer.label]
+        job = self._running[answer.label]
         match answer.kind:
             case "progress":
-                self._advance(configuration, cast(float, answer.value))
+                self._advance(job, cast(Progress, answer.value))
                 return False
             case "result":
-                self._store.save_run(cast(Run, answer.value))
-                self.trained += 1
-                self._advance(configuration, 1.0)
-                self._watcher.end(label_run(configuration))
+                runs = cast(list[Run], answer.value)
+                self._store.save_runs(runs)
+                self.trained += len(runs)
+                self._advance(job, Progress(share=1.0, loss=None))
+                self._watcher.end(label_job(job))
                 del self._running[answer.label]
                 return True
             case _:
-                self._retry(configuration, cast(BatchscopeError, answer.value))
-                return False
+                self._retry(job, cast(BatchscopeError, answer.value))
+                return True
 
-    def _advance(self, configuration: Configuration, share: float) -> None:
-        key = configuration.key
-        gained = max(0.0, share - self._spent[key])
-        self._spent[key] += gained
-        self._watcher.advance(label_run(configuration), gained * self._cost(configuration))
+    def _claim(self, configuration: Configuration) -> bool:
+        return claim(self._store, configuration.key, label=label_run(configuration))
 
-    def _retry(self, configuration: Configuration, error: BatchscopeError) -> None:
-        """A worker that was killed is replaced once; any other error ends the study."""
-        key = configuration.key
-        self._tries[key] = self._tries.get(key, 1) + 1
-        if not isinstance(error, WorkerDied) or self._tries[key] > _TRIES:
+    def _renew(self) -> None:
+        """Keep the leases, and tell those who watch the store."""
+        now = time.monotonic()
+        if now - self._renewed < RENEWED_EVERY_SECONDS:
+            return
+        self._renewed = now
+        renew(
+            self._store,
+            {c.key: self._progress[label] for label, job in self._running.items() for c in job},
+        )
+
+    def _advance(self, job: Job, progress: Progress) -> None:
+        label = job[0].key
+        gained = max(0.0, progress.share - self._progress[label].share)
+        self._progress[label] = progress
+        cost = sum(self._cost(configuration) for configuration in job)
+        self._watcher.advance(label_job(job), gained * cost)
+
+    def _retry(self, job: Job, error: BatchscopeError) -> None:
+        """A worker that was killed is replaced once; any other error ends the study.
+
+        What shared a program goes on one by one: it may have been too large together.
+        """
+        label = job[0].key
+        self._tries[label] = self._tries.get(label, 1) + 1
+        if not isinstance(error, WorkerDied) or self._tries[label] > _TRIES:
             raise error
-        self._submit(configuration)
+        if len(job) == 1:
+            self._submit(job)
+            return
+        self._together.discard(job[0].batch_size)
+        self._watcher.end(label_job(job))
+        del self._running[label]
+        release(self._store, [configuration.key for configuration in job])
+
+
+def label_job(job: Job) -> str:
+    """A job in a few words."""
+    if len(job) == 1:
+        return label_run(job[0])
+    return f"{label_run(job[0])} and {len(job) - 1} more together"
 
 
 def label_run(configuration: Configuration) -> str:

@@ -19,6 +19,8 @@ Effort = Literal["quick", "standard", "thorough"]
 Objective = Literal["time", "examples", "quality"]
 
 _Choice = TypeVar("_Choice", bound=str)
+# Of the grid that a search is compared with.
+GRID_RATES = 5
 _SMALLEST = 8
 _LARGEST = 2048
 
@@ -59,6 +61,9 @@ class Plan:
         seed, seeds: the first seed, and how many at the best rate.
         target: given by the user or the task; None to derive one from the runs.
         device_kind: "cpu", "cuda" or "mps".
+        learning_rates: that every batch size is trained at, in increasing order; empty for a
+            search.
+        exhaustive: five rates around the task's own, all seeds at each, instead of a search.
     """
 
     batch_sizes: tuple[int, ...]
@@ -70,6 +75,8 @@ class Plan:
     seeds: int
     precision: Precision
     device_kind: str
+    learning_rates: tuple[float, ...] = ()
+    exhaustive: bool = False
 
     @property
     def limits(self) -> Limits:
@@ -87,6 +94,7 @@ class Plan:
         return {
             **asdict(self),
             "batch_sizes": list(self.batch_sizes),
+            "learning_rates": list(self.learning_rates),
             "budget": str(self.budget),
             "target": None if self.target is None else asdict(self.target),
         }
@@ -109,12 +117,16 @@ def make_plan(
     seed: int = 0,
     seeds: int | None = None,
     precision: str | None = None,
+    learning_rates: Sequence[float] | None = None,
+    exhaustive: bool = False,
 ) -> Plan:
     """Fill in what was not said.
 
     Raises:
-        InvalidInput: an objective or effort that there is not, or a count below 1.
+        InvalidInput: an objective or effort that there is not, a count below 1, or a rate that is
+            not above 0.
     """
+    _check_rates(learning_rates, exhaustive=exhaustive)
     chosen_objective = _choose("--objective", objective, get_args(Objective))
     chosen_effort = _choose("--effort", effort, get_args(Effort))
     chosen_precision = _choose("--precision", precision or task.precision, get_args(Precision))
@@ -136,6 +148,8 @@ def make_plan(
         seeds=seeds or EFFORTS[chosen_effort].seeds,
         precision=chosen_precision,
         device_kind=device.type,
+        learning_rates=tuple(sorted(set(learning_rates or ()))),
+        exhaustive=exhaustive,
     )
 
 
@@ -171,6 +185,23 @@ def configure(
         device_kind=plan.device_kind,
         torch_version=torch.__version__,
     )
+
+
+def _check_rates(rates: Sequence[float] | None, *, exhaustive: bool) -> None:
+    if rates is not None and (not rates or not all(0 < rate < math.inf for rate in rates)):
+        raise InvalidInput(
+            f"learning rates {', '.join(map(str, rates)) or 'of none'}",
+            where="--learning-rates",
+            expected="rates above 0",
+            do="write for example --learning-rates 0.01,0.03,0.1, or leave it out for a search",
+        )
+    if rates is not None and exhaustive:
+        raise InvalidInput(
+            "both a grid by hand and the exhaustive one",
+            where="--learning-rates, --exhaustive",
+            expected="one of them",
+            do="leave --exhaustive out: a grid by hand is trained whole as well",
+        )
 
 
 def _choose(where: str, value: str, choices: tuple[_Choice, ...]) -> _Choice:

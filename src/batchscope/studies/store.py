@@ -21,6 +21,7 @@ from batchscope.studies.encoding import (
 
 DEFAULT_STORE = "batchscope.db"
 _LOCK = 7_226_284
+_BEFORE_LEASES = 1
 
 
 class Store:
@@ -55,11 +56,12 @@ class Store:
         """Let go of the database."""
         self.engine.dispose()
 
-    def save_run(self, run: Run) -> None:
-        """Keep a run and give up the claim on it, both at once."""
+    def save_runs(self, runs: Iterable[Run]) -> None:
+        """Keep runs and give up the claims on them, all at once."""
         with self.speaking(), self.engine.begin() as connection:
-            connection.execute(self._insert_new(schema.runs, run_to_row(run)))
-            connection.execute(sa.delete(schema.claims).where(schema.claims.c.key == run.key))
+            for run in runs:
+                connection.execute(self._insert_new(schema.runs, run_to_row(run)))
+                connection.execute(sa.delete(schema.claims).where(schema.claims.c.key == run.key))
 
     def read_runs(self, keys: Iterable[str] | None = None) -> list[Run]:
         """The runs with these keys, or all, in the order of batch size, rate and seed."""
@@ -108,7 +110,7 @@ class Store:
     def save_study(
         self, study: str, *, task: str, fingerprint: str, plan: Mapping[str, object]
     ) -> None:
-        """Keep a study, or note that it was used again."""
+        """Keep a study, or note that it was used again; its first plan stays."""
         row = {
             "id": study,
             "task": task,
@@ -123,6 +125,12 @@ class Store:
                 .where(schema.studies.c.id == study)
                 .values(used=row["used"])
             )
+
+    def read_plan(self, study: str) -> Mapping[str, object] | None:
+        """The plan that a study was kept with; None where there is no such study."""
+        query = sa.select(schema.studies.c.plan).where(schema.studies.c.id == study)
+        with self.speaking(), self.engine.connect() as connection:
+            return connection.scalar(query)
 
     def add_to_study(self, study: str, keys: Iterable[str]) -> None:
         """Say that these runs belong to a study."""
@@ -203,6 +211,13 @@ class Store:
             else:
                 connection.commit()
 
+    def _give_claims_leases(self) -> None:
+        """Bring a store from before leases up to date; claims last no longer than their runs."""
+        with self.engine.begin() as connection:
+            schema.claims.drop(connection, checkfirst=True)
+            schema.claims.create(connection)
+            connection.execute(sa.update(schema.about).values(schema_version=schema.SCHEMA_VERSION))
+
     def _prefer_wal(self) -> None:
         """Let readers never wait for a writer.
 
@@ -226,7 +241,10 @@ class Store:
             self._prefer_wal()
         with self.engine.connect() as connection:
             version = connection.scalar(sa.select(schema.about.c.schema_version))
-        if version != schema.SCHEMA_VERSION:
+        if version == _BEFORE_LEASES:
+            if create:
+                self._give_claims_leases()
+        elif version != schema.SCHEMA_VERSION:
             raise self._refusal(
                 f"has version {version}; this Batchscope reads version {schema.SCHEMA_VERSION}"
             )

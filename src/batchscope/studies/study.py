@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from batchscope.findings.curves import Curve, read_curves, tabulate_runs
 from batchscope.findings.tuning import Ranking, score_runs
 from batchscope.records import Configuration, Run
-from batchscope.studies.learning_rate import RateSearch, expected_rates, next_rates
-from batchscope.studies.plan import Plan, configure
+from batchscope.studies.learning_rate import RateSearch, expected_rates, grid_rates, next_rates
+from batchscope.studies.plan import GRID_RATES, Plan, configure
 from batchscope.studies.store import Store
 from batchscope.task import Task
 
@@ -41,8 +41,17 @@ class StudyDesign:
         )
 
     @property
+    def grid(self) -> tuple[float, ...]:
+        """The rates that every batch size is trained at with every seed; empty for a search."""
+        if self.plan.exhaustive:
+            return grid_rates(self.start, GRID_RATES)
+        return self.plan.learning_rates
+
+    @property
     def expected_runs_per_size(self) -> int:
         """About how many runs a batch size takes."""
+        if self.grid:
+            return len(self.grid) * self.plan.seeds
         return expected_rates(self.search) + self.plan.seeds - 1
 
     def configure(self, batch_size: int, lr: float, seed: int) -> Configuration:
@@ -56,9 +65,11 @@ class StudyDesign:
 
         Each batch size goes its own way: its search first, then further seeds at its best rate.
         """
+        done = {run.key for run in runs}
+        if self.grid:
+            return [c for c in self._whole_grid() if not self.is_known(c, done)]
         ranking = self.plan.ranking(self.task)
         curves = read_curves(tabulate_runs(runs, {}))
-        done = {run.key for run in runs}
         wanted = [
             configuration
             for batch_size in self.plan.batch_sizes
@@ -77,6 +88,15 @@ class StudyDesign:
         yield configuration.key
         if self.earlier is not None:
             yield replace(configuration, fingerprint=self.earlier).key
+
+    def _whole_grid(self) -> list[Configuration]:
+        first = self.plan.seed
+        return [
+            self.configure(batch_size, rate, seed)
+            for batch_size in self.plan.batch_sizes
+            for seed in range(first, first + self.plan.seeds)
+            for rate in self.grid
+        ]
 
     def _next_at(
         self, batch_size: int, curves: Sequence[Curve], ranking: Ranking

@@ -59,6 +59,8 @@ def prepare(
     seed: int = 0,
     seeds: int | None = None,
     precision: str | None = None,
+    learning_rates: Sequence[float] | None = None,
+    exhaustive: bool = False,
     compute: bool = True,
 ) -> Prepared:
     """Load a task, compute it once on a few examples, and fill in its plan.
@@ -85,6 +87,8 @@ def prepare(
         seed=seed,
         seeds=seeds,
         precision=precision,
+        learning_rates=learning_rates,
+        exhaustive=exhaustive,
     )
     check_batch_sizes(task, plan.batch_sizes)
     with redirect_stdout(sys.stderr):

@@ -3,19 +3,22 @@
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import cast
 
 from batchscope.budget import Budget, Target
 from batchscope.errors import CannotTell
 from batchscope.optimizers import starting_rate
 from batchscope.records import Configuration, Run
 from batchscope.studies.fingerprint import Fingerprint
+from batchscope.studies.grouping import find_together
 from batchscope.studies.local import LocalExecutor
-from batchscope.studies.plan import Plan
+from batchscope.studies.plan import GRID_RATES, Plan
 from batchscope.studies.progress import Unwatched, Watcher
 from batchscope.studies.speed import median_seconds
 from batchscope.studies.store import DEFAULT_STORE, Store
 from batchscope.studies.study import StudyDesign, StudyRuns
 from batchscope.task import Task
+from batchscope.training.evaluation import horizon_examples
 from batchscope.training.provenance import find_origin
 from batchscope.verbs.preparing import Prepared, introduce, open_pool, prepare
 from batchscope.verbs.profiling import measure
@@ -32,6 +35,9 @@ class Study:
     Attributes:
         id: its name in the store.
         trained: how many of its runs this call trained; others trained the rest.
+        examples: that all of its runs processed.
+        grid_examples: that the exhaustive grid would have, every batch size at five rates with all
+            seeds for the whole budget; None under a budget of seconds.
     """
 
     id: str
@@ -40,6 +46,8 @@ class Study:
     plan: Plan
     runs: tuple[Run, ...]
     trained: int
+    examples: int
+    grid_examples: int | None
 
     def to_dict(self) -> dict[str, object]:
         """The study as JSON."""
@@ -51,6 +59,8 @@ class Study:
             "runs": len(self.runs),
             "trained": self.trained,
             "diverged": sum(run.status == "diverged" for run in self.runs),
+            "examples": self.examples,
+            "grid_examples": self.grid_examples,
         }
 
     def __repr__(self) -> str:
@@ -69,6 +79,8 @@ def study(
     seeds: int | None = None,
     device: str | None = None,
     precision: str | None = None,
+    learning_rates: Sequence[float] | None = None,
+    exhaustive: bool = False,
     jobs: int | None = None,
     store: str = DEFAULT_STORE,
     reuse_changed: bool = False,
@@ -83,7 +95,9 @@ def study(
         target: a target, or text such as "error<=0.05".
         objective: "time", "examples" or "quality".
         effort: "quick", "standard" or "thorough".
-        seed: the first seed; `seeds` of them at the best rate.
+        seed: the first seed; `seeds` of them at the best rate, or at every rate of a grid.
+        learning_rates: to train every batch size at, instead of a search.
+        exhaustive: the same with five rates around the task's own, half a decade apart.
         jobs: workers; None for one per core, or one where there is a GPU.
         store: a path or a database URL.
         reuse_changed: let the runs of the task before its last edit count.
@@ -106,6 +120,8 @@ def study(
         seed=seed,
         seeds=seeds,
         precision=precision,
+        learning_rates=learning_rates,
+        exhaustive=exhaustive,
     )
     pool = open_pool(prepared, jobs)
     with closing(Store(store, create=True)) as opened:
@@ -129,19 +145,20 @@ def _carry_out(
         start=starting_rate(task.optimizer_spec, task.model().parameters()),
     )
     name = plan.study_id(design.fingerprint, earlier)
-    store.save_study(name, task=task.name, fingerprint=design.fingerprint, plan=plan.to_dict())
     runs = StudyRuns(store, name, design)
     cost = _CostModel(prepared, seconds)
-    _announce(design, runs, cost, watcher, workers=pool.free)
-    executor = LocalExecutor(
-        store,
-        pool,
-        device_name=prepared.device_name,
-        origin=find_origin(),
-        watcher=watcher,
-        cost=cost.predict,
-    )
     with pool:
+        together = _settle_together(store, name, design, prepared, pool, watcher)
+        _announce(design, runs, cost, watcher, workers=pool.free)
+        executor = LocalExecutor(
+            store,
+            pool,
+            device_name=prepared.device_name,
+            origin=find_origin(),
+            watcher=watcher,
+            cost=cost.predict,
+            together=together,
+        )
         executor.train_all(runs.next_runs)
     return Study(
         id=name,
@@ -150,7 +167,46 @@ def _carry_out(
         plan=plan,
         runs=tuple(runs.finished),
         trained=executor.trained,
+        examples=sum(map(_count_examples, runs.finished)),
+        grid_examples=_count_grid(task, plan),
     )
+
+
+def _count_examples(run: Run) -> int:
+    """What a run processed, the steps after its last evaluation included."""
+    if not run.trajectory.columns:
+        return run.steps * run.configuration.batch_size
+    seen, at = (run.trajectory.last(name) for name in ("examples", "step"))
+    return round(seen + (run.steps - at) * run.configuration.batch_size)
+
+
+def _count_grid(task: Task, plan: Plan) -> int | None:
+    if plan.budget.kind == "seconds":
+        return None
+    each = [horizon_examples(plan.budget, task.train_size, size) for size in plan.batch_sizes]
+    return round(sum(each) * GRID_RATES * plan.seeds)
+
+
+def _settle_together(
+    store: Store,
+    name: str,
+    design: StudyDesign,
+    prepared: Prepared,
+    pool: Pool,
+    watcher: Watcher,
+) -> list[int]:
+    """The batch sizes whose runs share a program, found once for a study and kept with it."""
+    task, plan = design.task, design.plan
+    if store.read_plan(name) is None:
+        first_round = design.next_configurations([])
+        together = find_together(
+            pool, first_round, device_name=prepared.device_name, watcher=watcher
+        )
+        kept = plan.to_dict() | {"together": together}
+    else:
+        kept = plan.to_dict()
+    store.save_study(name, task=task.name, fingerprint=design.fingerprint, plan=kept)
+    return cast(list[int], (store.read_plan(name) or {}).get("together", []))
 
 
 def _leave_out_too_large(

@@ -3,7 +3,7 @@
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, TypeVar, cast
 
 import torch
 
@@ -13,6 +13,7 @@ from batchscope.workers.messages import write_message
 from batchscope.workers.travel import TaskSource, load_task
 
 AnswerKind = Literal["ready", "progress", "result", "error"]
+Result = TypeVar("Result")
 Report = Callable[[object], None]
 # Called as function(task, *arguments, report=...); functions of every level come through here.
 TaskFunction = Callable[..., Any]
@@ -75,3 +76,15 @@ def as_batchscope_error(error: Exception) -> BatchscopeError:
     )
     shown.add_note("".join(traceback.format_exception(error)))
     return shown
+
+
+def expect_result(kind: AnswerKind, value: object, wanted: type[Result]) -> Result:
+    """What a call came to; its error is raised.
+
+    Raises:
+        BatchscopeError: whatever the call raised.
+    """
+    if kind == "error":
+        raise cast(BatchscopeError, value)
+    assert isinstance(value, wanted)
+    return value

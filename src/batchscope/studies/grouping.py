@@ -1,0 +1,94 @@
+"""Which of the runs that are wanted share a program."""
+
+from collections.abc import Callable, Collection, Sequence
+
+from batchscope.records import Configuration
+from batchscope.studies.progress import Watcher
+from batchscope.task import Task
+from batchscope.training.devices import choose_device
+from batchscope.training.together import Together, measure_together
+from batchscope.workers.calls import expect_result
+from batchscope.workers.pool import Pool
+
+_MOST_MEMBERS = 16
+# What a measurement of a few steps cannot tell from nothing.
+_LEAST_GAIN = 1.15
+# A program of two has little to share.
+_LEAST_MEMBERS = 3
+
+Job = tuple[Configuration, ...]
+
+
+def form_jobs(
+    wanted: Sequence[Configuration],
+    together: Collection[int],
+    *,
+    cost: Callable[[Configuration], float],
+) -> list[Job]:
+    """The wanted runs as jobs for workers, the longest first.
+
+    Groups are cut from the front, sixteen at a time, so that those which are left when some are
+    done are the same groups again.
+
+    Args:
+        together: batch sizes whose runs share a program.
+        cost: seconds of one run.
+    """
+    jobs: list[Job] = []
+    for size in dict.fromkeys(c.batch_size for c in wanted):
+        runs = [c for c in wanted if c.batch_size == size]
+        members = _MOST_MEMBERS if size in together and len(runs) >= _LEAST_MEMBERS else 1
+        jobs += [tuple(runs[i : i + members]) for i in range(0, len(runs), members)]
+    return sorted(jobs, key=lambda job: (-sum(map(cost, job)), job[0].key))
+
+
+def find_together(
+    pool: Pool,
+    wanted: Sequence[Configuration],
+    *,
+    device_name: str | None,
+    watcher: Watcher,
+) -> list[int]:
+    """The batch sizes whose runs are trained sooner by one program than one after another.
+
+    Larger batches gain less, so that the sizes are tried upwards until one gains nothing. Where
+    there are fewer batch sizes than workers, sharing would leave workers idle.
+    """
+    by_size: dict[int, list[Configuration]] = {}
+    for configuration in wanted:
+        by_size.setdefault(configuration.batch_size, []).append(configuration)
+    together: list[int] = []
+    if len(by_size) < pool.free:
+        return together
+    for size, runs in sorted(by_size.items()):
+        if len(runs) < _LEAST_MEMBERS:
+            continue
+        label = f"trying batch {size} together"
+        watcher.begin(label)
+        pool.submit(label, try_together, tuple(runs[:_MOST_MEMBERS]), device_name)
+        found = _await(pool)
+        watcher.end(label)
+        if found.reason is not None:
+            watcher.say(f"Runs are trained one by one: {found.reason}.")
+        if found.gain < _LEAST_GAIN:
+            break
+        together.append(size)
+    return together
+
+
+def try_together(
+    task: Task,
+    configurations: tuple[Configuration, ...],
+    device_name: str | None,
+    *,
+    report: Callable[[object], None],
+) -> Together:
+    """Measure in a worker what sharing a program gains."""
+    return measure_together(task, configurations, device=choose_device(device_name))
+
+
+def _await(pool: Pool) -> Together:
+    while True:
+        answer = pool.wait(None)
+        if answer is not None and answer.kind in ("result", "error"):
+            return expect_result(answer.kind, answer.value, Together)

@@ -1,0 +1,113 @@
+import pytest
+import torch
+from torch import nn
+
+import batchscope as bs
+from batchscope.records import Configuration
+from batchscope.studies.grouping import find_together, form_jobs
+from batchscope.studies.plan import configure, make_plan
+from batchscope.studies.progress import Unwatched
+from batchscope.workers.pool import OwnProcess
+
+from ..conftest import make_task
+
+
+def runs_at(*sizes: int, count: int, task: bs.Task | None = None) -> list[Configuration]:
+    task = task or make_task()
+    plan = make_plan(task, device=torch.device("cpu"))
+    return [
+        configure(task, plan, "0" * 16, batch_size=size, lr=0.01, seed=seed)
+        for size in sizes
+        for seed in range(count)
+    ]
+
+
+def test_only_runs_of_the_sizes_named_share_a_program() -> None:
+    wanted = runs_at(4, 8, count=5)
+
+    jobs = form_jobs(wanted, [4], cost=lambda c: 1 / c.batch_size)
+
+    assert [len(job) for job in jobs] == [5, 1, 1, 1, 1, 1]
+    assert {c.batch_size for c in jobs[0]} == {4}
+    assert sorted(c.key for job in jobs for c in job) == sorted(c.key for c in wanted)
+
+
+def test_groups_that_are_left_are_the_same_groups_again() -> None:
+    wanted = runs_at(4, count=40)
+    first = form_jobs(wanted, [4], cost=lambda _: 1.0)
+    done = max(first, key=len)
+
+    again = form_jobs([c for c in wanted if c not in done], [4], cost=lambda _: 1.0)
+
+    assert sorted(len(job) for job in first) == [8, 16, 16]
+    assert sorted(again, key=len) == sorted((job for job in first if job != done), key=len)
+
+
+def test_two_runs_are_trained_one_by_one() -> None:
+    assert [len(job) for job in form_jobs(runs_at(4, count=2), [4], cost=lambda _: 1.0)] == [1, 1]
+
+
+class Heard(Unwatched):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def test_a_task_that_cannot_share_says_why_once() -> None:
+    heard = Heard()
+    task = make_task(model=lambda: nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 2)))
+
+    found = find_together(
+        OwnProcess(task),
+        runs_at(4, 8, count=3, task=task),
+        device_name="cpu",
+        watcher=heard,
+    )
+
+    assert found == []
+    assert len(heard.lines) == 1
+    assert "Runs are trained one by one" in heard.lines[0]
+
+
+def test_sizes_that_gain_are_found_upwards_by_measuring() -> None:
+    task = make_task(
+        model=lambda: nn.Sequential(*(nn.Linear(4, 4) for _ in range(20)), nn.Linear(4, 2))
+    )
+
+    found = find_together(
+        OwnProcess(task),
+        runs_at(2, 4, count=12, task=task),
+        device_name="cpu",
+        watcher=Unwatched(),
+    )
+
+    # Twenty tiny layers, called once for twelve runs.
+    assert found == [2, 4]
+
+
+@pytest.mark.parametrize("learning_rates", [[0.01, 0.1], None])
+def test_a_grid_trains_every_rate_with_every_seed(
+    tmp_path: object, learning_rates: list[float] | None
+) -> None:
+    study = bs.study(
+        make_task(),
+        batch_sizes=[4, 8],
+        seeds=2,
+        learning_rates=learning_rates,
+        exhaustive=learning_rates is None,
+        store=f"{tmp_path}/grid.db",
+        jobs=1,
+    )
+
+    rates = {run.configuration.learning_rate for run in study.runs}
+    assert len(study.runs) == 2 * len(rates) * 2
+    if learning_rates is None:
+        # Five rates, half a decade apart, around the task's 0.1.
+        assert sorted(rates) == [0.01, 0.032, 0.1, 0.32, 1.0]
+        assert study.examples == study.grid_examples
+    else:
+        assert rates == {0.01, 0.1}
+        assert study.grid_examples is not None
+        assert study.examples == pytest.approx(study.grid_examples * 2 / 5)
