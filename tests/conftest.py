@@ -142,29 +142,56 @@ def fill(disk: Path, *, leave: int) -> Path:
     return filler
 
 
-@pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a real PostgreSQL that lives as long as the tests."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    need("postgresql", bool(found))
-    folder = tmp_path_factory.mktemp("postgresql")
-    prefix: list[str] = []
-    if os.geteuid() == 0:
-        prefix = ["runuser", "-u", "postgres", "--"]
-        for path in (folder, *folder.parents):
-            if path == Path("/tmp"):
-                break
-            path.chmod(0o755)
-        shutil.chown(folder, "postgres")
-    tools, data = found[-1], folder / "data"
-    port = 20_000 + os.getpid() % 20_000
-    init = ["initdb", "-D", str(data), "-A", "trust", "-U", "postgres", "--no-sync"]
-    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-    start = ["pg_ctl", "-w", "-D", str(data), "-o", options, "-l", str(folder / "log"), "start"]
-    for command in (init, start):
+class PostgreSQL:
+    """A real server on loopback.
+
+    Attributes:
+        url: of its database.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+        need("postgresql", bool(found))
+        self._prefix: list[str] = []
+        if os.geteuid() == 0:
+            self._prefix = ["runuser", "-u", "postgres", "--"]
+            for path in (folder, *folder.parents):
+                if path == Path("/tmp"):
+                    break
+                path.chmod(0o755)
+            shutil.chown(folder, "postgres")
+        self._tools, self._folder = found[-1], folder
+        port = 20_000 + os.getpid() % 20_000
+        self._options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        self.url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+        self._run("initdb", "-A", "trust", "-U", "postgres", "--no-sync")
+
+    def start(self) -> None:
+        self._run("pg_ctl", "-w", "-o", self._options, "-l", str(self._folder / "log"), "start")
+
+    def stop(self) -> None:
+        """As a crash does: nobody is asked."""
+        self._run("pg_ctl", "-w", "-m", "immediate", "stop")
+
+    def _run(self, tool: str, *arguments: str) -> None:
+        where = ["-D", str(self._folder / "data")]
         subprocess.run(
-            [*prefix, str(tools / command[0]), *command[1:]], check=True, capture_output=True
+            [*self._prefix, str(self._tools / tool), *where, *arguments],
+            check=True,
+            capture_output=True,
         )
-    yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
-    stop = [str(tools / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop"]
-    subprocess.run([*prefix, *stop], check=False, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
+    """A real PostgreSQL that lives as long as the tests."""
+    server = PostgreSQL(tmp_path_factory.mktemp("postgresql"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def postgresql(postgresql_server: PostgreSQL) -> str:
+    """The URL of a real PostgreSQL."""
+    return postgresql_server.url

@@ -33,7 +33,11 @@ from .verbs.gauging import branch as branch
 from .verbs.gauging import curvature as curvature
 from .verbs.gauging import energy as energy
 from .verbs.gauging import noise as noise
+from .verbs.preview import Preview as Preview
+from .verbs.preview import preview as preview
 from .verbs.profiling import Profile as Profile
 from .verbs.profiling import profile as profile
+from .verbs.standing import Standing as Standing
+from .verbs.standing import status as status
 from .verbs.studying import Study as Study
 from .verbs.studying import study as study

@@ -20,12 +20,13 @@ from batchscope.studies.claims import (
     release,
     renew,
 )
-from batchscope.studies.local import train_job
+from batchscope.studies.executor import train_job
 from batchscope.studies.plan import configure, make_plan
 from batchscope.studies.store import Store
 from batchscope.training.provenance import Origin
 
 from ..conftest import fill, make_task
+from .claimants import claim_by_processes
 
 
 def train_one(seed: int = 0, lr: float = 0.1) -> Run:
@@ -257,3 +258,16 @@ def test_a_run_and_its_store_work_over_a_url_as_over_a_path(tmp_path: Path) -> N
         Store(f"sqlite:///{tmp_path}/missing.db", create=False)
 
     assert not (tmp_path / "missing.db").exists()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_processes_that_claim_at_once_lose_no_run_and_train_none_twice(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    place = str(tmp_path / "shared.db") if kind == "sqlite" else request.getfixturevalue(kind)
+    before = len(Store(place, create=True).read_runs())
+
+    finished = claim_by_processes(place, workers=4, runs=60)
+
+    assert sorted(seed for mine in finished for seed in mine) == list(range(60))
+    assert len(Store(place, create=False).read_runs()) == before + 60

@@ -19,6 +19,7 @@ _ORDER = [
     "analyze",
     "report",
     "runs",
+    "status",
     "tasks",
     "init",
 ]

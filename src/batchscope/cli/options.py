@@ -84,6 +84,18 @@ PrecisionOption = Annotated[
 JobsOption = Annotated[
     int | None, typer.Option("--jobs", help="Worker processes. Default: one per core.")
 ]
+ExecutorOption = Annotated[
+    str,
+    typer.Option(
+        "--executor",
+        metavar="WHERE",
+        help="local, ray (the cluster of this machine), ray://host:port or slurm.",
+    ),
+]
+DryRunOption = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Print the runs, their time and memory, and start nothing."),
+]
 ReuseOption = Annotated[
     bool,
     typer.Option("--reuse-changed", help="Let runs from before the task's last edit count."),

@@ -1,4 +1,4 @@
-"""The commands that read a store: analyze, report, runs."""
+"""The commands that read a store: analyze, report, runs, status."""
 
 from typing import Annotated
 
@@ -93,3 +93,27 @@ def runs(
 
             name_study(result.study, result.task)
             show_runs(make_console(), result.runs)
+
+
+@app.command()
+def status(
+    store: StorePlace = STORE,
+    study: StudyOption = None,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Say where a study stands: done, running with its current loss, left.
+
+    Example: batchscope status batchscope.db
+    """
+    with reporting(debug):
+        from batchscope.verbs.standing import status as read_status
+
+        result = read_status(store, which=study)
+        if json:
+            print_json(result.to_dict())
+        else:
+            from batchscope.reports.terminal import show_standing
+
+            name_study(result.study, result.task)
+            show_standing(make_console(), result)

@@ -1,6 +1,9 @@
 """The commands that train: profile, study, recommend."""
 
+from typing import Any
+
 from batchscope.cli.app import app
+from batchscope.cli.config import ConfigOption
 from batchscope.cli.options import (
     REPORT,
     STORE,
@@ -8,7 +11,9 @@ from batchscope.cli.options import (
     BudgetOption,
     DebugOption,
     DeviceOption,
+    DryRunOption,
     EffortOption,
+    ExecutorOption,
     ExhaustiveOption,
     JobsOption,
     JsonOption,
@@ -77,9 +82,12 @@ def study(
     precision: PrecisionOption = None,
     learning_rates: RatesOption = None,
     exhaustive: ExhaustiveOption = False,
+    executor: ExecutorOption = "local",
     jobs: JobsOption = None,
     store: StoreOption = STORE,
     reuse_changed: ReuseOption = False,
+    dry_run: DryRunOption = False,
+    config: ConfigOption = None,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -90,21 +98,38 @@ def study(
     Example: batchscope study mytask.py:task --batch-sizes 16..256 --budget 10ep
     """
     with reporting(debug, store), watching() as watcher:
+        options: dict[str, Any] = {
+            "batch_sizes": read_sizes(batch_sizes),
+            "budget": read_budget(budget),
+            "target": target,
+            "objective": objective,
+            "effort": effort,
+            "seed": seed,
+            "seeds": seeds,
+            "device": device,
+            "precision": precision,
+            "learning_rates": read_rates(learning_rates),
+            "exhaustive": exhaustive,
+        }
+        if dry_run:
+            from batchscope.verbs.preview import preview
+
+            foreseen = preview(task, store=store, **options)
+            watcher.close()
+            if json:
+                print_json(foreseen.to_dict())
+            else:
+                from batchscope.reports.terminal import show_preview
+
+                show_preview(make_console(), foreseen)
+            return
+
         from batchscope.verbs.studying import study as study_task
 
         result = study_task(
             task,
-            batch_sizes=read_sizes(batch_sizes),
-            budget=read_budget(budget),
-            target=target,
-            objective=objective,
-            effort=effort,
-            seed=seed,
-            seeds=seeds,
-            device=device,
-            precision=precision,
-            learning_rates=read_rates(learning_rates),
-            exhaustive=exhaustive,
+            **options,
+            executor=executor,
             jobs=jobs,
             store=store,
             reuse_changed=reuse_changed,
@@ -131,10 +156,14 @@ def recommend(
     seeds: SeedsOption = None,
     device: DeviceOption = None,
     precision: PrecisionOption = None,
+    learning_rates: RatesOption = None,
+    exhaustive: ExhaustiveOption = False,
+    executor: ExecutorOption = "local",
     jobs: JobsOption = None,
     store: StoreOption = STORE,
     reuse_changed: ReuseOption = False,
     output: OutputOption = REPORT,
+    config: ConfigOption = None,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -163,6 +192,9 @@ def recommend(
             seeds=seeds,
             device=device,
             precision=precision,
+            learning_rates=read_rates(learning_rates),
+            exhaustive=exhaustive,
+            executor=executor,
             jobs=jobs,
             store=store,
             reuse_changed=reuse_changed,

@@ -13,7 +13,9 @@ from batchscope.findings.analysis import Analysis
 from batchscope.findings.curves import Curve, test_column
 from batchscope.records import Run
 from batchscope.reports.readings import Reading, describe
+from batchscope.verbs.preview import Preview
 from batchscope.verbs.profiling import Profile
+from batchscope.verbs.standing import Standing
 from batchscope.verbs.studying import Study
 
 
@@ -98,7 +100,56 @@ def show_study(console: Console, study: Study) -> None:
             f"It processed {study.examples:,} examples, {share:.0%} of what the exhaustive grid "
             f"would (five rates, {study.plan.seeds} seeds, every batch size).",
         )
+    _print(console, f"The same again: batchscope study --config {study.settings}")
     _print(console, f"Next: batchscope analyze {study.store}")
+
+
+def show_standing(console: Console, standing: Standing) -> None:
+    """What is done, a row per run that is under way, and what is left."""
+    done = ", ".join(f"{number} {status.replace('_', ' ')}" for status, number in standing.done)
+    _print(console, f"Done: {done or 'nothing yet'}; {standing.seconds:,.0f} s of training.")
+    if standing.running:
+        table = _table("spent", "train loss", "run")
+        for claim in standing.running:
+            loss = claim.progress.loss
+            table.add_row(
+                f"{claim.progress.share:.0%}", "" if loss is None else f"{loss:.4g}", claim.label
+            )
+        console.print(table)
+        _print(console, f"By {_join_owners(standing)}.")
+    else:
+        _print(console, "Nobody trains for it now.")
+    if standing.left:
+        _print(console, f"Left: about {standing.left}.")
+
+
+def _join_owners(standing: Standing) -> str:
+    return ", ".join(sorted({claim.owner for claim in standing.running}))
+
+
+def show_preview(console: Console, preview: Preview) -> None:
+    """What a study would train, a row per batch size."""
+    _print(console, f"Study of {preview.task}, about {preview.runs} runs; nothing was started.")
+    table = _table("batch size", "runs", "steps each", "seconds each", "MiB a step", "rates")
+    for size in preview.sizes:
+        table.add_row(
+            str(size.batch_size),
+            str(size.runs),
+            "" if size.steps is None else f"{size.steps:,}",
+            "not timed" if size.seconds is None else write_number(size.seconds),
+            "not known" if size.peak_bytes is None else write_number(size.peak_bytes / 2**20),
+            ", ".join(f"{rate:g}" for rate in size.rates),
+        )
+    console.print(table)
+    if preview.seconds is None:
+        _print(console, f"For the time first: batchscope profile {preview.task}")
+    else:
+        _print(console, f"About {write_number(preview.seconds)} s of one worker in all.")
+    _print(
+        console,
+        "Memory is what a step's tensors take, predicted without running one; the framework's own "
+        "and the allocator's come on top.",
+    )
 
 
 def show_analysis(console: Console, analysis: Analysis) -> None:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc as sa_errors
 
 from batchscope.studies import schema
+from batchscope.studies.outages import patient, through_outages
 from batchscope.studies.store import Store
 
 # Many renewals long, so that a busy disk or network ends no living claim.
@@ -50,38 +51,57 @@ def claim(store: Store, key: str, *, label: str = "") -> bool:
     Args:
         label: the run in words, for those who watch.
     """
+    return through_outages(lambda again: _claim(store, key, label, is_ours=again))
+
+
+def _claim(store: Store, key: str, label: str, *, is_ours: bool) -> bool:
+    """Claim once; `is_ours` where a claim of this process may be one whose answer was lost."""
     table = schema.claims
     with store.speaking(), store.engine.begin() as connection:
         if store.engine.dialect.name == "sqlite":
             # Readers that later write would fail where another has written in between.
             connection.exec_driver_sql("UPDATE claims SET process = process WHERE 0")
-        finished = sa.select(schema.runs.c.key).where(schema.runs.c.key == key)
-        if connection.scalar(finished) is not None:
+        if _is_finished(connection, key) or not _take(connection, key, label, is_ours=is_ours):
             return False
-        now = _now(connection)
-        mine = {**_owner(), "renewed": now, "label": label, "share": 0.0, "loss": None}
-        try:
-            with connection.begin_nested():
-                connection.execute(sa.insert(table).values(key=key, **mine))
-            return True
-        except sa_errors.IntegrityError:
-            pass
-        row = connection.execute(sa.select(table).where(table.c.key == key)).mappings().first()
-        if row is None or _is_alive(row, now):
+        # Whoever held it before may have finished it between the question and the taking.
+        if _is_finished(connection, key):
+            connection.execute(sa.delete(table).where(table.c.key == key))
             return False
-        taken = connection.execute(
-            sa.update(table)
-            .where(
-                table.c.key == key,
-                table.c.process == row["process"],
-                table.c.started == row["started"],
-                table.c.renewed == row["renewed"],
-            )
-            .values(**mine)
+        return True
+
+
+def _is_finished(connection: sa.Connection, key: str) -> bool:
+    finished = sa.select(schema.runs.c.key).where(schema.runs.c.key == key)
+    return connection.scalar(finished) is not None
+
+
+def _take(connection: sa.Connection, key: str, label: str, *, is_ours: bool) -> bool:
+    table = schema.claims
+    now = _now(connection)
+    mine = {**_owner(), "renewed": now, "label": label, "share": 0.0, "loss": None}
+    try:
+        with connection.begin_nested():
+            connection.execute(sa.insert(table).values(key=key, **mine))
+        return True
+    except sa_errors.IntegrityError:
+        pass
+    row = connection.execute(sa.select(table).where(table.c.key == key)).mappings().first()
+    if row is None or (_is_alive(row, now) and not (is_ours and _is_own(row))):
+        return False
+    taken = connection.execute(
+        sa.update(table)
+        .where(
+            table.c.key == key,
+            table.c.process == row["process"],
+            table.c.started == row["started"],
+            table.c.renewed == row["renewed"],
         )
-        return taken.rowcount == 1
+        .values(**mine)
+    )
+    return taken.rowcount == 1
 
 
+@patient
 def renew(store: Store, progress: Mapping[str, Progress]) -> None:
     """Prolong the leases of this process on these runs, and say how far they are."""
     table, mine = schema.claims, _owner()
@@ -99,6 +119,7 @@ def renew(store: Store, progress: Mapping[str, Progress]) -> None:
             )
 
 
+@patient
 def read_claims(store: Store) -> list[Claim]:
     """The runs that living processes train now."""
     with store.speaking(), store.engine.connect() as connection:
@@ -115,6 +136,7 @@ def read_claims(store: Store) -> list[Claim]:
         ]
 
 
+@patient
 def release(store: Store, keys: Iterable[str]) -> None:
     """Give up claims of this process whose runs did not finish."""
     table, mine = schema.claims, _owner()
@@ -128,6 +150,7 @@ def release(store: Store, keys: Iterable[str]) -> None:
         )
 
 
+@patient
 def describe_owner(store: Store, key: str) -> str | None:
     """Who holds a claim, in words."""
     query = sa.select(schema.claims).where(schema.claims.c.key == key)
@@ -142,6 +165,10 @@ def _owner() -> dict[str, str | int | float]:
         "process": os.getpid(),
         "started": psutil.Process().create_time(),
     }
+
+
+def _is_own(row: sa.RowMapping) -> bool:
+    return all(row[name] == value for name, value in _owner().items())
 
 
 def _describe(row: sa.RowMapping) -> str:

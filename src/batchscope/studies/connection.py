@@ -109,7 +109,7 @@ def connect(place: str, path: Path | None) -> sa.Engine:
         return engine
     url = place.replace("postgresql://", "postgresql+psycopg://", 1)
     try:
-        return sa.create_engine(url)
+        return sa.create_engine(url, pool_pre_ping=True)
     except (sa_errors.ArgumentError, sa_errors.NoSuchModuleError) as error:
         raise InvalidInput(
             f"{place!r} is not a database URL",

@@ -18,6 +18,7 @@ from batchscope.studies.encoding import (
     run_from_row,
     run_to_row,
 )
+from batchscope.studies.outages import patient
 
 DEFAULT_STORE = "batchscope.db"
 _LOCK = 7_226_284
@@ -56,6 +57,7 @@ class Store:
         """Let go of the database."""
         self.engine.dispose()
 
+    @patient
     def save_runs(self, runs: Iterable[Run]) -> None:
         """Keep runs and give up the claims on them, all at once."""
         with self.speaking(), self.engine.begin() as connection:
@@ -63,6 +65,7 @@ class Store:
                 connection.execute(self._insert_new(schema.runs, run_to_row(run)))
                 connection.execute(sa.delete(schema.claims).where(schema.claims.c.key == run.key))
 
+    @patient
     def read_runs(self, keys: Iterable[str] | None = None) -> list[Run]:
         """The runs with these keys, or all, in the order of batch size, rate and seed."""
         table = schema.runs
@@ -74,6 +77,7 @@ class Store:
         with self.speaking(), self.engine.connect() as connection:
             return [run_from_row(row) for row in connection.execute(query).mappings()]
 
+    @patient
     def save_task(
         self, fingerprint: str, *, name: str, parts: Mapping[str, str], facts: Mapping[str, object]
     ) -> None:
@@ -91,12 +95,14 @@ class Store:
             )
             connection.execute(self._insert_new(schema.tasks, row))
 
+    @patient
     def read_task(self, fingerprint: str) -> sa.RowMapping:
         """What was kept of the task with this fingerprint."""
         query = sa.select(schema.tasks).where(schema.tasks.c.fingerprint == fingerprint)
         with self.speaking(), self.engine.connect() as connection:
             return connection.execute(query).mappings().one()
 
+    @patient
     def read_versions(self, name: str) -> list[sa.RowMapping]:
         """The tasks of this name, the one used last first."""
         query = (
@@ -107,6 +113,7 @@ class Store:
         with self.speaking(), self.engine.connect() as connection:
             return list(connection.execute(query).mappings())
 
+    @patient
     def save_study(
         self, study: str, *, task: str, fingerprint: str, plan: Mapping[str, object]
     ) -> None:
@@ -126,12 +133,14 @@ class Store:
                 .values(used=row["used"])
             )
 
+    @patient
     def read_plan(self, study: str) -> Mapping[str, object] | None:
         """The plan that a study was kept with; None where there is no such study."""
         query = sa.select(schema.studies.c.plan).where(schema.studies.c.id == study)
         with self.speaking(), self.engine.connect() as connection:
             return connection.scalar(query)
 
+    @patient
     def add_to_study(self, study: str, keys: Iterable[str]) -> None:
         """Say that these runs belong to a study."""
         with self.speaking(), self.engine.begin() as connection:
@@ -140,6 +149,7 @@ class Store:
                     self._insert_new(schema.study_runs, {"study": study, "key": key})
                 )
 
+    @patient
     def list_studies(self) -> list[sa.RowMapping]:
         """All studies, the latest first."""
         query = sa.select(schema.studies).order_by(schema.studies.c.used.desc())
@@ -164,6 +174,7 @@ class Store:
             do="batchscope study TASK makes one",
         )
 
+    @patient
     def read_study(self, study: str) -> list[Run]:
         """The finished runs of a study, in a fixed order."""
         query = sa.select(schema.study_runs.c.key).where(schema.study_runs.c.study == study)
@@ -171,6 +182,7 @@ class Store:
             keys = list(connection.scalars(query))
         return self.read_runs(keys)
 
+    @patient
     def save_measurement(self, measurement: Measurement) -> None:
         """Keep a measurement."""
         with self.speaking(), self.engine.begin() as connection:
@@ -178,6 +190,7 @@ class Store:
                 sa.insert(schema.measurements).values(measurement_to_row(measurement))
             )
 
+    @patient
     def read_measurements(self, fingerprint: str) -> list[Measurement]:
         """The measurements of a task, the latest first."""
         table = schema.measurements

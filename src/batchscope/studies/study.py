@@ -1,5 +1,6 @@
 """A study: rounds of runs at each batch size until nothing more is to be known."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -63,16 +64,20 @@ class StudyDesign:
     def next_configurations(self, runs: Sequence[Run]) -> list[Configuration]:
         """The runs to train next, given the finished ones.
 
-        Each batch size goes its own way: its search first, then further seeds at its best rate.
+        Each batch size goes its own way: its search first, then further seeds at its best rate. No
+        batch size at which memory ran out is tried again, nor any larger one.
         """
         done = {run.key for run in runs}
+        too_large = smallest_too_large(runs)
         if self.grid:
-            return [c for c in self._whole_grid() if not self.is_known(c, done)]
+            grid = [c for c in self._whole_grid() if c.batch_size < too_large]
+            return [c for c in grid if not self.is_known(c, done)]
         ranking = self.plan.ranking(self.task)
         curves = read_curves(tabulate_runs(runs, {}))
         wanted = [
             configuration
             for batch_size in self.plan.batch_sizes
+            if batch_size < too_large
             for configuration in self._next_at(
                 batch_size, [c for c in curves if c.batch_size == batch_size], ranking
             )
@@ -136,6 +141,12 @@ class StudyDesign:
         if best in started or scores[best][0] == 1:
             return None
         return best if len(started) < self.plan.limits.confirmed else None
+
+
+def smallest_too_large(runs: Sequence[Run]) -> float:
+    """The smallest batch size at which memory ran out; infinite where it never did."""
+    sizes = [run.configuration.batch_size for run in runs if run.status == "out_of_memory"]
+    return min(sizes, default=math.inf)
 
 
 class StudyRuns:

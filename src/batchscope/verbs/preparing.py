@@ -5,10 +5,11 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 
-from batchscope.budget import Budget, Target, parse_target
+from batchscope.budget import Budget, Target, parse_budget, parse_target
 from batchscope.errors import InvalidInput, InvalidTask, TaskCannotTravel
 from batchscope.gallery import BUILT_IN, module_of
 from batchscope.studies.fingerprint import Fingerprint, fingerprint
@@ -19,6 +20,8 @@ from batchscope.task import Task
 from batchscope.training.check import check_batch_sizes, check_task, explain_failure
 from batchscope.training.devices import choose_device, count_cores
 from batchscope.workers.pool import OwnProcess, Pool, ProcessPool
+from batchscope.workers.ray_pool import RayPool
+from batchscope.workers.slurm_pool import SlurmPool
 from batchscope.workers.travel import (
     ModuleTask,
     PickledTask,
@@ -52,7 +55,7 @@ def prepare(
     watcher: Watcher,
     device: str | None = None,
     batch_sizes: Sequence[int] | None = None,
-    budget: Budget | None = None,
+    budget: Budget | str | None = None,
     target: Target | str | None = None,
     objective: str = "time",
     effort: str = "standard",
@@ -80,7 +83,7 @@ def prepare(
         task,
         device=chosen_device,
         batch_sizes=batch_sizes,
-        budget=budget,
+        budget=parse_budget(budget) if isinstance(budget, str) else budget,
         target=parse_target(target) if isinstance(target, str) else target,
         objective=objective,
         effort=effort,
@@ -132,11 +135,15 @@ def introduce(store: Store, prepared: Prepared) -> None:
     )
 
 
-def open_pool(prepared: Prepared, jobs: int | None) -> Pool:
-    """Workers for a task: one per core, or one where the device is no CPU.
+def open_pool(prepared: Prepared, jobs: int | None, executor: str = "local") -> Pool:
+    """Workers for a task: of this machine one per core, or one where the device is no CPU.
+
+    Args:
+        executor: "local", "ray", "ray://host:port" or "slurm"; "slurm:local" runs the jobs of
+            SLURM as processes of this machine.
 
     Raises:
-        InvalidInput: `jobs` is below 1.
+        InvalidInput: `jobs` is below 1, there is no such executor, or it cannot be reached.
     """
     if jobs is not None and jobs < 1:
         raise InvalidInput(
@@ -145,6 +152,44 @@ def open_pool(prepared: Prepared, jobs: int | None) -> Pool:
             expected="at least 1",
             do="leave it out for one worker per core",
         )
+    if executor == "local":
+        return _open_local(prepared, jobs)
+    gpus = int(prepared.device.type == "cuda")
+    match executor.partition(":"):
+        case ("ray", _, place) if not place or place.startswith("//"):
+            address = executor if place else "auto"
+            source = _source_for_others(prepared)
+            return RayPool(source, address=address, threads=1, gpus=gpus, jobs=jobs)
+        case ("slurm", _, "" | "local" as place):
+            return SlurmPool(
+                _source_for_others(prepared),
+                cluster=place or "slurm",
+                folder=Path(".batchscope-jobs"),
+                threads=1,
+                gpus=gpus,
+                jobs=jobs,
+            )
+        case _:
+            raise InvalidInput(
+                f"there is no executor {executor!r}",
+                where="--executor",
+                expected="local, ray, ray://host:port or slurm",
+                do="choose one of these",
+            )
+
+
+def _source_for_others(prepared: Prepared) -> TaskSource:
+    if prepared.source is None:
+        raise InvalidInput(
+            "the task cannot be sent to other machines: it holds what lives in this process only",
+            where="--executor",
+            expected="a task that can be pickled, or one named as file.py:name",
+            do="open files and locks inside the functions that use them",
+        )
+    return prepared.source
+
+
+def _open_local(prepared: Prepared, jobs: int | None) -> Pool:
     if prepared.source is None:
         return OwnProcess(prepared.task)
     cores = count_cores()

@@ -1,5 +1,6 @@
 """Study a task: train it at each batch size, the learning rate re-tuned at each."""
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -9,19 +10,20 @@ from batchscope.budget import Budget, Target
 from batchscope.errors import CannotTell
 from batchscope.optimizers import starting_rate
 from batchscope.records import Configuration, Run
+from batchscope.studies.executor import Executor
 from batchscope.studies.fingerprint import Fingerprint
 from batchscope.studies.grouping import find_together
-from batchscope.studies.local import LocalExecutor
 from batchscope.studies.plan import GRID_RATES, Plan
 from batchscope.studies.progress import Unwatched, Watcher
 from batchscope.studies.speed import median_seconds
 from batchscope.studies.store import DEFAULT_STORE, Store
-from batchscope.studies.study import StudyDesign, StudyRuns
+from batchscope.studies.study import StudyDesign, StudyRuns, smallest_too_large
 from batchscope.task import Task
 from batchscope.training.evaluation import horizon_examples
 from batchscope.training.provenance import find_origin
 from batchscope.verbs.preparing import Prepared, introduce, open_pool, prepare
 from batchscope.verbs.profiling import measure
+from batchscope.verbs.settings import write_settings
 from batchscope.workers.pool import Pool
 
 # What evaluation adds to a run at the gallery's budgets; the progress bar corrects itself.
@@ -38,6 +40,7 @@ class Study:
         examples: that all of its runs processed.
         grid_examples: that the exhaustive grid would have, every batch size at five rates with all
             seeds for the whole budget; None under a budget of seconds.
+        settings: the file that repeats it, for --config.
     """
 
     id: str
@@ -48,6 +51,7 @@ class Study:
     trained: int
     examples: int
     grid_examples: int | None
+    settings: str
 
     def to_dict(self) -> dict[str, object]:
         """The study as JSON."""
@@ -61,6 +65,7 @@ class Study:
             "diverged": sum(run.status == "diverged" for run in self.runs),
             "examples": self.examples,
             "grid_examples": self.grid_examples,
+            "settings": self.settings,
         }
 
     def __repr__(self) -> str:
@@ -71,7 +76,7 @@ def study(
     task: Task | str,
     *,
     batch_sizes: Sequence[int] | None = None,
-    budget: Budget | None = None,
+    budget: Budget | str | None = None,
     target: Target | str | None = None,
     objective: str = "time",
     effort: str = "standard",
@@ -81,6 +86,7 @@ def study(
     precision: str | None = None,
     learning_rates: Sequence[float] | None = None,
     exhaustive: bool = False,
+    executor: str = "local",
     jobs: int | None = None,
     store: str = DEFAULT_STORE,
     reuse_changed: bool = False,
@@ -92,13 +98,16 @@ def study(
 
     Args:
         task: a task, a built-in's name, "file.py:name" or "package.module:name".
+        budget: of one run, or text such as "25ep"; None for the task's.
         target: a target, or text such as "error<=0.05".
         objective: "time", "examples" or "quality".
         effort: "quick", "standard" or "thorough".
         seed: the first seed; `seeds` of them at the best rate, or at every rate of a grid.
         learning_rates: to train every batch size at, instead of a search.
         exhaustive: the same with five rates around the task's own, half a decade apart.
-        jobs: workers; None for one per core, or one where there is a GPU.
+        executor: "local", "ray" for the cluster of this machine, "ray://host:port" for one
+            elsewhere, or "slurm".
+        jobs: runs at a time; None for one per core, or one where there is a GPU.
         store: a path or a database URL.
         reuse_changed: let the runs of the task before its last edit count.
 
@@ -123,15 +132,22 @@ def study(
         learning_rates=learning_rates,
         exhaustive=exhaustive,
     )
-    pool = open_pool(prepared, jobs)
+    pool = open_pool(prepared, jobs, executor)
     with closing(Store(store, create=True)) as opened:
         earlier = _note_change(opened, prepared, watcher, reuse=reuse_changed)
         introduce(opened, prepared)
-        return _carry_out(opened, prepared, pool, earlier, watcher)
+        return _carry_out(opened, prepared, pool, earlier, watcher, executor=executor, jobs=jobs)
 
 
 def _carry_out(
-    store: Store, prepared: Prepared, pool: Pool, earlier: str | None, watcher: Watcher
+    store: Store,
+    prepared: Prepared,
+    pool: Pool,
+    earlier: str | None,
+    watcher: Watcher,
+    *,
+    executor: str,
+    jobs: int | None,
 ) -> Study:
     """Time the steps, then train until the design asks for nothing more."""
     seconds = median_seconds(measure(store, prepared, watcher))
@@ -145,30 +161,36 @@ def _carry_out(
         start=starting_rate(task.optimizer_spec, task.model().parameters()),
     )
     name = plan.study_id(design.fingerprint, earlier)
+    settings = write_settings(prepared, study=name, store=store.place, executor=executor, jobs=jobs)
     runs = StudyRuns(store, name, design)
     cost = _CostModel(prepared, seconds)
     with pool:
         together = _settle_together(store, name, design, prepared, pool, watcher)
         _announce(design, runs, cost, watcher, workers=pool.free)
-        executor = LocalExecutor(
+        trainer = Executor(
             store,
             pool,
-            device_name=prepared.device_name,
+            task_name=task.name,
+            device_name=prepared.device_name or plan.device_kind,
             origin=find_origin(),
             watcher=watcher,
             cost=cost.predict,
             together=together,
         )
-        executor.train_all(runs.next_runs)
+        trainer.train_all(runs.next_runs)
+    too_large = smallest_too_large(runs.finished)
+    if math.isfinite(too_large):
+        watcher.say(f"Memory ran out at batch size {too_large:g}: no larger one was tried.")
     return Study(
         id=name,
         task=task.name,
         store=store.place,
         plan=plan,
         runs=tuple(runs.finished),
-        trained=executor.trained,
+        trained=trainer.trained,
         examples=sum(map(_count_examples, runs.finished)),
         grid_examples=_count_grid(task, plan),
+        settings=str(settings),
     )
 
 
@@ -202,7 +224,8 @@ def _settle_together(
         together = find_together(
             pool, first_round, device_name=prepared.device_name, watcher=watcher
         )
-        kept = plan.to_dict() | {"together": together}
+        expected = design.expected_runs_per_size * len(plan.batch_sizes)
+        kept = plan.to_dict() | {"together": together, "expected_runs": expected}
     else:
         kept = plan.to_dict()
     store.save_study(name, task=task.name, fingerprint=design.fingerprint, plan=kept)
@@ -299,7 +322,7 @@ def _note_change(store: Store, prepared: Prepared, watcher: Watcher, *, reuse: b
 
 def _in_words(seconds: float) -> str:
     if seconds < 90:
-        return f"about {max(1, round(seconds))} seconds"
+        return f"about {max(2, round(seconds))} seconds"
     if seconds < 5400:
         return f"about {round(seconds / 60)} minutes"
     return f"about {seconds / 3600:.1f} hours"

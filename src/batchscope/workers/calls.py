@@ -1,5 +1,6 @@
 """One call inside a worker: what is asked for, and how it is answered."""
 
+import functools
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -61,6 +62,32 @@ def answer_call(task: Task, call: object, answer: Callable[[AnswerKind, object],
         answer("error", as_batchscope_error(error))
     else:
         answer("result", result)
+
+
+def answer_elsewhere(
+    setup: Setup, call: Call, report: Callable[[object], None]
+) -> tuple[AnswerKind, object]:
+    """Carry out a call in a process that others manage, which may have served the task before."""
+    torch.set_num_threads(setup.threads)
+    answers: list[tuple[AnswerKind, object]] = []
+
+    def answer(kind: AnswerKind, value: object) -> None:
+        if kind == "progress":
+            report(value)
+        else:
+            answers.append((kind, value))
+
+    try:
+        task = _load_once(setup.source)
+    except Exception as error:
+        return "error", as_batchscope_error(error)
+    answer_call(task, call, answer)
+    return answers[0]
+
+
+@functools.lru_cache(maxsize=1)
+def _load_once(source: TaskSource) -> Task:
+    return load_task(source)
 
 
 def as_batchscope_error(error: Exception) -> BatchscopeError:

@@ -19,6 +19,7 @@ except ImportError:  # Windows bounds no process this way
 _SHARE_OF_FREE = 0.8
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _CGROUP = Path("/sys/fs/cgroup")
+_KERNEL_COUNTS = Path("/proc/vmstat")
 
 LimitKind = Literal["device", "address space", "resident"]
 
@@ -69,6 +70,15 @@ def find_limit(device: torch.device, given: str | None) -> MemoryLimit:
             MemoryLimit(amount=addresses, kind="address space", words="the address-space limit")
         )
     return min(limits, key=lambda limit: limit.amount)
+
+
+def count_memory_kills() -> int:
+    """How many processes this machine's kernel has killed for memory; 0 where it does not say."""
+    try:
+        counts = dict(line.split() for line in _KERNEL_COUNTS.read_text().splitlines())
+    except OSError:
+        return 0
+    return int(counts.get("oom_kill", 0))
 
 
 def bound_this_process(limit: MemoryLimit) -> None:

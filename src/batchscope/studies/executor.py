@@ -1,4 +1,4 @@
-"""Runs trained on this machine, by worker processes that share its cores."""
+"""Runs carried out by a pool of workers, each once, whoever else works on the same store."""
 
 import contextlib
 import time
@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import cast
 
 from batchscope.errors import BatchscopeError, StoreError, WorkerDied
-from batchscope.records import Configuration, Run
+from batchscope.instruments.memory.limits import count_memory_kills
+from batchscope.records import Configuration, Run, Trajectory
 from batchscope.studies.claims import (
     RENEWED_EVERY_SECONDS,
     Progress,
@@ -20,15 +21,16 @@ from batchscope.studies.grouping import Job, form_jobs
 from batchscope.studies.progress import Watcher
 from batchscope.studies.store import Store
 from batchscope.task import Task
-from batchscope.training.devices import choose_device
+from batchscope.training.devices import choose_device, is_out_of_memory
 from batchscope.training.ensemble import train_together
 from batchscope.training.hooks import Hook, RunState
-from batchscope.training.loop import train
+from batchscope.training.loop import Outcome, train
 from batchscope.training.provenance import Origin, describe_machine
 from batchscope.workers.pool import Pool
 
 _SECONDS_BETWEEN_LOOKS = 0.3
-_TRIES = 2
+# Of a run whose worker is killed each time by something other than its own appetite for memory.
+_TRIES = 5
 
 # What to train next, given all that is finished; called again after every run.
 NextRuns = Callable[[], Sequence[Configuration]]
@@ -45,15 +47,24 @@ def train_job(
     """Train one run, or several as one program; `report` is told the share that is spent."""
     device = choose_device(device_name)
     provenance = describe_machine(device, origin, seconds=0.0)
-    if len(job) == 1:
-        outcomes = [train(task, job[0], device=device, hooks=[_Reporter(report)])]
-    else:
-        outcomes = train_together(
-            task,
-            job,
-            device=device,
-            report=lambda share, loss: report(Progress(share=share, loss=loss)),
-        )
+    outcomes: list[Outcome] = []
+    if len(job) > 1:
+        try:
+            outcomes = train_together(
+                task,
+                job,
+                device=device,
+                report=lambda share, loss: report(Progress(share=share, loss=loss)),
+            )
+        except Exception as error:
+            # Too large together: each alone may fit.
+            if not is_out_of_memory(error):
+                raise
+    if not outcomes:
+        outcomes = [
+            train(task, configuration, device=device, hooks=[_Reporter(report)])
+            for configuration in job
+        ]
     return [
         Run(
             task=task.name,
@@ -75,7 +86,7 @@ class _Reporter(Hook):
         self._report(Progress(share=state.horizon, loss=row["train_loss"]))
 
 
-class LocalExecutor:
+class Executor:
     """Trains what a study asks for, each run once, whoever else works on the same store.
 
     Attributes:
@@ -92,6 +103,7 @@ class LocalExecutor:
         store: Store,
         pool: Pool,
         *,
+        task_name: str,
         device_name: str | None,
         origin: Origin,
         watcher: Watcher,
@@ -100,6 +112,7 @@ class LocalExecutor:
     ) -> None:
         self._store = store
         self._pool = pool
+        self._task_name = task_name
         self._device_name = device_name
         self._origin = origin
         self._watcher = watcher
@@ -109,6 +122,7 @@ class LocalExecutor:
         self._progress: dict[str, Progress] = {}
         self._renewed = time.monotonic()
         self._tries: dict[str, int] = {}
+        self._memory_kills: dict[str, int] = {}
         self.trained = 0
         self._waited_for: set[str | None] = set()
 
@@ -155,6 +169,7 @@ class LocalExecutor:
         label = job[0].key
         self._running[label] = job
         self._progress[label] = Progress(share=0.0, loss=None)
+        self._memory_kills[label] = count_memory_kills()
         self._pool.submit(label, train_job, job, self._device_name, self._origin)
 
     def _wait(self) -> bool:
@@ -169,12 +184,7 @@ class LocalExecutor:
                 self._advance(job, cast(Progress, answer.value))
                 return False
             case "result":
-                runs = cast(list[Run], answer.value)
-                self._store.save_runs(runs)
-                self.trained += len(runs)
-                self._advance(job, Progress(share=1.0, loss=None))
-                self._watcher.end(label_job(job))
-                del self._running[answer.label]
+                self._keep(job, cast(list[Run], answer.value))
                 return True
             case _:
                 self._retry(job, cast(BatchscopeError, answer.value))
@@ -202,13 +212,19 @@ class LocalExecutor:
         self._watcher.advance(label_job(job), gained * cost)
 
     def _retry(self, job: Job, error: BatchscopeError) -> None:
-        """A worker that was killed is replaced once; any other error ends the study.
+        """A worker that was killed is replaced; any other error ends the study.
 
-        What shared a program goes on one by one: it may have been too large together.
+        What shared a program goes on one by one, for it may have been too large together. A run
+        that the kernel killed for memory while it was alone is not tried again.
         """
         label = job[0].key
         self._tries[label] = self._tries.get(label, 1) + 1
-        if not isinstance(error, WorkerDied) or self._tries[label] > _TRIES:
+        if not isinstance(error, WorkerDied):
+            raise error
+        if len(job) == 1 and count_memory_kills() > self._memory_kills[label]:
+            self._keep(job, [self._out_of_memory(job[0])])
+            return
+        if self._tries[label] > _TRIES:
             raise error
         if len(job) == 1:
             self._submit(job)
@@ -217,6 +233,24 @@ class LocalExecutor:
         self._watcher.end(label_job(job))
         del self._running[label]
         release(self._store, [configuration.key for configuration in job])
+
+    def _keep(self, job: Job, runs: Sequence[Run]) -> None:
+        self._store.save_runs(runs)
+        self.trained += len(runs)
+        self._advance(job, Progress(share=1.0, loss=None))
+        self._watcher.end(label_job(job))
+        del self._running[job[0].key]
+
+    def _out_of_memory(self, configuration: Configuration) -> Run:
+        device = choose_device(self._device_name)
+        return Run(
+            task=self._task_name,
+            configuration=configuration,
+            status="out_of_memory",
+            steps=0,
+            trajectory=Trajectory(columns={}),
+            provenance=describe_machine(device, self._origin, seconds=0.0),
+        )
 
 
 def label_job(job: Job) -> str:

@@ -1,0 +1,65 @@
+"""All that was said for a study, in a file that repeats it."""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+import tomli_w
+
+from batchscope.studies.connection import path_of
+from batchscope.studies.plan import Plan
+from batchscope.verbs.preparing import Prepared
+from batchscope.workers.travel import PickledTask
+
+
+def write_settings(
+    prepared: Prepared, *, study: str, store: str, executor: str, jobs: int | None
+) -> Path:
+    """Write what repeats a study, beside its store or in this folder where that is a database.
+
+    `batchscope study --config FILE` and `bs.study(**tomllib.load(file))` take it. A task that was
+    built in Python has no name to write.
+
+    Returns:
+        Where it was written.
+    """
+    path = path_of(store)
+    place = Path(f"batchscope-{study}.toml")
+    if path is not None:
+        place = path.with_name(f"{path.stem}-{study}.toml")
+    said: dict[str, object] = {}
+    if not isinstance(prepared.source, PickledTask | None):
+        said["task"] = prepared.task.name
+    said |= _describe(prepared.plan)
+    if prepared.device_name is not None:
+        said["device"] = prepared.device_name
+    said |= {"executor": executor, "store": _without_password(store)}
+    if jobs is not None:
+        said["jobs"] = jobs
+    place.write_text(tomli_w.dumps(said), encoding="utf-8")
+    return place
+
+
+def _describe(plan: Plan) -> dict[str, object]:
+    said: dict[str, object] = {
+        "batch_sizes": list(plan.batch_sizes),
+        "budget": str(plan.budget),
+        "objective": plan.objective,
+        "effort": plan.effort,
+        "seed": plan.seed,
+        "seeds": plan.seeds,
+        "precision": plan.precision,
+    }
+    if plan.target is not None:
+        said["target"] = str(plan.target)
+    if plan.learning_rates:
+        said["learning_rates"] = list(plan.learning_rates)
+    if plan.exhaustive:
+        said["exhaustive"] = True
+    return said
+
+
+def _without_password(store: str) -> str:
+    """A password belongs in ~/.pgpass, not in a file that is passed on."""
+    if path_of(store) is not None:
+        return store
+    return sa.make_url(store).set(password=None).render_as_string()
