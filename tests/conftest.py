@@ -192,6 +192,9 @@ def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Post
 
 
 @pytest.fixture
-def postgresql(postgresql_server: PostgreSQL) -> str:
-    """The URL of a real PostgreSQL."""
+def postgresql(
+    postgresql_server: PostgreSQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """The URL of a real PostgreSQL; what has no store to lie beside is written into a folder."""
+    monkeypatch.chdir(tmp_path)
     return postgresql_server.url

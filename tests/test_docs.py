@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 VERBS = (
     *("recommend", "study", "profile", "noise", "fit", "branch", "bottleneck", "energy"),
-    *("curvature", "analyze", "report", "runs", "tasks", "init"),
+    *("curvature", "analyze", "report", "runs", "status", "tasks", "init"),
 )
 MODULES = [
     module.name

@@ -49,7 +49,7 @@ def fresh_database(server: PostgreSQL) -> str:
 
 
 def test_a_study_waits_for_a_database_that_goes_away_and_goes_on(
-    postgresql_server: PostgreSQL, tmp_path: Path
+    postgresql: str, postgresql_server: PostgreSQL, tmp_path: Path
 ) -> None:
     options = {"batch_sizes": [8, 16], "learning_rates": [0.1, 0.3], "seeds": 2, "jobs": 1}
     undisturbed = bs.study(make_task(), store=f"{tmp_path}/u.db", **options)

@@ -86,6 +86,8 @@ def test_a_preview_starts_nothing_and_knows_times_once_they_were_measured(tmp_pa
     assert after.seconds is not None
     assert after.seconds > 0
     assert [size.steps for size in after.sizes] == [24, 12]
+    assert bs.table(after)["runs"].to_list() == [4, 4]
+    assert list(bs.figure(after).data[0].x) == ["8", "16"]
     # Weights, their gradients and a batch, at the very least.
     assert all((size.peak_bytes or 0) > 4 * 10 * 2 for size in after.sizes)
 

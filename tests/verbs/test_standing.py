@@ -23,6 +23,8 @@ def test_a_study_is_seen_from_another_terminal(tmp_path: Path) -> None:
     assert standing.study == done.id
     assert dict(standing.done) == {"finished": 2}
     assert [claim.label for claim in standing.running] == ["batch 16, rate 0.1, seed 0"]
+    assert bs.table(standing)["state"].to_list() == ["done", "running", "left"]
+    assert list(bs.figure(standing).data[0].x) == [0.25]
     assert "Done: 2 finished" in shown
     assert "25%" in shown
     assert "0.5" in shown

@@ -24,12 +24,20 @@ from batchscope.reports.figures.quality import (
 )
 from batchscope.reports.figures.throughput import draw_throughput, tabulate_throughput
 from batchscope.reports.figures.time import draw_time, tabulate_time
+from batchscope.reports.figures.under_way import (
+    draw_preview,
+    draw_standing,
+    tabulate_preview,
+    tabulate_standing,
+)
 from batchscope.reports.readings import READINGS, Reading, describe
 from batchscope.verbs.deciding import analyze
+from batchscope.verbs.preview import Preview
 from batchscope.verbs.profiling import Profile
+from batchscope.verbs.standing import Standing
 from batchscope.verbs.studying import Study
 
-Result = Profile | Study | Analysis | Recommendation | Reading
+Result = Profile | Study | Preview | Standing | Analysis | Recommendation | Reading
 
 
 def table(result: Result) -> pl.DataFrame:
@@ -45,6 +53,10 @@ def table(result: Result) -> pl.DataFrame:
             return tabulate_throughput(result)
         case Study():
             return _tabulate_study(result)
+        case Preview():
+            return tabulate_preview(result)
+        case Standing():
+            return tabulate_standing(result)
         case Analysis():
             return _tabulate_analysis(result)
         case Recommendation():
@@ -71,6 +83,10 @@ def figure(result: Result) -> go.Figure:
             return draw_throughput(tabulate_throughput(result), unit=result.unit)
         case Study():
             return figure(analyze(result))
+        case Preview():
+            return draw_preview(tabulate_preview(result), title=repr(result))
+        case Standing():
+            return draw_standing(tabulate_standing(result), title=repr(result))
         case Analysis():
             return draw_quality(tabulate_quality(result), metric=quality_column(result))
         case Recommendation():

@@ -18,6 +18,8 @@ _RESULTS = {
     "batchscope.instruments.noise.surge": "SignSurge",
     "batchscope.instruments.speed.bottleneck": "Bottleneck",
     "batchscope.verbs.profiling": "Profile",
+    "batchscope.verbs.preview": "Preview",
+    "batchscope.verbs.standing": "Standing",
     "batchscope.verbs.studying": "Study",
     "batchscope.findings.analysis": "Analysis",
     "batchscope.decisions.recommendation": "Recommendation",
