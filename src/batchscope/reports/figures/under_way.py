@@ -47,8 +47,9 @@ def tabulate_standing(standing: Standing) -> pl.DataFrame:
         rows.append({"run": f"{number} {status}", "state": "done", "share": 1.0})
     for claim in standing.running:
         at = claim.progress
-        row = {"run": claim.label, "state": "running", "share": at.share, "train_loss": at.loss}
-        rows.append(row)
+        rows.append(
+            {"run": claim.label, "state": "running", "share": at.share, "train_loss": at.loss}
+        )
     rows.append({"run": f"{standing.left or 0} left", "state": "left", "share": 0.0})
     return pl.DataFrame(rows, schema_overrides={"train_loss": pl.Float64}, infer_schema_length=None)
 
