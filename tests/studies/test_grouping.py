@@ -59,7 +59,7 @@ def test_a_task_that_cannot_share_says_why_once() -> None:
     heard = Heard()
     task = make_task(model=lambda: nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 2)))
 
-    found = find_together(
+    found, examples = find_together(
         OwnProcess(task),
         runs_at(4, 8, count=3, task=task),
         device_name="cpu",
@@ -67,6 +67,7 @@ def test_a_task_that_cannot_share_says_why_once() -> None:
     )
 
     assert found == []
+    assert examples == 0
     assert len(heard.lines) == 1
     assert "Runs are trained one by one" in heard.lines[0]
 
@@ -76,7 +77,7 @@ def test_sizes_that_gain_are_found_upwards_by_measuring() -> None:
         model=lambda: nn.Sequential(*(nn.Linear(4, 4) for _ in range(20)), nn.Linear(4, 2))
     )
 
-    found = find_together(
+    found, examples = find_together(
         OwnProcess(task),
         runs_at(2, 4, count=12, task=task),
         device_name="cpu",
@@ -85,6 +86,7 @@ def test_sizes_that_gain_are_found_upwards_by_measuring() -> None:
 
     # Twenty tiny layers, called once for twelve runs.
     assert found == [2, 4]
+    assert examples == (2 + 4) * ((12 + 2) * 3 + (12 + 1) * 8)
 
 
 @pytest.mark.parametrize("learning_rates", [[0.01, 0.1], None])

@@ -52,7 +52,11 @@ ObjectiveOption = Annotated[
 ]
 EffortOption = Annotated[
     str,
-    typer.Option("--effort", metavar="NAME", help="How much to spend: quick, standard, thorough."),
+    typer.Option(
+        "--effort",
+        metavar="NAME",
+        help="How much to spend: frugal (most runs are stopped early), quick, standard, thorough.",
+    ),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", help="The first seed.")]
 SeedsOption = Annotated[

@@ -101,9 +101,12 @@ def analyze_curves(
     derived = target is None
     target = derive_target(tuned, ranking) if derived else target
     sizes = tuple(describe_size(size, quality, target, unit) for size in tuned)
+    # A single lucky run does not beat a mean, of batch sizes as of rates.
+    most = max((len(size.curves) for size in tuned), default=0)
     finals = {
         size.batch_size: {c.seed: _final_value(c, quality, higher) for c in size.curves}
         for size in tuned
+        if len(size.curves) == most
     }
     plateau = find_plateau(finals, margin=_quality_margin(finals, quality))
     fastest = None if target is None else find_fastest(tuned, target, "seconds")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from batchscope.budget import Budget
 from batchscope.errors import InvalidInput
 from batchscope.records import Run
 
@@ -21,7 +22,7 @@ class Curve:
     """One run's evaluations.
 
     Attributes:
-        status: "finished", "diverged" or "out_of_memory".
+        status: "finished", "stopped" (before its budget was spent), "diverged" or "out_of_memory".
         columns: each of shape (evaluations,): `step`, `examples`, `seconds` (NaN where unknown),
             losses and metrics.
     """
@@ -39,15 +40,21 @@ class Curve:
         return self.status == "finished"
 
 
-def tabulate_runs(runs: Iterable[Run], step_seconds: Mapping[int, float]) -> pl.DataFrame:
+def tabulate_runs(
+    runs: Iterable[Run], step_seconds: Mapping[int, float], *, budget: Budget | None = None
+) -> pl.DataFrame:
     """Runs as a table that `read_curves` reads.
 
     Args:
+        budget: that runs spend to their end; those with a smaller one were stopped. None to take
+            each by its own.
         step_seconds: batch size -> seconds per step of a run that has the machine to itself. The
             column `seconds` is steps times that, empty where it was not measured: the time that a
             run took beside others says nothing.
     """
-    frames = [_tabulate_run(run, step_seconds.get(run.configuration.batch_size)) for run in runs]
+    frames = [
+        _tabulate_run(run, step_seconds.get(run.configuration.batch_size), budget) for run in runs
+    ]
     return pl.concat(frames, how="diagonal") if frames else pl.DataFrame()
 
 
@@ -77,7 +84,7 @@ def test_column(metric: str) -> str:
     return f"test_{metric.removeprefix('val_').removeprefix('train_')}"
 
 
-def _tabulate_run(run: Run, step_seconds: float | None) -> pl.DataFrame:
+def _tabulate_run(run: Run, step_seconds: float | None, budget: Budget | None) -> pl.DataFrame:
     configuration, columns = run.configuration, dict(run.trajectory.columns)
     own = {name: columns.pop(name, (0.0,)) for name in ("step", "examples")}
     columns.pop("seconds", None)
@@ -88,12 +95,16 @@ def _tabulate_run(run: Run, step_seconds: float | None) -> pl.DataFrame:
         "batch_size": configuration.batch_size,
         "learning_rate": configuration.learning_rate,
         "seed": configuration.seed,
-        "status": run.status,
+        "status": "stopped" if _was_stopped(run, budget) else run.status,
     }
     per_step = math.nan if step_seconds is None else step_seconds
     seconds = [step * per_step for step in own["step"]]
     body = {name: list(values) for name, values in {**own, "seconds": seconds, **columns}.items()}
     return pl.DataFrame({name: [value] * rows for name, value in head.items()} | body)
+
+
+def _was_stopped(run: Run, budget: Budget | None) -> bool:
+    return run.status == "finished" and budget not in (None, run.configuration.budget)
 
 
 def _read_curve(part: pl.DataFrame) -> Curve:

@@ -48,18 +48,22 @@ def find_together(
     *,
     device_name: str | None,
     watcher: Watcher,
-) -> list[int]:
+) -> tuple[list[int], int]:
     """The batch sizes whose runs are trained sooner by one program than one after another.
 
     Larger batches gain less, so that the sizes are tried upwards until one gains nothing. Where
     there are fewer batch sizes than workers, sharing would leave workers idle.
+
+    Returns:
+        The sizes, and the examples that were processed to find them.
     """
     by_size: dict[int, list[Configuration]] = {}
     for configuration in wanted:
         by_size.setdefault(configuration.batch_size, []).append(configuration)
     together: list[int] = []
+    examples = 0
     if len(by_size) < pool.free:
-        return together
+        return together, examples
     for size, runs in sorted(by_size.items()):
         if len(runs) < _LEAST_MEMBERS:
             continue
@@ -67,13 +71,14 @@ def find_together(
         watcher.begin(label)
         pool.submit(label, try_together, tuple(runs[:_MOST_MEMBERS]), device_name)
         found = _await(pool)
+        examples += found.examples
         watcher.end(label)
         if found.reason is not None:
             watcher.say(f"Runs are trained one by one: {found.reason}.")
         if found.gain < _LEAST_GAIN:
             break
         together.append(size)
-    return together
+    return together, examples
 
 
 def try_together(

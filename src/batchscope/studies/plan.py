@@ -15,7 +15,7 @@ from batchscope.findings.tuning import Ranking
 from batchscope.records import Configuration, Precision
 from batchscope.task import Task
 
-Effort = Literal["quick", "standard", "thorough"]
+Effort = Literal["frugal", "quick", "standard", "thorough"]
 Objective = Literal["time", "examples", "quality"]
 
 _Choice = TypeVar("_Choice", bound=str)
@@ -35,7 +35,8 @@ class Limits:
         refinements: rates proposed between the best one's neighbours, where no extension was
             needed.
         seeds: in all at the best rate.
-        confirmed: rates at most that get all seeds, each the best by its mean so far.
+        confirmed: rates at most that get all seeds, each the best by its mean so far; under
+            "frugal" batch sizes, every other having one run to its end.
     """
 
     rates: int
@@ -46,6 +47,7 @@ class Limits:
 
 
 EFFORTS: dict[Effort, Limits] = {
+    "frugal": Limits(rates=3, extensions=4, refinements=0, seeds=3, confirmed=2),
     "quick": Limits(rates=3, extensions=3, refinements=0, seeds=2, confirmed=1),
     "standard": Limits(rates=3, extensions=4, refinements=1, seeds=3, confirmed=2),
     "thorough": Limits(rates=5, extensions=4, refinements=3, seeds=5, confirmed=3),

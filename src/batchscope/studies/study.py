@@ -4,9 +4,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from batchscope.budget import Budget
 from batchscope.findings.curves import Curve, read_curves, tabulate_runs
 from batchscope.findings.tuning import Ranking, score_runs
 from batchscope.records import Configuration, Run
+from batchscope.studies.frugal import SHARES, FrugalSearch
 from batchscope.studies.learning_rate import RateSearch, expected_rates, grid_rates, next_rates
 from batchscope.studies.plan import GRID_RATES, Plan, configure
 from batchscope.studies.store import Store
@@ -49,17 +53,35 @@ class StudyDesign:
         return self.plan.learning_rates
 
     @property
+    def is_frugal(self) -> bool:
+        """Whether most runs are stopped before their end."""
+        return self.plan.effort == "frugal" and not self.grid
+
+    @property
     def expected_runs_per_size(self) -> int:
-        """About how many runs a batch size takes."""
+        """About how many runs a batch size takes, stopped ones included."""
         if self.grid:
             return len(self.grid) * self.plan.seeds
+        if self.is_frugal:
+            return round(sum(self._frugal.expected_per_size()))
         return expected_rates(self.search) + self.plan.seeds - 1
 
-    def configure(self, batch_size: int, lr: float, seed: int) -> Configuration:
-        """One run of this study."""
-        return configure(
+    @property
+    def expected_budgets_per_size(self) -> float:
+        """About how many whole budgets a batch size takes."""
+        if not self.is_frugal:
+            return float(self.expected_runs_per_size)
+        shares = (*SHARES, 1.0)
+        return float(np.dot(shares, self._frugal.expected_per_size()))
+
+    def configure(
+        self, batch_size: int, lr: float, seed: int, *, share: float = 1.0
+    ) -> Configuration:
+        """One run of this study, of a share of its budget."""
+        whole = configure(
             self.task, self.plan, self.fingerprint, batch_size=batch_size, lr=lr, seed=seed
         )
+        return replace(whole, budget=self._budget_of(share))
 
     def next_configurations(self, runs: Sequence[Run]) -> list[Configuration]:
         """The runs to train next, given the finished ones.
@@ -73,6 +95,9 @@ class StudyDesign:
             grid = [c for c in self._whole_grid() if c.batch_size < too_large]
             return [c for c in grid if not self.is_known(c, done)]
         ranking = self.plan.ranking(self.task)
+        if self.is_frugal:
+            wanted = self._next_frugal(runs, ranking)
+            return [c for c in wanted if c.batch_size < too_large and not self.is_known(c, done)]
         curves = read_curves(tabulate_runs(runs, {}))
         wanted = [
             configuration
@@ -93,6 +118,36 @@ class StudyDesign:
         yield configuration.key
         if self.earlier is not None:
             yield replace(configuration, fingerprint=self.earlier).key
+
+    @property
+    def _frugal(self) -> FrugalSearch:
+        return FrugalSearch(
+            batch_sizes=self.plan.batch_sizes,
+            start=self.start,
+            optimizer=self.task.optimizer_spec.name,
+            seeds=self.plan.seeds,
+            seed=self.plan.seed,
+        )
+
+    def _budget_of(self, share: float) -> Budget:
+        whole = self.plan.budget
+        return whole if share == 1 else replace(whole, amount=whole.amount * share)
+
+    def _next_frugal(self, runs: Sequence[Run], ranking: Ranking) -> list[Configuration]:
+        def curves_of(share: float) -> list[Curve]:
+            budget = self._budget_of(share)
+            return read_curves(
+                tabulate_runs([r for r in runs if r.configuration.budget == budget], {})
+            )
+
+        wanted = self._frugal.next_runs(
+            {share: curves_of(share) for share in SHARES}, curves_of(1.0), ranking
+        )
+        first = self.plan.seed
+        return [
+            self.configure(w.batch_size, w.learning_rate, first + w.extra_seed, share=w.share)
+            for w in wanted
+        ]
 
     def _whole_grid(self) -> list[Configuration]:
         first = self.plan.seed

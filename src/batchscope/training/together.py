@@ -31,10 +31,12 @@ class Together:
     Attributes:
         gain: seconds of the runs one after another over seconds together; 0 where they cannot.
         reason: why they cannot; None where they can.
+        examples: processed to find out.
     """
 
     gain: float
     reason: str | None = None
+    examples: int = 0
 
 
 def why_not_together(task: Task, configurations: Sequence[Configuration]) -> str | None:
@@ -77,9 +79,11 @@ def measure_together(
             reason = trial.compare()
         except Exception as error:  # whatever a model does that cannot be batched
             reason = f"its model cannot be batched: {str(error).strip().splitlines()[0]}"
+        examples = trial.examples_compared
         if reason is not None:
-            return Together(gain=0.0, reason=reason)
-        return Together(gain=len(configurations) * trial.time_alone() / trial.time_together())
+            return Together(gain=0.0, reason=reason, examples=examples)
+        gain = len(configurations) * trial.time_alone() / trial.time_together()
+        return Together(gain=gain, examples=examples + trial.examples_timed)
 
 
 class _Trial:
@@ -92,7 +96,7 @@ class _Trial:
         self._configurations = configurations
         self._device = device
         self._batches = Batches(task, task.datasets["train"], device)
-        size = configurations[0].batch_size
+        size = self._size = configurations[0].batch_size
         orders = [
             draw_order(len(self._batches), seed=c.seed, epoch=0)[:size] for c in configurations
         ]
@@ -120,6 +124,17 @@ class _Trial:
             if off > _TOLERANCE * moved:
                 return "its runs come out otherwise than alone"
         return None
+
+    @property
+    def examples_compared(self) -> int:
+        """At most, for `compare`."""
+        return _TRIAL_STEPS * (len(self._configurations) + 2) * self._size
+
+    @property
+    def examples_timed(self) -> int:
+        """For both times."""
+        steps = _WARM_UP_STEPS + _TIMED_STEPS
+        return steps * (len(self._configurations) + 1) * self._size
 
     def time_together(self) -> float:
         """Seconds of a step of all."""

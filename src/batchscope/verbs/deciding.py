@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import sqlalchemy as sa
 
-from batchscope.budget import Budget, Target
+from batchscope.budget import Budget, Target, parse_budget
 from batchscope.decisions.recommendation import Recommendation, Spent, recommend_from
 from batchscope.findings.analysis import Analysis, analyze_curves
 from batchscope.findings.curves import read_curves, tabulate_runs
@@ -130,7 +130,9 @@ def _analyze(store: Store, row: sa.RowMapping) -> Analysis:
     target = None if plan["target"] is None else Target(**plan["target"])
     quality = facts["quality"] if target is None else target.metric
     return analyze_curves(
-        read_curves(tabulate_runs(runs, median_seconds(measured))),
+        read_curves(
+            tabulate_runs(runs, median_seconds(measured), budget=parse_budget(plan["budget"]))
+        ),
         study=row["id"],
         task=row["task"],
         quality=quality,

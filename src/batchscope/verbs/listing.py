@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import polars as pl
 import sqlalchemy as sa
 
+from batchscope.budget import parse_budget
 from batchscope.findings.curves import tabulate_runs
 from batchscope.records import Measurement, Run
 from batchscope.studies.speed import find_measurement, median_seconds
@@ -57,7 +58,9 @@ def list_runs(place: str, *, which: str | None = None) -> RunList:
         study=row["id"],
         task=row["task"],
         runs=runs,
-        frame=tabulate_runs(runs, median_seconds(measured)),
+        frame=tabulate_runs(
+            runs, median_seconds(measured), budget=parse_budget(row["plan"]["budget"])
+        ),
     )
 
 

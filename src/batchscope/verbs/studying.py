@@ -37,7 +37,7 @@ class Study:
     Attributes:
         id: its name in the store.
         trained: how many of its runs this call trained; others trained the rest.
-        examples: that all of its runs processed.
+        examples: processed in all: by its runs, the timing of steps and the trials of sharing.
         grid_examples: that the exhaustive grid would have, every batch size at five rates with all
             seeds for the whole budget; None under a budget of seconds.
         settings: the file that repeats it, for --config.
@@ -101,7 +101,7 @@ def study(
         budget: of one run, or text such as "25ep"; None for the task's.
         target: a target, or text such as "error<=0.05".
         objective: "time", "examples" or "quality".
-        effort: "quick", "standard" or "thorough".
+        effort: "frugal" (most runs are stopped early), "quick", "standard" or "thorough".
         seed: the first seed; `seeds` of them at the best rate, or at every rate of a grid.
         learning_rates: to train every batch size at, instead of a search.
         exhaustive: the same with five rates around the task's own, half a decade apart.
@@ -150,7 +150,8 @@ def _carry_out(
     jobs: int | None,
 ) -> Study:
     """Time the steps, then train until the design asks for nothing more."""
-    seconds = median_seconds(measure(store, prepared, watcher))
+    measured = measure(store, prepared, watcher)
+    seconds = median_seconds(measured)
     prepared = _leave_out_too_large(prepared, seconds, watcher)
     task, plan = prepared.task, prepared.plan
     design = StudyDesign(
@@ -165,7 +166,7 @@ def _carry_out(
     runs = StudyRuns(store, name, design)
     cost = _CostModel(prepared, seconds)
     with pool:
-        together = _settle_together(store, name, design, prepared, pool, watcher)
+        together, tried = _settle_together(store, name, design, prepared, pool, watcher)
         _announce(design, runs, cost, watcher, workers=pool.free)
         trainer = Executor(
             store,
@@ -188,7 +189,7 @@ def _carry_out(
         plan=plan,
         runs=tuple(runs.finished),
         trained=trainer.trained,
-        examples=sum(map(_count_examples, runs.finished)),
+        examples=measured.examples + tried + sum(map(_count_examples, runs.finished)),
         grid_examples=_count_grid(task, plan),
         settings=str(settings),
     )
@@ -216,20 +217,28 @@ def _settle_together(
     prepared: Prepared,
     pool: Pool,
     watcher: Watcher,
-) -> list[int]:
-    """The batch sizes whose runs share a program, found once for a study and kept with it."""
+) -> tuple[list[int], int]:
+    """The batch sizes whose runs share a program, found once for a study and kept with it.
+
+    Returns:
+        The sizes, and the examples that were processed to find them.
+    """
     task, plan = design.task, design.plan
     if store.read_plan(name) is None:
         first_round = design.next_configurations([])
-        together = find_together(
+        together, examples = find_together(
             pool, first_round, device_name=prepared.device_name, watcher=watcher
         )
-        expected = design.expected_runs_per_size * len(plan.batch_sizes)
-        kept = plan.to_dict() | {"together": together, "expected_runs": expected}
+        kept = plan.to_dict() | {
+            "together": together,
+            "trial_examples": examples,
+            "expected_runs": design.expected_runs_per_size * len(plan.batch_sizes),
+        }
     else:
         kept = plan.to_dict()
     store.save_study(name, task=task.name, fingerprint=design.fingerprint, plan=kept)
-    return cast(list[int], (store.read_plan(name) or {}).get("together", []))
+    found = store.read_plan(name) or {}
+    return cast(list[int], found.get("together", [])), cast(int, found.get("trial_examples", 0))
 
 
 def _leave_out_too_large(
@@ -256,16 +265,19 @@ class _CostModel:
     """Predicted seconds of a run, from the profile."""
 
     def __init__(self, prepared: Prepared, seconds: Mapping[int, float]) -> None:
-        self._budget = prepared.plan.budget
+        self._whole = prepared.plan.budget
         self._train_size = prepared.task.train_size
         self._seconds = seconds
 
     def predict(self, configuration: Configuration) -> float:
-        return self.at_size(configuration.batch_size)
+        return self._seconds_of(configuration.budget, configuration.batch_size)
 
     def at_size(self, batch_size: int) -> float:
-        steps = self._budget.steps(self._train_size, batch_size)
-        training = self._budget.amount if steps is None else steps * self._seconds[batch_size]
+        return self._seconds_of(self._whole, batch_size)
+
+    def _seconds_of(self, budget: Budget, batch_size: int) -> float:
+        steps = budget.steps(self._train_size, batch_size)
+        training = budget.amount if steps is None else steps * self._seconds[batch_size]
         return training * (1 + _EVALUATION_SHARE)
 
 
@@ -286,7 +298,8 @@ def _announce(
         size: max(1, design.expected_runs_per_size - done.get(size, 0))
         for size in design.plan.batch_sizes
     }
-    remaining = sum(number * cost.at_size(size) for size, number in missing.items())
+    each = design.expected_budgets_per_size / design.expected_runs_per_size
+    remaining = sum(number * each * cost.at_size(size) for size, number in missing.items())
     sizes, count = len(design.plan.batch_sizes), sum(missing.values())
     kept = f", {sum(done.values())} are in the store" if done else ""
     watcher.say(

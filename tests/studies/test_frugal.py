@@ -1,0 +1,116 @@
+import math
+import random
+
+import numpy as np
+import pytest
+
+from batchscope.findings.curves import Curve
+from batchscope.findings.tuning import Ranking
+from batchscope.studies.frugal import SHARES, FrugalSearch, Wanted
+
+SIZES = tuple(2**power for power in range(3, 12))
+RANKING = Ranking(quality="error", higher=False)
+GRID_RUNS = 5 * 3
+
+
+def search(**changes: object) -> FrugalSearch:
+    given = {
+        "batch_sizes": SIZES,
+        "start": 0.01,
+        "optimizer": "SGD",
+        "seeds": 3,
+        "seed": 0,
+    }
+    return FrugalSearch(**(given | changes))  # type: ignore[arg-type]
+
+
+def train(wanted: Wanted, *, best_at_64: float, exponent: float, noise: float) -> Curve:
+    """A loss that falls with the budget spent, least at a rate that moves with the batch."""
+    best = best_at_64 * (wanted.batch_size / 64) ** exponent
+    off = math.log10(wanted.learning_rate / best)
+    draw = random.Random(repr(wanted))
+    status = "diverged" if off > 1.2 else "finished"
+    loss = (1 + off**2) * wanted.share**-0.5 * math.exp(draw.gauss(0, noise))
+    value = np.array([loss])
+    return Curve(
+        run=repr(wanted),
+        batch_size=wanted.batch_size,
+        learning_rate=wanted.learning_rate,
+        seed=wanted.extra_seed,
+        status=status,
+        columns={"step": np.array([1.0]), "val_loss": value, "error": value},
+    )
+
+
+def search_all(
+    searching: FrugalSearch, *, best_at_64: float, exponent: float, noise: float = 0.02
+) -> tuple[dict[float, list[Curve]], float]:
+    """All runs by their share of the budget, and the budgets that they spent."""
+    runs: dict[float, list[Curve]] = {share: [] for share in (*SHARES, 1.0)}
+    for _ in range(100):
+        short = {share: runs[share] for share in SHARES}
+        wanted = searching.next_runs(short, runs[1.0], RANKING)
+        if not wanted:
+            spent = sum(share * len(curves) for share, curves in runs.items())
+            return runs, spent
+        assert len(set(wanted)) == len(wanted)
+        for one in wanted:
+            runs[one.share].append(
+                train(one, best_at_64=best_at_64, exponent=exponent, noise=noise)
+            )
+    raise AssertionError("the search does not end")
+
+
+@pytest.mark.parametrize("best_at_64", [0.001, 0.01, 0.1])
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
+def test_the_best_rate_of_each_size_is_found_within_half_a_step_of_the_ladder(
+    best_at_64: float, exponent: float
+) -> None:
+    runs, _ = search_all(search(), best_at_64=best_at_64, exponent=exponent, noise=0.0)
+
+    for size in SIZES:
+        (rate,) = {c.learning_rate for c in runs[1.0] if c.batch_size == size}
+        best = best_at_64 * (size / 64) ** exponent
+        # Rates are half a decade apart: the nearest is at most a quarter away, 0.02 for rounding.
+        assert abs(math.log10(rate / best)) < 0.27
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
+def test_it_spends_little_of_what_the_exhaustive_grid_would(exponent: float) -> None:
+    _, spent = search_all(search(), best_at_64=0.03, exponent=exponent)
+
+    # The timing of steps comes on top: together they stay below 15%.
+    assert spent < 0.14 * GRID_RUNS * len(SIZES)
+
+
+def test_every_size_has_one_run_to_its_end_and_the_best_two_all_seeds() -> None:
+    runs, _ = search_all(search(), best_at_64=0.01, exponent=0.8)
+
+    seeds = sorted(sum(c.batch_size == size for c in runs[1.0]) for size in SIZES)
+    assert seeds == [1] * 7 + [3] * 2
+
+
+def test_it_depends_on_what_is_finished_and_not_on_the_order() -> None:
+    runs, _ = search_all(search(), best_at_64=0.01, exponent=0.8)
+    part = {share: curves[: len(curves) // 2] for share, curves in runs.items()}
+    turned = {share: curves[::-1] for share, curves in part.items()}
+
+    one, other = (
+        search().next_runs({s: found[s] for s in SHARES}, found[1.0], RANKING)
+        for found in (part, turned)
+    )
+
+    assert one == other
+
+
+def test_where_every_rate_diverges_it_ends() -> None:
+    runs, _ = search_all(search(), best_at_64=1e-9, exponent=0.0)
+
+    assert runs[1.0] == []
+
+
+def test_a_single_batch_size_is_searched_as_well() -> None:
+    runs, _ = search_all(search(batch_sizes=(64,)), best_at_64=0.03, exponent=0.0)
+
+    assert {c.learning_rate for c in runs[1.0]} == {0.032}
+    assert len(runs[1.0]) == 3
