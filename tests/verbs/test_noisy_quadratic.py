@@ -13,33 +13,31 @@ from torch import nn
 import batchscope as bs
 
 KNOWN = {
-    4: (6248, 0.151),
     16: (1658, 0.5515),
     64: (569, 1.38),
     256: (355, 1.74),
     1024: (300, 1.86),
     4096: (280, 1.93),
 }
-# Their mean is what the expected loss is read from: its deviation is 0.5% at the target.
-REPLICAS = 64
-CURVATURE = 1 / torch.arange(1.0, 1001.0)
-
-
-class Replicas(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.theta = nn.Parameter(torch.randn(REPLICAS, len(CURVATURE)))
-
-
-def loss(model: Replicas, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
-    quadratic = 0.5 * (model.theta.square() @ CURVATURE)
-    if not model.training:
-        return quadratic.mean()
-    noise = torch.randn_like(model.theta) * (CURVATURE / len(batch[0])).sqrt()
-    return (quadratic + (model.theta * noise).sum(1)).sum()
 
 
 def make_task(batch_size: int, steps: int, rate: float) -> bs.Task:
+    curvature = 1 / torch.arange(1.0, 1001.0)
+
+    class Replicas(nn.Module):
+        """Their mean is what the expected loss is read from: their deviation is 0.5% of it."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.theta = nn.Parameter(torch.randn(256, 1000))
+
+    def loss(model: Replicas, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        quadratic = 0.5 * (model.theta.square() @ curvature)
+        if not model.training:
+            return quadratic.mean()
+        noise = torch.randn_like(model.theta) * (curvature / len(batch[0])).sqrt()
+        return (quadratic + (model.theta * noise).sum(1)).sum()
+
     # What an example is does not matter, only how many share a step.
     examples = torch.zeros(4 * batch_size, 1)
     return bs.Task(
@@ -55,7 +53,7 @@ def make_task(batch_size: int, steps: int, rate: float) -> bs.Task:
 
 @pytest.mark.parametrize(
     "batch_size",
-    [16, 256, 4096, *(pytest.param(size, marks=pytest.mark.slow) for size in (4, 64, 1024))],
+    [64, 4096, *(pytest.param(size, marks=pytest.mark.slow) for size in (16, 256, 1024))],
 )
 def test_the_ordinary_study_takes_the_known_steps(batch_size: int, tmp_path: Path) -> None:
     steps, rate = KNOWN[batch_size]
