@@ -206,7 +206,8 @@ def read_lr(optimizer: torch.optim.Optimizer) -> float:
 def constants_to_paste(hyper_parameters: HyperParameters) -> Mapping[str, object]:
     """The constants as torch's optimizers take them, defaults left out."""
     given = dict(hyper_parameters)
-    given.pop("clip_norm", None)
+    for of_the_task in ("clip_norm", "ghost_batch"):
+        given.pop(of_the_task, None)
     result: dict[str, object] = {"lr": given.pop("lr")}
     if "beta1" in given:
         result["betas"] = (given.pop("beta1"), round(float(given.pop("beta2")), 6))

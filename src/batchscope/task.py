@@ -10,6 +10,7 @@ from torch.utils.data import TensorDataset
 
 from batchscope.budget import Budget, Direction, Target, epochs
 from batchscope.errors import InvalidInput, InvalidTask
+from batchscope.ghost import WithGhostBatches
 from batchscope.metrics import BatchFunction, is_higher_better
 from batchscope.optimizers import FromFactory, OptimizerFactory, OptimizerSpec
 from batchscope.records import Precision
@@ -65,6 +66,8 @@ class Task:
         clip_norm: the gradient's largest norm; None for no clipping.
         budget: what a run may spend unless said otherwise.
         target: what a run must reach; None to derive it from the runs.
+        ghost_batch: examples that batch norm sees at a time in training, at every batch size; None
+            for the whole batch.
         batch_coupled: the loss of an example depends on the others in its batch, so that
             accumulation would change it.
 
@@ -87,6 +90,7 @@ class Task:
     clip_norm: float | None = None
     budget: Budget = field(default_factory=lambda: epochs(25))
     target: Target | None = None
+    ghost_batch: int | None = None
     batch_coupled: bool = False
 
     def __post_init__(self) -> None:
@@ -109,6 +113,16 @@ class Task:
             raise _invalid(
                 f"clip_norm={self.clip_norm}", "a norm above 0", "leave it out for no clipping"
             )
+        if self.ghost_batch is not None:
+            if self.ghost_batch < 2:
+                raise _invalid(
+                    f"ghost_batch={self.ghost_batch}",
+                    "at least 2 examples, of which there is a variance",
+                    "leave it out to normalise over the whole batch",
+                )
+            # Made anew from this task, as replace() does, the model must not be wrapped twice.
+            plain = self.model.model if isinstance(self.model, WithGhostBatches) else self.model
+            object.__setattr__(self, "model", WithGhostBatches(plain, self.ghost_batch))
         if self.target is not None:
             self.resolve_target(self.target)
 

@@ -4,9 +4,13 @@ import random
 import numpy as np
 import pytest
 
+import batchscope as bs
 from batchscope.findings.curves import Curve
 from batchscope.findings.tuning import Ranking
 from batchscope.studies.frugal import SHARES, FrugalSearch, Wanted
+from batchscope.verbs.deciding import read_recommendation
+
+from ..conftest import make_task
 
 SIZES = tuple(2**power for power in range(3, 12))
 RANKING = Ranking(quality="error", higher=False)
@@ -114,3 +118,30 @@ def test_a_single_batch_size_is_searched_as_well() -> None:
 
     assert {c.learning_rate for c in runs[1.0]} == {0.032}
     assert len(runs[1.0]) == 3
+
+
+def test_a_frugal_study_is_analyzed_by_the_runs_that_went_to_their_end(tmp_path: object) -> None:
+    done = bs.study(
+        make_task(budget=bs.epochs(16)),
+        batch_sizes=[4, 8, 16],
+        effort="frugal",
+        objective="quality",
+        jobs=1,
+        store=f"{tmp_path}/r.db",
+    )
+    chosen = read_recommendation(done)
+
+    sizes = chosen.analysis.sizes
+    assert sorted(size.seeds for size in sizes) == [1, 3, 3]
+    assert {c.status for t in chosen.analysis.tuned for c in t.curves} == {"finished"}
+    assert sum(c.status == "stopped" for c in chosen.analysis.curves) == len(done.runs) - 7
+    assert set(chosen.plateau) <= {size.batch_size for size in sizes if size.seeds == 3}
+    again = bs.study(
+        make_task(budget=bs.epochs(16)),
+        batch_sizes=[4, 8, 16],
+        effort="frugal",
+        objective="quality",
+        jobs=1,
+        store=f"{tmp_path}/r.db",
+    )
+    assert again.trained == 0

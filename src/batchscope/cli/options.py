@@ -81,6 +81,34 @@ ExhaustiveOption = Annotated[
         "--exhaustive", help="The same with five rates around the task's own, half a decade apart."
     ),
 ]
+ScheduleOption = Annotated[
+    str,
+    typer.Option(
+        "--schedule",
+        metavar="NAME",
+        help="constant, cosine, step, wsd, or averaged (constant, judged by averaged weights).",
+    ),
+]
+WarmupOption = Annotated[
+    float,
+    typer.Option(
+        "--warmup",
+        metavar="EXAMPLES",
+        help="Let the rate rise over so many examples, the same at every batch size.",
+    ),
+]
+RuleOption = Annotated[
+    str | None,
+    typer.Option(
+        "--rule",
+        metavar="NAME",
+        help="Move the rate from --base instead of searching: constant, linear, sqrt, power:0.7, "
+        "adascale:NOISE_SCALE, or sde for Adam.",
+    ),
+]
+BaseOption = Annotated[
+    int, typer.Option("--base", metavar="SIZE", help="The batch size that a --rule begins at.")
+]
 PrecisionOption = Annotated[
     str | None,
     typer.Option("--precision", help="float32, bf16 or fp16. Default: the task's."),

@@ -110,7 +110,7 @@ def analyze_curves(
     }
     plateau = find_plateau(finals, margin=_quality_margin(finals, quality))
     fastest = None if target is None else find_fastest(tuned, target, "seconds")
-    fixed = find_fixed_rate(curves, ranking)
+    fixed = find_fixed_rate([c for c in curves if c.status != "stopped"], ranking)
     return Analysis(
         study=study,
         task=task,

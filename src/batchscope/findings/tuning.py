@@ -59,7 +59,8 @@ def tune_sizes(curves: Iterable[Curve], ranking: Ranking) -> list[TunedSize]:
     """The best rate of each batch size, in the order of size.
 
     Of a size's rates, those with the most seeds are compared: a single lucky run does not beat a
-    mean. Sizes at which every rate diverged are left out.
+    mean. Runs that were stopped before their end count as tried, not as trained. Sizes at which
+    every rate diverged are left out.
     """
     groups: defaultdict[int, defaultdict[float, list[Curve]]] = defaultdict(
         lambda: defaultdict(list)
@@ -71,15 +72,18 @@ def tune_sizes(curves: Iterable[Curve], ranking: Ranking) -> list[TunedSize]:
 
 
 def _tune(size: int, rates: Mapping[float, list[Curve]], ranking: Ranking) -> TunedSize | None:
-    most = max(map(len, rates.values()))
+    trained = {rate: [c for c in curves if c.status != "stopped"] for rate, curves in rates.items()}
+    most = max(map(len, trained.values()))
+    if most == 0:
+        return None
     scores = {
-        rate: score_runs(curves, ranking) for rate, curves in rates.items() if len(curves) == most
+        rate: score_runs(curves, ranking) for rate, curves in trained.items() if len(curves) == most
     }
     best = min(scores, key=lambda rate: (scores[rate], rate))
     if scores[best][0] == 1:
         return None
     at_edge = len(rates) > 1 and best in (min(rates), max(rates))
-    curves = tuple(sorted(rates[best], key=lambda c: c.seed))
+    curves = tuple(sorted(trained[best], key=lambda c: c.seed))
     return TunedSize(batch_size=size, learning_rate=best, curves=curves, at_edge=at_edge)
 
 

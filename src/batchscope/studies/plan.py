@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal, TypeVar, get_args
 
 import torch
@@ -12,8 +12,10 @@ import torch
 from batchscope.budget import Budget, Target
 from batchscope.errors import InvalidInput
 from batchscope.findings.tuning import Ranking
-from batchscope.records import Configuration, Precision
+from batchscope.records import Configuration, HyperParameters, Precision
+from batchscope.studies.rules import parse_rule
 from batchscope.task import Task
+from batchscope.training.schedules import parse_schedule
 
 Effort = Literal["frugal", "quick", "standard", "thorough"]
 Objective = Literal["time", "examples", "quality"]
@@ -21,6 +23,7 @@ Objective = Literal["time", "examples", "quality"]
 _Choice = TypeVar("_Choice", bound=str)
 # Of the grid that a search is compared with.
 GRID_RATES = 5
+_BASE = 32
 _SMALLEST = 8
 _LARGEST = 2048
 
@@ -66,6 +69,9 @@ class Plan:
         learning_rates: that every batch size is trained at, in increasing order; empty for a
             search.
         exhaustive: five rates around the task's own, all seeds at each, instead of a search.
+        schedule: of the learning rate, as `parse_schedule` reads it.
+        rule: that moves the rates from the batch size `base` instead of a search, as `parse_rule`
+            reads it; None to search.
     """
 
     batch_sizes: tuple[int, ...]
@@ -79,6 +85,9 @@ class Plan:
     device_kind: str
     learning_rates: tuple[float, ...] = ()
     exhaustive: bool = False
+    schedule: str = "constant"
+    rule: str | None = None
+    base: int = _BASE
 
     @property
     def limits(self) -> Limits:
@@ -121,6 +130,10 @@ def make_plan(
     precision: str | None = None,
     learning_rates: Sequence[float] | None = None,
     exhaustive: bool = False,
+    schedule: str = "constant",
+    warmup: float = 0.0,
+    rule: str | None = None,
+    base: int = _BASE,
 ) -> Plan:
     """Fill in what was not said.
 
@@ -128,7 +141,11 @@ def make_plan(
         InvalidInput: an objective or effort that there is not, a count below 1, or a rate that is
             not above 0.
     """
-    _check_rates(learning_rates, exhaustive=exhaustive)
+    _check_rates(learning_rates, exhaustive=exhaustive, rule=rule)
+    chosen_rule = None if rule is None else parse_rule(rule, base)
+    chosen_schedule = parse_schedule(schedule)
+    if warmup:
+        chosen_schedule = replace(chosen_schedule, warmup=_check_warmup(warmup))
     chosen_objective = _choose("--objective", objective, get_args(Objective))
     chosen_effort = _choose("--effort", effort, get_args(Effort))
     chosen_precision = _choose("--precision", precision or task.precision, get_args(Precision))
@@ -152,6 +169,9 @@ def make_plan(
         device_kind=device.type,
         learning_rates=tuple(sorted(set(learning_rates or ()))),
         exhaustive=exhaustive,
+        schedule=str(chosen_schedule),
+        rule=rule,
+        base=chosen_rule.base if chosen_rule is not None else _BASE,
     )
 
 
@@ -173,6 +193,13 @@ def configure(
 ) -> Configuration:
     """One run of a plan."""
     constants = task.optimizer_spec.hyper_parameters(batch_size=batch_size, lr=lr)
+    if plan.rule is not None:
+        at_base = task.optimizer_spec.hyper_parameters(batch_size=plan.base, lr=lr)
+        moved = parse_rule(plan.rule, plan.base).apply(at_base, batch_size)
+        # Unless the rule says otherwise, beta2 keeps its half-life.
+        constants = {**moved, "beta2": constants["beta2"]} if _keeps_beta2(moved, plan) else moved
+    if task.ghost_batch is not None:
+        constants = {**constants, "ghost_batch": task.ghost_batch}
     if task.clip_norm is not None:
         constants = {**constants, "clip_norm": task.clip_norm}
     return Configuration(
@@ -186,10 +213,33 @@ def configure(
         precision=plan.precision,
         device_kind=plan.device_kind,
         torch_version=torch.__version__,
+        schedule=plan.schedule,
     )
 
 
-def _check_rates(rates: Sequence[float] | None, *, exhaustive: bool) -> None:
+def _keeps_beta2(constants: HyperParameters, plan: Plan) -> bool:
+    return "beta2" in constants and plan.rule != "sde"
+
+
+def _check_warmup(examples: float) -> float:
+    if not 0 < examples < math.inf:
+        raise InvalidInput(
+            f"a warmup over {examples:g} examples",
+            where="--warmup",
+            expected="a number of examples above 0",
+            do="leave it out for none",
+        )
+    return float(examples)
+
+
+def _check_rates(rates: Sequence[float] | None, *, exhaustive: bool, rule: str | None) -> None:
+    if rule is not None and exhaustive:
+        raise InvalidInput(
+            "both a rule and the exhaustive grid",
+            where="--rule, --exhaustive",
+            expected="one of them",
+            do="name the rates at the base batch size with --learning-rates",
+        )
     if rates is not None and (not rates or not all(0 < rate < math.inf for rate in rates)):
         raise InvalidInput(
             f"learning rates {', '.join(map(str, rates)) or 'of none'}",

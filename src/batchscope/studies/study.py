@@ -50,6 +50,8 @@ class StudyDesign:
         """The rates that every batch size is trained at with every seed; empty for a search."""
         if self.plan.exhaustive:
             return grid_rates(self.start, GRID_RATES)
+        if self.plan.rule is not None:
+            return self.plan.learning_rates or (self.start,)
         return self.plan.learning_rates
 
     @property

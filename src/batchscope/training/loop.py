@@ -15,6 +15,7 @@ from batchscope.training.batches import Batches, MicroBatch
 from batchscope.training.devices import is_out_of_memory, synchronize
 from batchscope.training.evaluation import Evaluator, evaluation_marks, horizon_examples
 from batchscope.training.hooks import Hook, RunState, find_listeners
+from batchscope.training.schedules import make_average, make_scheduler, parse_schedule
 from batchscope.training.seeding import draw_order, keep_randomness, seed_everything
 from batchscope.training.stepper import Stepper
 
@@ -106,6 +107,18 @@ class _Training:
         self._horizon = horizon_examples(self._budget, size, configuration.batch_size)
         self._marks = evaluation_marks(size, self._horizon)
         self._next_mark = next(self._marks)
+        schedule = parse_schedule(configuration.schedule)
+        self._scheduler = make_scheduler(
+            self._stepper.optimizer,
+            schedule,
+            batch_size=configuration.batch_size,
+            steps=self._budget.steps(size, configuration.batch_size),
+        )
+        self._average = None
+        if schedule.kind == "averaged":
+            self._average = make_average(
+                model, batch_size=configuration.batch_size, train_size=size
+            )
         self._columns: dict[str, list[float]] = {}
         self._losses: list[torch.Tensor] = []
         self._diverged_at: int | None = None
@@ -179,6 +192,10 @@ class _Training:
         self._tell("on_gradient", state)
         norm = self._stepper.gradient_norm() if measure else math.nan
         self._stepper.apply()
+        if self._scheduler is not None:
+            self._scheduler.step()
+        if self._average is not None:
+            self._average.update_parameters(state.model)
         return norm
 
     def _find_divergence(self, *, now: bool) -> None:
@@ -193,7 +210,8 @@ class _Training:
 
     def _evaluate(self, *, gradient_norm: float) -> None:
         state = self._state
-        scores = self._evaluator.evaluate(state.model)
+        judged = state.model if self._average is None else self._average.module
+        scores = self._evaluator.evaluate(judged)
         losses = (scores["train_loss"], scores["val_loss"])
         if not all(map(math.isfinite, losses)):
             self._diverged_at = state.step

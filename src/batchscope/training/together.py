@@ -56,6 +56,7 @@ def why_not_together(task: Task, configurations: Sequence[Configuration]) -> str
         (first.precision != "float32", f"it trains in {first.precision}"),
         (first.micro_batch != first.batch_size, "it accumulates gradients"),
         (first.budget.kind == "seconds", "its budget is in seconds"),
+        (first.schedule != "constant", f"its schedule is {first.schedule}"),
         (len({c.key for c in unlike}) > 1, "the runs differ in more than rate, decay and seed"),
         (any(c != constants[0] for c in constants), "the runs differ in the optimizer's constants"),
     )

@@ -64,6 +64,10 @@ def prepare(
     precision: str | None = None,
     learning_rates: Sequence[float] | None = None,
     exhaustive: bool = False,
+    schedule: str = "constant",
+    warmup: float = 0.0,
+    rule: str | None = None,
+    base: int = 32,
     compute: bool = True,
 ) -> Prepared:
     """Load a task, compute it once on a few examples, and fill in its plan.
@@ -92,6 +96,10 @@ def prepare(
         precision=precision,
         learning_rates=learning_rates,
         exhaustive=exhaustive,
+        schedule=schedule,
+        warmup=warmup,
+        rule=rule,
+        base=base,
     )
     check_batch_sizes(task, plan.batch_sizes)
     with redirect_stdout(sys.stderr):

@@ -55,6 +55,10 @@ def _describe(plan: Plan) -> dict[str, object]:
         said["learning_rates"] = list(plan.learning_rates)
     if plan.exhaustive:
         said["exhaustive"] = True
+    if plan.schedule != "constant":
+        said["schedule"] = plan.schedule
+    if plan.rule is not None:
+        said |= {"rule": plan.rule, "base": plan.base}
     return said
 
 

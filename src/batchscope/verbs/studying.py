@@ -86,6 +86,10 @@ def study(
     precision: str | None = None,
     learning_rates: Sequence[float] | None = None,
     exhaustive: bool = False,
+    schedule: str = "constant",
+    warmup: float = 0.0,
+    rule: str | None = None,
+    base: int = 32,
     executor: str = "local",
     jobs: int | None = None,
     store: str = DEFAULT_STORE,
@@ -105,6 +109,11 @@ def study(
         seed: the first seed; `seeds` of them at the best rate, or at every rate of a grid.
         learning_rates: to train every batch size at, instead of a search.
         exhaustive: the same with five rates around the task's own, half a decade apart.
+        schedule: "constant", "cosine", "step", "wsd", or "averaged" (constant, judged by an average
+            of the weights).
+        warmup: examples over which the rate rises, the same at every batch size.
+        rule: moves the rates from the batch size `base` instead of a search: "constant", "linear",
+            "sqrt", "power:0.7", "adascale:NOISE_SCALE" or, for Adam, "sde".
         executor: "local", "ray" for the cluster of this machine, "ray://host:port" for one
             elsewhere, or "slurm".
         jobs: runs at a time; None for one per core, or one where there is a GPU.
@@ -131,6 +140,10 @@ def study(
         precision=precision,
         learning_rates=learning_rates,
         exhaustive=exhaustive,
+        schedule=schedule,
+        warmup=warmup,
+        rule=rule,
+        base=base,
     )
     pool = open_pool(prepared, jobs, executor)
     with closing(Store(store, create=True)) as opened:

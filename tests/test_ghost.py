@@ -1,0 +1,68 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import batchscope as bs
+from batchscope.errors import InvalidTask
+from batchscope.ghost import WithGhostBatches
+
+from .conftest import make_task
+
+
+def with_norm() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
+
+
+def test_a_large_batch_is_normalised_as_its_parts_would_be_alone() -> None:
+    torch.manual_seed(0)
+    plain = with_norm()
+    ghost = WithGhostBatches(lambda: copy.deepcopy(plain), 16)()
+    x = torch.randn(64, 4)
+
+    expected = torch.cat([plain(part) for part in x.split(16)])
+
+    torch.testing.assert_close(ghost(x), expected)
+    torch.testing.assert_close(ghost[1].running_mean, plain[1].running_mean)
+    torch.testing.assert_close(copy.deepcopy(ghost)(x), expected)
+
+
+def test_a_part_is_never_left_with_one_example() -> None:
+    ghost = WithGhostBatches(with_norm, 16)()
+
+    assert torch.isfinite(ghost(torch.randn(33, 4))).all()
+
+
+def test_evaluation_is_what_it_was() -> None:
+    torch.manual_seed(0)
+    plain = with_norm().eval()
+    ghost = WithGhostBatches(lambda: copy.deepcopy(plain), 16)().eval()
+    x = torch.randn(64, 4)
+
+    torch.testing.assert_close(ghost(x), plain(x))
+
+
+def test_a_task_with_ghost_batches_is_another_run_and_trains(tmp_path: object) -> None:
+    def normed() -> nn.Module:
+        return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
+
+    options = {"batch_sizes": [32], "learning_rates": [0.1], "seeds": 1, "jobs": 1}
+    plain, ghost = (
+        bs.study(
+            make_task(model=normed, ghost_batch=size),
+            store=f"{tmp_path}/r.db",
+            **options,
+        )
+        for size in (None, 8)
+    )
+
+    assert plain.runs[0].key != ghost.runs[0].key
+    assert ghost.runs[0].configuration.hyper_parameters["ghost_batch"] == 8
+    losses = [done.runs[0].trajectory.last("train_loss") for done in (plain, ghost)]
+    assert losses[0] != losses[1]
+
+
+def test_one_example_has_no_variance() -> None:
+    with pytest.raises(InvalidTask, match="ghost_batch=1"):
+        make_task(ghost_batch=1)
