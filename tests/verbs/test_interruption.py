@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from batchscope.studies.store import Store
@@ -132,6 +133,45 @@ def test_twenty_kills_at_random_moments_change_nothing(
                 assert {key: now[key] for key in before} == before
                 before = now
         check(folder, undisturbed, before)
+
+
+def kill_workers(folder: Path, *, times: int, draw: random.Random) -> int:
+    """Carry the command through while its workers are killed; returns how many were."""
+    process = subprocess.Popen(
+        command(folder), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    killed = 0
+    while killed < times:
+        try:
+            process.wait(timeout=draw.uniform(0.5, 3.0))
+            break
+        except subprocess.TimeoutExpired:
+            children = psutil.Process(process.pid).children()
+            workers = [p for p in children if "batchscope.workers" in p.cmdline()]
+            # The one that times steps is no run's: without it there is nothing to go on with.
+            if len(workers) == 2:
+                draw.choice(workers).kill()
+                killed += 1
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    return killed
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_twenty_kills_of_workers_change_nothing(
+    tmp_path: Path, undisturbed: tuple[Path, dict[str, object]]
+) -> None:
+    draw, killed = random.Random(1), 0
+    for number in range(20):
+        if killed >= 20:
+            break
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "mytask.py").write_text(TASK)
+        killed += kill_workers(folder, times=min(5, 20 - killed), draw=draw)
+        check(folder, undisturbed, {})
+    assert killed == 20
 
 
 def test_ctrl_c_says_what_is_kept_and_exits_with_130(tmp_path: Path) -> None:

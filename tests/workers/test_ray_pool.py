@@ -8,6 +8,7 @@ import pytest
 
 import batchscope as bs
 from batchscope.errors import InvalidInput, InvalidTask, WorkerDied
+from batchscope.studies.progress import Unwatched
 from batchscope.workers.pool import Answer
 from batchscope.workers.ray_pool import RayPool
 from batchscope.workers.travel import pack_task
@@ -103,4 +104,49 @@ def test_a_study_on_the_cluster_is_the_one_on_this_machine(pool: RayPool, tmp_pa
     for one, other in zip(here.runs, there.runs, strict=True):
         assert one.trajectory.last("train_loss") == pytest.approx(
             other.trajectory.last("train_loss"), rel=1e-4
+        )
+
+
+class LoseNodes(Unwatched):
+    """Takes a node away while its run goes on, and brings another."""
+
+    def __init__(self, cluster: Any, times: int) -> None:
+        self._cluster = cluster
+        self._left = times
+        self._node = self._add()
+
+    def advance(self, label: str, amount: float) -> None:
+        if self._left and label.startswith("batch"):
+            self._left -= 1
+            self._cluster.remove_node(self._node, allow_graceful=False)
+            self._node = self._add()
+
+    def remove(self) -> None:
+        self._cluster.remove_node(self._node, allow_graceful=False)
+        assert self._left == 0
+
+    def _add(self) -> Any:
+        node = self._cluster.add_node(num_cpus=1, object_store_memory=_MEMORY)
+        self._cluster.wait_for_nodes()
+        return node
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("times", [1, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_study_whose_nodes_are_killed_is_the_undisturbed_one(
+    times: int, pool: RayPool, cluster: Any, tmp_path: Path
+) -> None:
+    options = {"batch_sizes": [2, 4], "learning_rates": [0.1, 0.2], "seeds": 1 + times // 4}
+    task = make_task(budget=bs.epochs(40))
+    here = bs.study(task, store=f"{tmp_path}/here.db", jobs=1, **options)
+    watcher = LoseNodes(cluster, times)
+
+    there = bs.study(task, store=f"{tmp_path}/there.db", executor="ray", watcher=watcher, **options)
+
+    watcher.remove()
+    assert [run.key for run in there.runs] == [run.key for run in here.runs]
+    assert there.trained == len(here.runs)
+    for one, other in zip(here.runs, there.runs, strict=True):
+        assert one.trajectory.last("train_loss") == pytest.approx(
+            other.trajectory.last("train_loss"), rel=1e-3
         )

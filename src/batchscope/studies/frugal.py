@@ -142,7 +142,7 @@ class FrugalSearch:
             return []
         # What the shorter runs have put behind both survivors needs no second look.
         tried = _ranked(early[0], size)
-        return [] if outside in tried and tried.index(outside) > _SURVIVORS else [outside]
+        return [] if outside in tried and tried.index(outside) >= _SURVIVORS else [outside]
 
     def _confirm(
         self, rates: Mapping[int, float], full: Sequence[Curve], ranking: Ranking

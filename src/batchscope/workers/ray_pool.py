@@ -116,7 +116,8 @@ class RayPool:
 
     def _read_progress(self) -> Answer | None:
         try:
-            label, value = self._said.get_nowait()
+            asked = self._said.actor.get_nowait.remote()
+            label, value = self._ray.get(asked, timeout=_SECONDS_TO_ANSWER)
         except (self._queue.Empty, self._ray.exceptions.RayError):
             # Its node may have been lost: another takes over, and what was said is gone.
             return None
