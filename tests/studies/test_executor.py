@@ -72,8 +72,8 @@ def test_a_run_of_which_memory_ran_out_is_kept_and_bounds_its_batch_size(tmp_pat
 
     statuses = {(run.configuration.batch_size, run.status) for run in runs}
     assert statuses == {(8, "finished"), (16, "finished"), (32, "out_of_memory")}
-    # The second rate at 32 would have run out as well.
-    assert trained == 5
+    # At most one that had begun before it was known that memory runs out there.
+    assert trained in (5, 6)
     assert trained_again == 0
 
 

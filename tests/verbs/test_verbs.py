@@ -188,3 +188,24 @@ def test_what_the_store_has_already_is_said_before_training_goes_on(tmp_path: Pa
 
     (line,) = [line for line in listener.lines if line.startswith("About 1 run of")]
     assert f"{len(first.runs)} are in the store" in line
+
+
+def test_seeds_follow_from_the_difference_that_is_to_be_seen(tmp_path: Path) -> None:
+    listener = Listener()
+
+    found = bs.study(
+        make_task(),
+        batch_sizes=[8, 16],
+        effort="quick",
+        detect=0.05,
+        objective="quality",
+        store=f"{tmp_path}/r.db",
+        jobs=1,
+        watcher=listener,
+    )
+
+    (line,) = [line for line in listener.lines if line.startswith("Seeds deviate by")]
+    wanted = int(line.split(": ")[1].split()[0])
+    sizes = bs.analyze(found).sizes
+    assert [size.seeds for size in sizes] == [max(2, wanted)] * 2
+    assert "a difference of 0.05 between batch sizes with a power of 80%" in line

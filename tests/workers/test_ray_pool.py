@@ -126,9 +126,7 @@ class LoseNodes(Unwatched):
         assert self._left == 0
 
     def _add(self) -> Any:
-        node = self._cluster.add_node(num_cpus=1, object_store_memory=_MEMORY)
-        self._cluster.wait_for_nodes()
-        return node
+        return self._cluster.add_node(num_cpus=1, object_store_memory=_MEMORY)
 
 
 @pytest.mark.timeout(600)

@@ -109,6 +109,14 @@ RuleOption = Annotated[
 BaseOption = Annotated[
     int, typer.Option("--base", metavar="SIZE", help="The batch size that a --rule begins at.")
 ]
+DetectOption = Annotated[
+    float | None,
+    typer.Option(
+        "--detect",
+        metavar="DIFFERENCE",
+        help="Train as many seeds as show such a difference in quality with a power of 80%.",
+    ),
+]
 PrecisionOption = Annotated[
     str | None,
     typer.Option("--precision", help="float32, bf16 or fp16. Default: the task's."),

@@ -11,6 +11,7 @@ from batchscope.cli.options import (
     BatchSizes,
     BudgetOption,
     DebugOption,
+    DetectOption,
     DeviceOption,
     DryRunOption,
     EffortOption,
@@ -90,6 +91,7 @@ def study(
     warmup: WarmupOption = 0.0,
     rule: RuleOption = None,
     base: BaseOption = 32,
+    detect: DetectOption = None,
     executor: ExecutorOption = "local",
     jobs: JobsOption = None,
     store: StoreOption = STORE,
@@ -122,6 +124,7 @@ def study(
             "warmup": warmup,
             "rule": rule,
             "base": base,
+            "detect": detect,
         }
         if dry_run:
             from batchscope.verbs.preview import preview
@@ -174,6 +177,7 @@ def recommend(
     warmup: WarmupOption = 0.0,
     rule: RuleOption = None,
     base: BaseOption = 32,
+    detect: DetectOption = None,
     executor: ExecutorOption = "local",
     jobs: JobsOption = None,
     store: StoreOption = STORE,
@@ -214,6 +218,7 @@ def recommend(
             warmup=warmup,
             rule=rule,
             base=base,
+            detect=detect,
             executor=executor,
             jobs=jobs,
             store=store,

@@ -11,6 +11,7 @@ import torch
 
 from batchscope.budget import Budget, Target
 from batchscope.errors import InvalidInput
+from batchscope.findings.power import count_seeds
 from batchscope.findings.tuning import Ranking
 from batchscope.records import Configuration, HyperParameters, Precision
 from batchscope.studies.rules import parse_rule
@@ -72,6 +73,8 @@ class Plan:
         schedule: of the learning rate, as `parse_schedule` reads it.
         rule: that moves the rates from the batch size `base` instead of a search, as `parse_rule`
             reads it; None to search.
+        detect: the smallest difference in quality that the seeds are to show, with a power of 80%;
+            None for `seeds`.
     """
 
     batch_sizes: tuple[int, ...]
@@ -88,6 +91,7 @@ class Plan:
     schedule: str = "constant"
     rule: str | None = None
     base: int = _BASE
+    detect: float | None = None
 
     @property
     def limits(self) -> Limits:
@@ -134,6 +138,7 @@ def make_plan(
     warmup: float = 0.0,
     rule: str | None = None,
     base: int = _BASE,
+    detect: float | None = None,
 ) -> Plan:
     """Fill in what was not said.
 
@@ -144,6 +149,8 @@ def make_plan(
     _check_rates(learning_rates, exhaustive=exhaustive, rule=rule)
     chosen_rule = None if rule is None else parse_rule(rule, base)
     chosen_schedule = parse_schedule(schedule)
+    if detect is not None:
+        count_seeds(detect, deviation=1.0)
     if warmup:
         chosen_schedule = replace(chosen_schedule, warmup=_check_warmup(warmup))
     chosen_objective = _choose("--objective", objective, get_args(Objective))
@@ -172,6 +179,7 @@ def make_plan(
         schedule=str(chosen_schedule),
         rule=rule,
         base=chosen_rule.base if chosen_rule is not None else _BASE,
+        detect=detect,
     )
 
 

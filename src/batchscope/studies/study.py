@@ -8,7 +8,9 @@ import numpy as np
 
 from batchscope.budget import Budget
 from batchscope.findings.curves import Curve, read_curves, tabulate_runs
-from batchscope.findings.tuning import Ranking, score_runs
+from batchscope.findings.plateau import pooled_deviation
+from batchscope.findings.power import count_seeds
+from batchscope.findings.tuning import Ranking, TunedSize, score_runs, tune_sizes
 from batchscope.records import Configuration, Run
 from batchscope.studies.frugal import SHARES, FrugalSearch
 from batchscope.studies.learning_rate import RateSearch, expected_rates, grid_rates, next_rates
@@ -92,24 +94,77 @@ class StudyDesign:
         batch size at which memory ran out is tried again, nor any larger one.
         """
         done = {run.key for run in runs}
-        too_large = smallest_too_large(runs)
+        missing = self._leave_out(self._wanted(runs), runs, done)
+        if missing or self.plan.detect is None:
+            return missing
+        return self._leave_out(self._more_seeds(runs), runs, done)
+
+    def _wanted(self, runs: Sequence[Run]) -> list[Configuration]:
         if self.grid:
-            grid = [c for c in self._whole_grid() if c.batch_size < too_large]
-            return [c for c in grid if not self.is_known(c, done)]
+            return self._whole_grid()
         ranking = self.plan.ranking(self.task)
         if self.is_frugal:
-            wanted = self._next_frugal(runs, ranking)
-            return [c for c in wanted if c.batch_size < too_large and not self.is_known(c, done)]
+            return self._next_frugal(runs, ranking)
         curves = read_curves(tabulate_runs(runs, {}))
-        wanted = [
+        return [
             configuration
             for batch_size in self.plan.batch_sizes
-            if batch_size < too_large
             for configuration in self._next_at(
                 batch_size, [c for c in curves if c.batch_size == batch_size], ranking
             )
         ]
-        return [c for c in wanted if not self.is_known(c, done)]
+
+    def _leave_out(
+        self, wanted: Sequence[Configuration], runs: Sequence[Run], done: set[str]
+    ) -> list[Configuration]:
+        """What is neither finished nor too large."""
+        too_large = smallest_too_large(runs)
+        return [c for c in wanted if c.batch_size < too_large and not self.is_known(c, done)]
+
+    def seeds_to_detect(self, runs: Sequence[Run]) -> tuple[int, float] | None:
+        """How many seeds show the difference asked for, and the deviation that says so.
+
+        The deviation is of the first seeds alone, so that further ones do not change the answer.
+        None where no difference was asked for, or fewer than two sizes have two seeds.
+        """
+        return self._count_seeds(self._tune_first_seeds(runs))
+
+    def _tune_first_seeds(self, runs: Sequence[Run]) -> list[TunedSize]:
+        """The batch sizes at their best rates, by the seeds that are trained in any case."""
+        last = self.plan.seed + self.plan.seeds
+        first = [run for run in runs if run.configuration.seed < last]
+        curves = read_curves(tabulate_runs(first, {}, budget=self.plan.budget))
+        return [
+            size
+            for size in tune_sizes(curves, self.plan.ranking(self.task))
+            if len(size.curves) > 1
+        ]
+
+    def _count_seeds(self, tuned: Sequence[TunedSize]) -> tuple[int, float] | None:
+        if self.plan.detect is None:
+            return None
+        metric = self.plan.ranking(self.task).quality
+        finals = {
+            size.batch_size: {c.seed: float(c.columns[metric][-1]) for c in size.curves}
+            for size in tuned
+            if all(c.finished for c in size.curves)
+        }
+        if len(finals) < 2:
+            return None
+        deviation, _ = pooled_deviation(finals)
+        return count_seeds(self.plan.detect, deviation), deviation
+
+    def _more_seeds(self, runs: Sequence[Run]) -> list[Configuration]:
+        tuned = self._tune_first_seeds(runs)
+        found = self._count_seeds(tuned)
+        if found is None:
+            return []
+        first = self.plan.seed
+        return [
+            self.configure(size.batch_size, size.learning_rate, first + extra)
+            for size in tuned
+            for extra in range(self.plan.seeds, found[0])
+        ]
 
     def is_known(self, configuration: Configuration, done: set[str]) -> bool:
         """Whether a run is finished, by this task or by the earlier one that counts as it."""

@@ -68,6 +68,7 @@ def prepare(
     warmup: float = 0.0,
     rule: str | None = None,
     base: int = 32,
+    detect: float | None = None,
     compute: bool = True,
 ) -> Prepared:
     """Load a task, compute it once on a few examples, and fill in its plan.
@@ -100,6 +101,7 @@ def prepare(
         warmup=warmup,
         rule=rule,
         base=base,
+        detect=detect,
     )
     check_batch_sizes(task, plan.batch_sizes)
     with redirect_stdout(sys.stderr):

@@ -59,6 +59,8 @@ def _describe(plan: Plan) -> dict[str, object]:
         said["schedule"] = plan.schedule
     if plan.rule is not None:
         said |= {"rule": plan.rule, "base": plan.base}
+    if plan.detect is not None:
+        said["detect"] = plan.detect
     return said
 
 

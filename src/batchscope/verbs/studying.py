@@ -8,6 +8,7 @@ from typing import cast
 
 from batchscope.budget import Budget, Target
 from batchscope.errors import CannotTell
+from batchscope.findings.power import POWER
 from batchscope.optimizers import starting_rate
 from batchscope.records import Configuration, Run
 from batchscope.studies.executor import Executor
@@ -90,6 +91,7 @@ def study(
     warmup: float = 0.0,
     rule: str | None = None,
     base: int = 32,
+    detect: float | None = None,
     executor: str = "local",
     jobs: int | None = None,
     store: str = DEFAULT_STORE,
@@ -114,6 +116,8 @@ def study(
         warmup: examples over which the rate rises, the same at every batch size.
         rule: moves the rates from the batch size `base` instead of a search: "constant", "linear",
             "sqrt", "power:0.7", "adascale:NOISE_SCALE" or, for Adam, "sde".
+        detect: the smallest difference in quality that further seeds are to show with a power of
+            80%; None for `seeds` alone.
         executor: "local", "ray" for the cluster of this machine, "ray://host:port" for one
             elsewhere, or "slurm".
         jobs: runs at a time; None for one per core, or one where there is a GPU.
@@ -144,6 +148,7 @@ def study(
         warmup=warmup,
         rule=rule,
         base=base,
+        detect=detect,
     )
     pool = open_pool(prepared, jobs, executor)
     with closing(Store(store, create=True)) as opened:
@@ -192,6 +197,7 @@ def _carry_out(
             together=together,
         )
         trainer.train_all(runs.next_runs)
+    _say_power(design, runs, watcher)
     too_large = smallest_too_large(runs.finished)
     if math.isfinite(too_large):
         watcher.say(f"Memory ran out at batch size {too_large:g}: no larger one was tried.")
@@ -205,6 +211,17 @@ def _carry_out(
         examples=measured.examples + tried + sum(map(_count_examples, runs.finished)),
         grid_examples=_count_grid(task, plan),
         settings=str(settings),
+    )
+
+
+def _say_power(design: StudyDesign, runs: StudyRuns, watcher: Watcher) -> None:
+    found = design.seeds_to_detect(runs.finished)
+    if found is None:
+        return
+    seeds, deviation = found
+    watcher.say(
+        f"Seeds deviate by {deviation:.2g}: {seeds} of them show a difference of "
+        f"{design.plan.detect:g} between batch sizes with a power of {POWER:.0%}."
     )
 
 

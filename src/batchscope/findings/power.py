@@ -1,0 +1,54 @@
+"""How many seeds it takes to see a difference."""
+
+import math
+
+from scipy import stats
+
+from batchscope.errors import InvalidInput
+
+POWER = 0.8
+_LEVEL = 0.05
+_MOST = 1000
+
+
+def find_power(difference: float, deviation: float, seeds: int, *, paired: bool = True) -> float:
+    """The chance that a two-sided t test at 5% sees a difference of two batch sizes.
+
+    Args:
+        difference: of their means, above 0.
+        deviation: of one run about the means of its batch size and its seed, above 0.
+        seeds: of each, at least 2; the same ones where `paired`.
+
+    Source: the noncentral t distribution with noncentrality difference / deviation sqrt(seeds / 2).
+    """
+    freedom = seeds - 1 if paired else 2 * (seeds - 1)
+    shift = difference / deviation * math.sqrt(seeds / 2)
+    critical = float(stats.t.ppf(1 - _LEVEL / 2, freedom))
+    return float(stats.nct.sf(critical, freedom, shift) + stats.nct.cdf(-critical, freedom, shift))
+
+
+def count_seeds(difference: float, deviation: float, *, paired: bool = True) -> int:
+    """The fewest seeds with which a difference is seen four times in five, at most 1,000.
+
+    Raises:
+        InvalidInput: the difference is not above 0.
+
+    Example:
+        >>> count_seeds(0.02, 0.01)
+        6
+    """
+    if not 0 < difference < math.inf:
+        raise InvalidInput(
+            f"a difference of {difference}",
+            where="--detect",
+            expected="a number above 0, in the units of the metric",
+            do="give the smallest difference that would change what you do, such as 0.01",
+        )
+    if deviation == 0:
+        return 2
+    enough = (
+        seeds
+        for seeds in range(2, _MOST)
+        if find_power(difference, deviation, seeds, paired=paired) >= POWER
+    )
+    return next(enough, _MOST)
