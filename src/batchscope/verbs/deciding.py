@@ -199,11 +199,20 @@ def _write_next_command(store: Store, row: sa.RowMapping) -> str:
         "effort": "standard",
         "seed": 0,
         "precision": facts["precision"],
+        "learning-rates": [],
+        "exhaustive": False,
+        "schedule": "constant",
+        "rule": None,
+        "base": 32,
+        "detect": None,
     }
     words = ["batchscope", "recommend", row["task"], "--seeds", str(2 * plan["seeds"])]
     for name, value in usual.items():
-        given = plan[name.replace("-", "_")]
-        if given != value:
+        # A study of an older version said nothing of what it did not know.
+        given = plan.get(name.replace("-", "_"), value)
+        if given is True:
+            words.append(f"--{name}")
+        elif given != value:
             words += [f"--{name}", _write_option(given)]
     if store.place != DEFAULT_STORE:
         words += ["--store", store.place]
@@ -212,7 +221,7 @@ def _write_next_command(store: Store, row: sa.RowMapping) -> str:
 
 def _write_option(value: Any) -> str:
     if isinstance(value, list):
-        return ",".join(map(str, cast(list[int], value)))
+        return ",".join(map(str, cast(list[float], value)))
     return str(Target(**cast(dict[str, Any], value))) if isinstance(value, dict) else str(value)
 
 
@@ -234,6 +243,8 @@ def _script(run: Run) -> str:
         lines.append(f"optimizer = torch.optim.{name}(\n    model.parameters(), {given}\n)")
     else:
         lines.append(f"lr = {configuration.learning_rate!r}")
+    if configuration.schedule != "constant":
+        lines.append(f"# with the schedule {configuration.schedule}, as in the study")
     clip = configuration.hyper_parameters.get("clip_norm")
     if clip is not None:
         lines.append(f"torch.nn.utils.clip_grad_norm_(model.parameters(), {clip!r})")
