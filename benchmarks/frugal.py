@@ -28,7 +28,7 @@ STUDY_SEEDS = (0, 10, 20, 30, 40)
 FRESH_SEEDS = 10
 FIRST_FRESH = 1000
 MARGIN = 0.01
-RESULT = Path(__file__).parent / "results" / "frugal.json"
+RESULT = Path(__file__).parent / "results" / "studies" / "frugal.json"
 DEVICE = torch.device("cpu")
 
 
@@ -72,6 +72,7 @@ def main() -> None:
         "load_average": load,
         "command": "python -m benchmarks.frugal",
     }
+    RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(document, indent=2) + "\n")
 
 

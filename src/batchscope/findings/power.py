@@ -35,7 +35,7 @@ def count_seeds(difference: float, deviation: float, *, paired: bool = True) -> 
 
     Example:
         >>> count_seeds(0.02, 0.01)
-        6
+        7
     """
     if not 0 < difference < math.inf:
         raise InvalidInput(
