@@ -21,7 +21,7 @@ def measure() -> list[Row]:
     return [
         compare(
             "claims",
-            module=__name__,
+            module="claims",
             what=f"{WORKERS} workers claim and finish {RUNS:,} runs of no work, SQLite",
             against="PostgreSQL",
             unit="s",
