@@ -7,12 +7,15 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 from batchscope.budget import epochs
 from batchscope.records import Configuration, Provenance, Run, Trajectory
 from batchscope.studies.claims import claim
 from batchscope.studies.store import Store
 
+# From where these processes can import this module.
+_ROOT = Path(__file__).parents[2]
 CONFIGURATION = Configuration(
     fingerprint="0" * 16,
     batch_size=8,
@@ -67,6 +70,7 @@ def claim_by_processes(place: str, *, workers: int, runs: int) -> Sequence[list[
     started = [
         subprocess.Popen(
             [sys.executable, "-m", "tests.studies.claimants", place, str(worker), str(runs)],
+            cwd=_ROOT,
             stdout=subprocess.PIPE,
         )
         for worker in range(workers)
