@@ -1,6 +1,7 @@
 """Calls carried out by a Ray cluster, one process to an allotment of cores."""
 
 import socket
+import time
 from types import ModuleType, TracebackType
 from typing import Any
 from urllib.parse import urlsplit
@@ -86,6 +87,8 @@ class RayPool:
     def wait(self, timeout: float | None) -> Answer | None:
         """The next answer, or None when there was none in `timeout` seconds."""
         if not self._running:
+            # Others train what is left: there is nothing to be told until they are done.
+            time.sleep(timeout or 0.0)
             return None
         done: list[Any] = self._ray.wait(list(self._running), timeout=timeout)[0]
         # What a call said on its way comes before what it came to.

@@ -1,6 +1,7 @@
 """Calls carried out as jobs of a SLURM cluster."""
 
 import contextlib
+import time
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
@@ -85,16 +86,17 @@ class SlurmPool:
 
     def wait(self, timeout: float | None) -> Answer | None:
         """The next answer, or None when there was none in `timeout` seconds."""
+        if not self._running:
+            # Others train what is left: there is nothing to be told until they are done.
+            time.sleep(timeout or 0.0)
+            return None
         try:
             job = next(
                 self._helpers.as_completed(
                     list(self._running.values()), timeout=timeout, poll_frequency=self._pause
-                ),
-                None,
+                )
             )
         except TimeoutError:
-            return None
-        if job is None:
             return None
         label = next(label for label, other in self._running.items() if other is job)
         del self._running[label]
