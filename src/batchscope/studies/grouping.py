@@ -1,13 +1,13 @@
 """Which of the runs that are wanted share a program."""
 
 from collections.abc import Callable, Collection, Sequence
+from typing import cast
 
 from batchscope.records import Configuration
 from batchscope.studies.progress import Watcher
 from batchscope.task import Task
 from batchscope.training.devices import choose_device
 from batchscope.training.together import Together, measure_together
-from batchscope.workers.calls import expect_result
 from batchscope.workers.pool import Pool
 
 _MOST_MEMBERS = 16
@@ -69,8 +69,8 @@ def find_together(
             continue
         label = f"trying batch {size} together"
         watcher.begin(label)
-        pool.submit(label, try_together, tuple(runs[:_MOST_MEMBERS]), device_name)
-        found = _await(pool)
+        asked = pool.ask(label, try_together, tuple(runs[:_MOST_MEMBERS]), device_name)
+        found = cast(Together, asked)
         examples += found.examples
         watcher.end(label)
         if found.reason is not None:
@@ -90,10 +90,3 @@ def try_together(
 ) -> Together:
     """Measure in a worker what sharing a program gains."""
     return measure_together(task, configurations, device=choose_device(device_name))
-
-
-def _await(pool: Pool) -> Together:
-    while True:
-        answer = pool.wait(None)
-        if answer is not None and answer.kind in ("result", "error"):
-            return expect_result(answer.kind, answer.value, Together)

@@ -10,7 +10,6 @@ from typing import cast
 import psutil
 import torch
 
-from batchscope.errors import BatchscopeError
 from batchscope.instruments.speed.steps import time_steps
 from batchscope.records import Measurement, Precision, StepTime
 from batchscope.studies.claims import claim, release
@@ -19,7 +18,7 @@ from batchscope.studies.store import Store
 from batchscope.task import Task
 from batchscope.training.devices import choose_device, count_cores
 from batchscope.training.provenance import Origin, describe_machine
-from batchscope.workers.pool import OwnProcess, Pool, ProcessPool
+from batchscope.workers.pool import OwnProcess, ProcessPool
 from batchscope.workers.travel import TaskSource
 
 _BUSY = 0.5
@@ -128,24 +127,14 @@ def _time_now(
     pool = (
         OwnProcess(task) if source is None else ProcessPool(source, count=1, threads=count_cores())
     )
+
+    def hear(progress: object) -> None:
+        done, of = cast(tuple[int, int], progress)
+        watcher.advance(_LABEL, 1.0)
+        watcher.expect(float(of - done))
+
     with pool:
         watcher.begin(_LABEL)
-        pool.submit(_LABEL, time_steps, tuple(batch_sizes), precision, device_name)
-        timed = _await(pool, watcher)
+        timed = pool.ask(_LABEL, time_steps, tuple(batch_sizes), precision, device_name, hear=hear)
         watcher.end(_LABEL)
-    return timed
-
-
-def _await(pool: Pool, watcher: Watcher) -> tuple[tuple[StepTime, ...], int]:
-    while True:
-        answer = pool.wait(None)
-        if answer is None:
-            continue
-        if answer.kind == "result":
-            return cast(tuple[tuple[StepTime, ...], int], answer.value)
-        if answer.kind == "error":
-            raise cast(BatchscopeError, answer.value)
-        if answer.kind == "progress":
-            done, of = cast(tuple[int, int], answer.value)
-            watcher.advance(_LABEL, 1.0)
-            watcher.expect(float(of - done))
+    return cast(tuple[tuple[StepTime, ...], int], timed)

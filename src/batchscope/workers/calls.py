@@ -4,7 +4,7 @@ import functools
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Literal, TypeVar, cast
+from typing import Any, BinaryIO, Literal, TypeVar
 
 import torch
 
@@ -103,15 +103,3 @@ def as_batchscope_error(error: Exception) -> BatchscopeError:
     )
     shown.add_note("".join(traceback.format_exception(error)))
     return shown
-
-
-def expect_result(kind: AnswerKind, value: object, wanted: type[Result]) -> Result:
-    """What a call came to; its error is raised.
-
-    Raises:
-        BatchscopeError: whatever the call raised.
-    """
-    if kind == "error":
-        raise cast(BatchscopeError, value)
-    assert isinstance(value, wanted)
-    return value

@@ -6,11 +6,12 @@ import queue
 import subprocess
 import sys
 import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Protocol, cast
+from typing import Self, cast
 
-from batchscope.errors import WorkerDied
+from batchscope.errors import BatchscopeError, WorkerDied
 from batchscope.task import Task
 from batchscope.workers.calls import AnswerKind, Call, Setup, TaskFunction, answer_call
 from batchscope.workers.messages import read_message, write_message
@@ -28,33 +29,64 @@ class Answer:
     value: object
 
 
-class Pool(Protocol):
-    """Where calls of a task are carried out."""
+def _let_pass(_: object) -> None:
+    """For callers who do not listen."""
 
-    def __enter__(self) -> "Pool": ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+class Pool(ABC):
+    """Where calls of a task are carried out; used in a `with`, at whose end it is closed."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def close(self) -> None:
+        """End what still runs."""
 
     @property
+    @abstractmethod
     def free(self) -> int:
         """How many calls could begin now."""
-        ...
 
+    @abstractmethod
     def submit(self, label: str, function: TaskFunction, *arguments: object) -> None:
         """Begin function(task, *arguments, report=...) on a free worker."""
-        ...
 
+    @abstractmethod
     def wait(self, timeout: float | None) -> Answer | None:
         """The next answer, or None when there was none in `timeout` seconds."""
-        ...
+
+    def ask(
+        self,
+        label: str,
+        function: TaskFunction,
+        *arguments: object,
+        hear: Callable[[object], None] = _let_pass,
+    ) -> object:
+        """Begin a call while nothing else runs, and wait for its result.
+
+        Args:
+            hear: is told what the call reports on its way.
+
+        Raises:
+            BatchscopeError: whatever the call raised.
+        """
+        self.submit(label, function, *arguments)
+        while True:
+            answer = self.wait(None)
+            if answer is None:
+                continue
+            if answer.kind == "error":
+                raise cast(BatchscopeError, answer.value)
+            if answer.kind == "result":
+                return answer.value
+            hear(answer.value)
 
 
-class ProcessPool:
+class ProcessPool(Pool):
     """Processes that are started when first needed and end with this one.
 
     Args:
@@ -77,15 +109,8 @@ class ProcessPool:
         self._answers: queue.Queue[Answer] = queue.Queue()
         self._workers: list[_Worker] = []
 
-    def __enter__(self) -> "ProcessPool":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Kill the workers."""
         for worker in self._workers:
             worker.kill()
 
@@ -112,23 +137,15 @@ class ProcessPool:
             return None
 
 
-class OwnProcess:
+class OwnProcess(Pool):
     """The pool for a task that cannot travel: one call at a time, in this process."""
 
     def __init__(self, task: Task) -> None:
         self._task = task
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
 
-    def __enter__(self) -> "OwnProcess":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        pass
+    def close(self) -> None:
+        """Nothing runs between calls."""
 
     @property
     def free(self) -> int:

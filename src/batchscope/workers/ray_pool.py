@@ -2,13 +2,13 @@
 
 import socket
 import time
-from types import ModuleType, TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
 from batchscope.errors import InvalidInput, WorkerDied
 from batchscope.workers.calls import AnswerKind, Call, Setup, TaskFunction, answer_elsewhere
-from batchscope.workers.pool import Answer
+from batchscope.workers.extras import import_extra
+from batchscope.workers.pool import Answer, Pool
 from batchscope.workers.travel import TaskSource
 
 _SECONDS_TO_ANSWER = 10.0
@@ -16,7 +16,7 @@ _SECONDS_TO_ANSWER = 10.0
 _NODES_LOST = 10
 
 
-class RayPool:
+class RayPool(Pool):
     """A Ray cluster that carries out calls of one task.
 
     A call whose node is lost begins again on another.
@@ -36,7 +36,7 @@ class RayPool:
     def __init__(
         self, source: TaskSource, *, address: str, threads: int, gpus: int, jobs: int | None
     ) -> None:
-        self._ray: Any = _import_ray()
+        self._ray: Any = import_extra("ray", extra="ray")
         if not self._ray.is_initialized():
             _check_reachable(address)
         self._address = address
@@ -62,12 +62,8 @@ class RayPool:
         )(_serve)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Cancel what runs, and leave the cluster unless this process had joined it before."""
         for reference in self._running:
             self._ray.cancel(reference, force=True)
         if self._is_ours:
@@ -179,16 +175,3 @@ def _refusal(address: str, reason: str) -> InvalidInput:
         expected="the address of a running cluster, such as ray://host:10001",
         do="start one with: ray start --head, or leave --executor out for this machine alone",
     )
-
-
-def _import_ray() -> ModuleType:
-    try:
-        import ray
-    except ImportError as error:
-        raise InvalidInput(
-            f"Ray cannot be imported: {error}",
-            where="--executor",
-            expected="the extra that brings Ray",
-            do='pip install "batchscope[ray]"',
-        ) from error
-    return ray

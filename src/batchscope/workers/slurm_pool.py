@@ -3,12 +3,12 @@
 import contextlib
 import time
 from pathlib import Path
-from types import ModuleType, TracebackType
 from typing import Any
 
 from batchscope.errors import InvalidInput, WorkerDied
 from batchscope.workers.calls import AnswerKind, Call, Setup, TaskFunction, answer_elsewhere
-from batchscope.workers.pool import Answer
+from batchscope.workers.extras import import_extra
+from batchscope.workers.pool import Answer, Pool
 from batchscope.workers.travel import TaskSource
 
 _JOBS = 64
@@ -18,7 +18,7 @@ _SECONDS_BETWEEN_LOOKS = {"slurm": 10.0, "local": 0.1}
 _MINUTES = 24 * 60
 
 
-class SlurmPool:
+class SlurmPool(Pool):
     """Jobs of a SLURM cluster, each a call of one task.
 
     Args:
@@ -43,7 +43,7 @@ class SlurmPool:
         gpus: int,
         jobs: int | None,
     ) -> None:
-        submitit: Any = _import_submitit()
+        submitit: Any = import_extra("submitit", extra="slurm")
         self._helpers: Any = submitit.helpers
         try:
             self._executor: Any = submitit.AutoExecutor(folder=folder, cluster=cluster)
@@ -61,15 +61,8 @@ class SlurmPool:
         self._pause = _SECONDS_BETWEEN_LOOKS[cluster]
         self._running: dict[str, Any] = {}
 
-    def __enter__(self) -> "SlurmPool":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Cancel the jobs that run or wait."""
         for job in self._running.values():
             with contextlib.suppress(Exception):
                 job.cancel()
@@ -128,16 +121,3 @@ def _refusal(reason: str) -> InvalidInput:
         expected="a machine with sbatch",
         do="run this on a login node, or leave --executor out for this machine alone",
     )
-
-
-def _import_submitit() -> ModuleType:
-    try:
-        import submitit
-    except ImportError as error:
-        raise InvalidInput(
-            f"submitit cannot be imported: {error}",
-            where="--executor",
-            expected="the extra that brings submitit",
-            do='pip install "batchscope[slurm]"',
-        ) from error
-    return submitit

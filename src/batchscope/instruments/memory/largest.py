@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from scipy import stats
 
-from batchscope.errors import BatchscopeError, CannotTell, InvalidTask, WorkerDied
+from batchscope.errors import CannotTell, InvalidTask, WorkerDied
 from batchscope.estimate import Estimate, Interval, NotIdentified
 from batchscope.instruments.memory.limits import MemoryLimit
 from batchscope.instruments.memory.probing import Anatomy, Mode, ProbeReading, probe_memory
@@ -263,15 +263,11 @@ def _probe_in_child(
     """Run one size; a crash where smaller ones ran tells of memory, and else of a bug."""
     with ProcessPool(source, count=1, threads=count_cores(), once=True) as pool:
         label = f"batch size {size}"
-        pool.submit(label, probe_memory, size, mode, limit, precision, device_name, order)
-        while True:
-            answer = pool.wait(None)
-            if answer is not None and answer.kind in ("result", "error"):
-                break
-    if answer.kind == "result":
-        return cast(ProbeReading, answer.value)
-    error = cast(BatchscopeError, answer.value)
-    code = error.worker_exit_code if isinstance(error, WorkerDied) else None
+        try:
+            asked = pool.ask(label, probe_memory, size, mode, limit, precision, device_name, order)
+            return cast(ProbeReading, asked)
+        except WorkerDied as died:
+            error, code = died, died.worker_exit_code
     if code in _KILLED:
         return ProbeReading(batch_size=size, mode=mode, outcome="out of memory")
     if code in _CRASHED and may_crash:
