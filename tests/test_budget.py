@@ -16,13 +16,17 @@ from batchscope.errors import InvalidInput
         ("1e6ex", bs.examples(1e6)),
         ("90s", bs.seconds(90)),
         ("2min", bs.seconds(120)),
+        ("100ep until plateau", bs.until_plateau(bs.epochs(100))),
+        ("9ep until error<=0.1", bs.until_target(bs.epochs(9), bs.reach("error", 0.1, "<="))),
     ],
 )
 def test_budgets_are_read_as_people_write_them(text: str, budget: Budget) -> None:
     assert parse_budget(text) == budget
 
 
-@pytest.mark.parametrize("text", ["25", "ep", "25 parsecs", "-1ep", "0ep", "1e999ep", "..ep", ""])
+@pytest.mark.parametrize(
+    "text", ["25", "ep", "25 parsecs", "-1ep", "0ep", "1e999ep", "..ep", "", "9ep until"]
+)
 def test_other_texts_are_refused_with_an_example(text: str) -> None:
     with pytest.raises(InvalidInput):
         parse_budget(text)

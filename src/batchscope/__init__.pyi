@@ -6,6 +6,8 @@ from .budget import examples as examples
 from .budget import reach as reach
 from .budget import seconds as seconds
 from .budget import steps as steps
+from .budget import until_plateau as until_plateau
+from .budget import until_target as until_target
 from .decisions.recommendation import Recommendation as Recommendation
 from .errors import BatchscopeError as BatchscopeError
 from .errors import CannotTell as CannotTell

@@ -2,7 +2,8 @@
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from batchscope.errors import InvalidInput
@@ -38,17 +39,20 @@ class Budget:
     Attributes:
         amount: above 0, in epochs, steps, examples or seconds of training.
         kind: which of the four.
+        until: what ends a run earlier: a target, or "plateau" where validation has stopped
+            improving; None for nothing.
 
     Raises:
         InvalidInput: the amount is not a finite number above 0.
 
     Example:
-        >>> str(epochs(25)), str(seconds(90))
-        ('25ep', '90s')
+        >>> str(epochs(25)), str(seconds(90)), str(until_plateau(epochs(100)))
+        ('25ep', '90s', '100ep until plateau')
     """
 
     amount: float
     kind: BudgetKind
+    until: "Target | Literal['plateau'] | None" = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.amount) and self.amount > 0):
@@ -60,7 +64,8 @@ class Budget:
             )
 
     def __str__(self) -> str:
-        return f"{self.amount:.15g}{_SHORT[self.kind]}"
+        ending = "" if self.until is None else f" until {self.until}"
+        return f"{self.amount:.15g}{_SHORT[self.kind]}{ending}"
 
     def steps(self, train_size: int, batch_size: int) -> int | None:
         """Optimizer steps that the budget allows, at least 1; None where only the clock tells.
@@ -76,6 +81,26 @@ class Budget:
         whole, part = divmod(passes, 1)
         rest = math.ceil(round(part * train_size, 6) / batch_size)
         return max(1, int(whole) * per_epoch + rest)
+
+    def ends_early(self, columns: Mapping[str, Sequence[float]], train_size: int) -> bool:
+        """Whether a run ends at the last of its evaluations, its amount not spent.
+
+        To a target: it is reached. To a plateau: the lowest validation loss is at least an epoch
+        old, and half of the examples came after it.
+
+        Args:
+            columns: of its trajectory, so far.
+        """
+        if isinstance(self.until, Target):
+            value = columns[self.until.metric][-1]
+            is_above = self.until.direction == ">="
+            return value >= self.until.value if is_above else value <= self.until.value
+        if self.until is None:
+            return False
+        losses, examples = columns["val_loss"], columns["examples"]
+        best = min(range(len(losses)), key=losses.__getitem__)
+        since = examples[-1] - examples[best]
+        return since >= max(train_size, examples[best])
 
 
 def epochs(amount: float) -> Budget:
@@ -98,6 +123,16 @@ def seconds(amount: float) -> Budget:
     return Budget(float(amount), "seconds")
 
 
+def until_plateau(most: Budget) -> Budget:
+    """A budget of which no more is spent once validation has stopped improving."""
+    return replace(most, until="plateau")
+
+
+def until_target(most: Budget, target: "Target") -> Budget:
+    """A budget of which no more is spent once a target is reached."""
+    return replace(most, until=target)
+
+
 def parse_budget(text: str) -> Budget:
     """Read a budget as it is written on the command line.
 
@@ -108,13 +143,18 @@ def parse_budget(text: str) -> Budget:
         >>> parse_budget("1e6ex")
         Budget(amount=1000000.0, kind='examples')
     """
+    amount, _, ending = (part.strip() for part in text.partition(" until "))
+    if ending == "plateau":
+        return until_plateau(parse_budget(amount))
+    if ending:
+        return until_target(parse_budget(amount), parse_target(ending))
     match = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-z]+)\s*", text.lower())
     if match is None or match[2] not in _SUFFIXES or not _is_number(match[1]):
         raise InvalidInput(
             f"{text!r} is not a budget",
             where="--budget",
             expected="a number and its unit: ep, steps, ex or s",
-            do='write for example "25ep", "2000steps", "1e6ex" or "90s"',
+            do='write for example "25ep", "2000steps", "1e6ex", "90s" or "100ep until plateau"',
         )
     kind, factor = _SUFFIXES[match[2]]
     return Budget(float(match[1]) * factor, kind)

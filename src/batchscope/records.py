@@ -25,6 +25,7 @@ class Configuration:
         hyper_parameters: all of them as they are used at this batch size, "lr" among them.
         seed: of the initial weights, the example order and dropout.
         schedule: of the learning rate.
+        also_read: smaller budgets, as text, at whose ends the run is evaluated as well.
         device_kind: "cpu", "cuda" or "mps".
         torch_version: of the library that trains it.
     """
@@ -40,6 +41,7 @@ class Configuration:
     device_kind: str
     torch_version: str
     schedule: str = "constant"
+    also_read: tuple[str, ...] = ()
 
     @property
     def learning_rate(self) -> float:
@@ -54,11 +56,16 @@ class Configuration:
 
     def to_dict(self) -> dict[str, object]:
         """The configuration as JSON."""
-        return {
+        values: dict[str, object] = {
             **asdict(self),
             "hyper_parameters": dict(self.hyper_parameters),
             "budget": str(self.budget),
+            "also_read": list(self.also_read),
         }
+        if not self.also_read:
+            # So that the runs of a store from before this could be asked for keep their keys.
+            del values["also_read"]
+        return values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,11 +11,12 @@ from torch import nn
 import batchscope as bs
 from batchscope.instruments.memory import limits
 from batchscope.records import Run
+from batchscope.studies.design import StudyDesign
 from batchscope.studies.executor import Executor
 from batchscope.studies.plan import make_plan
 from batchscope.studies.progress import Unwatched
 from batchscope.studies.store import Store
-from batchscope.studies.study import StudyDesign, StudyRuns
+from batchscope.studies.study_runs import StudyRuns
 from batchscope.training.provenance import Origin
 from batchscope.workers.pool import ProcessPool
 from batchscope.workers.travel import pack_task
@@ -45,6 +46,7 @@ def train_all(task: bs.Task, store: Store, *, batch_sizes: list[int]) -> tuple[l
             origin=Origin("test", ""),
             watcher=Unwatched(),
             cost=lambda configuration: float(configuration.batch_size),
+            spared=lambda _: 0.0,
         )
         executor.train_all(runs.next_runs)
     return runs.finished, executor.trained

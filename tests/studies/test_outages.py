@@ -20,7 +20,7 @@ class StopAfterOneRun(Unwatched):
         self._server = server
         self.stopped = False
 
-    def end(self, label: str) -> None:
+    def end(self, label: str, *, runs: int = 0) -> None:
         if label.startswith("batch") and not self.stopped:
             self.stopped = True
             self._server.stop()

@@ -23,7 +23,14 @@ OPTIMIZERS = {
     "Adam": bs.Adam(lr=0.003, weight_decay=0.01),
     "AdamW": bs.AdamW(lr=0.003),
 }
-BUDGETS = [bs.epochs(6), bs.examples(250), bs.steps(31)]
+# Of these the last two end some runs before others.
+BUDGETS = [
+    bs.epochs(6),
+    bs.examples(250),
+    bs.steps(31),
+    bs.until_target(bs.epochs(6), bs.reach("val_loss", 0.6, "<=")),
+    bs.until_plateau(bs.epochs(6)),
+]
 
 
 def runs_of(

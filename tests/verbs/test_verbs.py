@@ -23,7 +23,7 @@ class Listener(Unwatched):
     def say(self, line: str) -> None:
         self.lines.append(line)
 
-    def end(self, label: str) -> None:
+    def end(self, label: str, *, runs: int = 0) -> None:
         if label.startswith("batch"):
             self.trained.append(label)
 

@@ -115,7 +115,7 @@ class LoseNodes(Unwatched):
         self._left = times
         self._node = self._add()
 
-    def advance(self, label: str, amount: float) -> None:
+    def advance(self, label: str, amount: float, *, loss: float | None = None) -> None:
         if self._left and label.startswith("batch"):
             self._left -= 1
             self._cluster.remove_node(self._node, allow_graceful=False)

@@ -35,7 +35,8 @@ BudgetOption = Annotated[
     typer.Option(
         "--budget",
         metavar="AMOUNT",
-        help="What one run may spend: 25ep, 2000steps, 1e6ex or 90s. Default: the task's.",
+        help='What one run may spend: 25ep, 2000steps, 1e6ex, 90s, or "100ep until plateau", '
+        '"100ep until error<=0.05". Default: the task\'s.',
     ),
 ]
 TargetOption = Annotated[
@@ -103,7 +104,7 @@ RuleOption = Annotated[
         "--rule",
         metavar="NAME",
         help="Move the rate from --base instead of searching: constant, linear, sqrt, power:0.7, "
-        "adascale:NOISE_SCALE, or sde for Adam.",
+        "adascale:NOISE_SCALE, sde for Adam, or fitted (exponent from a search at three sizes).",
     ),
 ]
 BaseOption = Annotated[
@@ -115,6 +116,15 @@ DetectOption = Annotated[
         "--detect",
         metavar="DIFFERENCE",
         help="Train as many seeds as show such a difference in quality with a power of 80%.",
+    ),
+]
+AlsoReadOption = Annotated[
+    str | None,
+    typer.Option(
+        "--also-read",
+        metavar="LIST",
+        help="Smaller budgets, such as 10ep,500steps, at which analyze --budget is to read the "
+        "same runs.",
     ),
 ]
 PrecisionOption = Annotated[
@@ -156,6 +166,11 @@ OutputOption = Annotated[
 def read_budget(text: str | None) -> Budget | None:
     """Read 25ep, 2000steps, 1e6ex or 90s."""
     return None if text is None else parse_budget(text)
+
+
+def read_budgets(text: str | None) -> list[Budget]:
+    """Read 10ep,500steps."""
+    return [] if text is None else [parse_budget(part) for part in text.split(",")]
 
 
 def read_rates(text: str | None) -> list[float] | None:

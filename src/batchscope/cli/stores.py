@@ -21,6 +21,14 @@ from batchscope.cli.output import make_console, name_study, print_json, reportin
 def analyze(
     store: StorePlace = STORE,
     study: StudyOption = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget",
+            metavar="AMOUNT",
+            help='Read the same runs at a smaller budget: 10ep, 500steps, "25ep until plateau".',
+        ),
+    ] = None,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -31,7 +39,7 @@ def analyze(
     with reporting(debug):
         from batchscope.verbs.deciding import analyze as analyze_study
 
-        result = analyze_study(store, which=study)
+        result = analyze_study(store, which=study, budget=budget)
         if json:
             print_json(result.to_dict())
         else:

@@ -7,6 +7,7 @@ from batchscope.cli.config import ConfigOption
 from batchscope.cli.options import (
     REPORT,
     STORE,
+    AlsoReadOption,
     BaseOption,
     BatchSizes,
     BudgetOption,
@@ -33,6 +34,7 @@ from batchscope.cli.options import (
     TaskName,
     WarmupOption,
     read_budget,
+    read_budgets,
     read_rates,
     read_sizes,
 )
@@ -92,6 +94,7 @@ def study(
     rule: RuleOption = None,
     base: BaseOption = 32,
     detect: DetectOption = None,
+    also_read: AlsoReadOption = None,
     executor: ExecutorOption = "local",
     jobs: JobsOption = None,
     store: StoreOption = STORE,
@@ -125,6 +128,7 @@ def study(
             "rule": rule,
             "base": base,
             "detect": detect,
+            "also_read": read_budgets(also_read),
         }
         if dry_run:
             from batchscope.verbs.preview import preview
@@ -178,6 +182,7 @@ def recommend(
     rule: RuleOption = None,
     base: BaseOption = 32,
     detect: DetectOption = None,
+    also_read: AlsoReadOption = None,
     executor: ExecutorOption = "local",
     jobs: JobsOption = None,
     store: StoreOption = STORE,
@@ -219,6 +224,7 @@ def recommend(
             rule=rule,
             base=base,
             detect=detect,
+            also_read=read_budgets(also_read),
             executor=executor,
             jobs=jobs,
             store=store,

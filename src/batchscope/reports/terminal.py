@@ -121,6 +121,8 @@ def show_standing(console: Console, standing: Standing) -> None:
         _print(console, "Nobody trains for it now.")
     if standing.left:
         _print(console, f"Left: about {standing.left}.")
+    if standing.spared > 0:
+        _print(console, f"Saved by ending runs early: {standing.spared:.0%} of whole runs.")
 
 
 def _join_owners(standing: Standing) -> str:

@@ -75,7 +75,11 @@ def measurement_from_row(row: sa.RowMapping) -> Measurement:
 
 
 def _configuration_from_dict(values: Mapping[str, Any]) -> Configuration:
-    fields: dict[str, Any] = {**values, "budget": parse_budget(values["budget"])}
+    fields: dict[str, Any] = {
+        **values,
+        "budget": parse_budget(values["budget"]),
+        "also_read": tuple(values.get("also_read", ())),
+    }
     return Configuration(**fields)
 
 

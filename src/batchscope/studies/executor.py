@@ -95,6 +95,7 @@ class Executor:
     Args:
         pool: the workers.
         cost: predicted seconds of one run, to show how long is left and to begin long runs first.
+        spared: predicted seconds that a run did not take, for it was ended early.
         together: batch sizes whose runs share a program.
     """
 
@@ -108,6 +109,7 @@ class Executor:
         origin: Origin,
         watcher: Watcher,
         cost: Callable[[Configuration], float],
+        spared: Callable[[Run], float],
         together: Collection[int] = (),
     ) -> None:
         self._store = store
@@ -117,6 +119,7 @@ class Executor:
         self._origin = origin
         self._watcher = watcher
         self._cost = cost
+        self._spared = spared
         self._together = set(together)
         self._running: dict[str, Job] = {}
         self._progress: dict[str, Progress] = {}
@@ -209,7 +212,7 @@ class Executor:
         gained = max(0.0, progress.share - self._progress[label].share)
         self._progress[label] = progress
         cost = sum(self._cost(configuration) for configuration in job)
-        self._watcher.advance(label_job(job), gained * cost)
+        self._watcher.advance(label_job(job), gained * cost, loss=progress.loss)
 
     def _retry(self, job: Job, error: BatchscopeError) -> None:
         """A worker that was killed is replaced; any other error ends the study.
@@ -238,7 +241,8 @@ class Executor:
         self._store.save_runs(runs)
         self.trained += len(runs)
         self._advance(job, Progress(share=1.0, loss=None))
-        self._watcher.end(label_job(job))
+        self._watcher.spare(sum(map(self._spared, runs)))
+        self._watcher.end(label_job(job), runs=len(runs))
         del self._running[job[0].key]
 
     def _out_of_memory(self, configuration: Configuration) -> Run:

@@ -4,11 +4,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from batchscope.findings.curves import Curve
 from batchscope.findings.tuning import Ranking, Score, score_runs
-from batchscope.studies.learning_rate import STEP, RateSearch, next_rates, round_rate
+from batchscope.studies.learning_rate import (
+    STEP,
+    RateSearch,
+    fit_exponent,
+    next_rates,
+    on_ladder,
+)
 
 # Of the budget that the short runs spend: all of them together about a third of one whole budget
 # at each batch size, so that most goes into the runs that are read to their end.
@@ -181,8 +185,7 @@ class FrugalSearch:
         nearest = min(settled, key=lambda other: abs(math.log(other / size)))
         exponent = _EXPONENTS.get(self.optimizer, _USUAL_EXPONENT)
         if len(settled) >= _ENOUGH_FOR_A_FIT:
-            sizes, rates = np.log(list(settled)), np.log(list(settled.values()))
-            exponent = float(np.polyfit(sizes, rates, 1)[0])
+            exponent, _ = fit_exponent(settled)
         predicted = settled[nearest] * (size / nearest) ** exponent
         return on_ladder(self.start, self._rung(predicted))
 
@@ -191,16 +194,6 @@ class FrugalSearch:
 
 
 Scores = dict[tuple[int, float], Score]
-
-
-def on_ladder(start: float, rung: int) -> float:
-    """A rate so many half decades from another.
-
-    Example:
-        >>> on_ladder(0.01, -1)
-        0.0032
-    """
-    return start if rung == 0 else round_rate(start * STEP**rung)
 
 
 def _score(curves: Sequence[Curve]) -> Scores:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import optuna
 
 from batchscope.findings.tuning import Score
@@ -62,12 +63,28 @@ def grid_rates(start: float, count: int) -> tuple[float, ...]:
         >>> grid_rates(0.01, 3)
         (0.0032, 0.01, 0.032)
     """
-    return tuple(_on_ladder(start, rung) for rung in _middle_out(count))
+    return tuple(on_ladder(start, rung) for rung in _middle_out(count))
 
 
 def expected_rates(search: RateSearch) -> int:
     """About how many rates a search tries: one extension is usual."""
     return search.rates + min(1, search.extensions) + search.refinements
+
+
+def fit_exponent(best: Mapping[int, float]) -> tuple[float, float]:
+    """The power law through the best rates: its exponent, and the rate at batch size 1.
+
+    Args:
+        best: batch size -> its best rate, for two sizes at least.
+
+    Example:
+        >>> exponent, at_one = fit_exponent({16: 0.1, 64: 0.2})
+        >>> round(exponent, 6), round(at_one, 6)
+        (0.5, 0.025)
+    """
+    sizes, rates = np.log(list(best)), np.log(list(best.values()))
+    exponent, intercept = np.polyfit(sizes, rates, 1)
+    return float(exponent), float(np.exp(intercept))
 
 
 def round_rate(rate: float) -> float:
@@ -84,14 +101,20 @@ def _middle_out(count: int) -> list[int]:
     return [rung - count // 2 for rung in range(count)]
 
 
-def _on_ladder(start: float, rung: int) -> float:
+def on_ladder(start: float, rung: int) -> float:
+    """A rate so many half decades from another.
+
+    Example:
+        >>> on_ladder(0.01, -1)
+        0.0032
+    """
     return start if rung == 0 else round_rate(start * STEP**rung)
 
 
 def _ladder(search: RateSearch, tried: Mapping[float, Score]) -> dict[float, int]:
     """The tried rates on the ladder, with their rungs, in increasing order."""
     reach = search.rates // 2 + search.extensions
-    rungs = {_on_ladder(search.start, rung): rung for rung in range(-reach, reach + 1)}
+    rungs = {on_ladder(search.start, rung): rung for rung in range(-reach, reach + 1)}
     return {rate: rung for rate, rung in sorted(rungs.items()) if rate in tried}
 
 
@@ -102,9 +125,9 @@ def _extend(
         return None
     best = min(ladder, key=lambda rate: (tried[rate], rate))
     if tried[best][0] == 1 or ladder[best] == min(ladder.values()):
-        return _on_ladder(search.start, min(ladder.values()) - 1)
+        return on_ladder(search.start, min(ladder.values()) - 1)
     if ladder[best] == max(ladder.values()):
-        return _on_ladder(search.start, max(ladder.values()) + 1)
+        return on_ladder(search.start, max(ladder.values()) + 1)
     return None
 
 

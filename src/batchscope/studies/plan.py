@@ -9,14 +9,14 @@ from typing import Literal, TypeVar, get_args
 
 import torch
 
-from batchscope.budget import Budget, Target
+from batchscope.budget import Budget, Target, until_target
 from batchscope.errors import InvalidInput
 from batchscope.findings.power import count_seeds
 from batchscope.findings.tuning import Ranking
 from batchscope.records import Configuration, HyperParameters, Precision
-from batchscope.studies.rules import parse_rule
+from batchscope.studies.rules import FITTED, parse_rule
 from batchscope.task import Task
-from batchscope.training.schedules import parse_schedule
+from batchscope.training.schedules import Schedule, parse_schedule
 
 Effort = Literal["frugal", "quick", "standard", "thorough"]
 Objective = Literal["time", "examples", "quality"]
@@ -75,6 +75,7 @@ class Plan:
             reads it; None to search.
         detect: the smallest difference in quality that the seeds are to show, with a power of 80%;
             None for `seeds`.
+        also_read: smaller budgets that the same runs are to be read at.
     """
 
     batch_sizes: tuple[int, ...]
@@ -92,6 +93,7 @@ class Plan:
     rule: str | None = None
     base: int = _BASE
     detect: float | None = None
+    also_read: tuple[Budget, ...] = ()
 
     @property
     def limits(self) -> Limits:
@@ -111,12 +113,17 @@ class Plan:
             "batch_sizes": list(self.batch_sizes),
             "learning_rates": list(self.learning_rates),
             "budget": str(self.budget),
+            "also_read": [str(budget) for budget in self.also_read],
             "target": None if self.target is None else asdict(self.target),
         }
 
     def study_id(self, fingerprint: str, earlier: str | None = None) -> str:
         """The name of the study of this plan on a task, and on an earlier version that counts."""
-        text = json.dumps([fingerprint, earlier, torch.__version__, self.to_dict()], sort_keys=True)
+        said = self.to_dict()
+        if not self.also_read:
+            # So that a study from before this could be asked for keeps its name.
+            del said["also_read"]
+        text = json.dumps([fingerprint, earlier, torch.__version__, said], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
@@ -139,6 +146,7 @@ def make_plan(
     rule: str | None = None,
     base: int = _BASE,
     detect: float | None = None,
+    also_read: Sequence[Budget] = (),
 ) -> Plan:
     """Fill in what was not said.
 
@@ -147,8 +155,10 @@ def make_plan(
             not above 0.
     """
     _check_rates(learning_rates, exhaustive=exhaustive, rule=rule)
-    chosen_rule = None if rule is None else parse_rule(rule, base)
+    chosen_rule = None if rule is None or rule == FITTED else parse_rule(rule, base)
     chosen_schedule = parse_schedule(schedule)
+    chosen_budget = resolve_budget(task, budget or task.budget)
+    _check_also_read(also_read, chosen_budget, chosen_schedule)
     if detect is not None:
         count_seeds(detect, deviation=1.0)
     if warmup:
@@ -166,7 +176,7 @@ def make_plan(
     wanted = target or task.target
     return Plan(
         batch_sizes=tuple(sorted(set(batch_sizes or default_batch_sizes(task.train_size)))),
-        budget=budget or task.budget,
+        budget=chosen_budget,
         target=None if wanted is None else task.resolve_target(wanted),
         objective=chosen_objective,
         effort=chosen_effort,
@@ -180,7 +190,19 @@ def make_plan(
         rule=rule,
         base=chosen_rule.base if chosen_rule is not None else _BASE,
         detect=detect,
+        also_read=tuple(resolve_budget(task, also) for also in also_read),
     )
+
+
+def resolve_budget(task: Task, budget: Budget) -> Budget:
+    """A budget whose target has its direction, checked against the task's metrics.
+
+    Raises:
+        InvalidInput: there is no such metric.
+    """
+    if not isinstance(budget.until, Target):
+        return budget
+    return until_target(budget, task.resolve_target(budget.until))
 
 
 def default_batch_sizes(train_size: int) -> list[int]:
@@ -201,7 +223,7 @@ def configure(
 ) -> Configuration:
     """One run of a plan."""
     constants = task.optimizer_spec.hyper_parameters(batch_size=batch_size, lr=lr)
-    if plan.rule is not None:
+    if plan.rule is not None and plan.rule != FITTED:
         at_base = task.optimizer_spec.hyper_parameters(batch_size=plan.base, lr=lr)
         moved = parse_rule(plan.rule, plan.base).apply(at_base, batch_size)
         # Unless the rule says otherwise, beta2 keeps its half-life.
@@ -222,6 +244,7 @@ def configure(
         device_kind=plan.device_kind,
         torch_version=torch.__version__,
         schedule=plan.schedule,
+        also_read=tuple(map(str, plan.also_read)),
     )
 
 
@@ -240,6 +263,25 @@ def _check_warmup(examples: float) -> float:
     return float(examples)
 
 
+def _check_also_read(also: Sequence[Budget], whole: Budget, schedule: Schedule) -> None:
+    if not also:
+        return
+    if "seconds" in (whole.kind, *(budget.kind for budget in also)):
+        raise InvalidInput(
+            "what a run has seen after some seconds is not the same twice",
+            where="--also-read",
+            expected="budgets in epochs, steps or examples",
+            do="study each budget in seconds by itself",
+        )
+    if schedule.needs_horizon:
+        raise InvalidInput(
+            f"under the schedule {schedule.kind} a shorter run is another run",
+            where="--also-read",
+            expected="the schedule constant or averaged",
+            do="take --schedule averaged, or study each budget by itself",
+        )
+
+
 def _check_rates(rates: Sequence[float] | None, *, exhaustive: bool, rule: str | None) -> None:
     if rule is not None and exhaustive:
         raise InvalidInput(
@@ -247,6 +289,13 @@ def _check_rates(rates: Sequence[float] | None, *, exhaustive: bool, rule: str |
             where="--rule, --exhaustive",
             expected="one of them",
             do="name the rates at the base batch size with --learning-rates",
+        )
+    if rule == FITTED and rates is not None:
+        raise InvalidInput(
+            "both rates by hand and a fitted rule, which searches them",
+            where="--rule fitted, --learning-rates",
+            expected="one of them",
+            do="leave --learning-rates out, or take --rule power:0.7",
         )
     if rates is not None and (not rates or not all(0 < rate < math.inf for rate in rates)):
         raise InvalidInput(

@@ -18,12 +18,16 @@ class Watcher(Protocol):
         """Something starts."""
         ...
 
-    def advance(self, label: str, amount: float) -> None:
-        """Something that runs has done this much more."""
+    def advance(self, label: str, amount: float, *, loss: float | None = None) -> None:
+        """Something that runs has done this much more, and has this training loss now."""
         ...
 
-    def end(self, label: str) -> None:
-        """Something is done."""
+    def spare(self, amount: float) -> None:
+        """So much was not spent, for a run was ended before its whole budget."""
+        ...
+
+    def end(self, label: str, *, runs: int = 0) -> None:
+        """Something is done; it was so many runs."""
         ...
 
 
@@ -39,8 +43,11 @@ class Unwatched:
     def begin(self, label: str) -> None:
         """Nothing is shown."""
 
-    def advance(self, label: str, amount: float) -> None:
+    def advance(self, label: str, amount: float, *, loss: float | None = None) -> None:
         """Nothing is shown."""
 
-    def end(self, label: str) -> None:
+    def spare(self, amount: float) -> None:
+        """Nothing is shown."""
+
+    def end(self, label: str, *, runs: int = 0) -> None:
         """Nothing is shown."""

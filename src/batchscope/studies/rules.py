@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from batchscope.errors import InvalidInput
 from batchscope.records import HyperParameters
 
-_NAMES = ("constant", "linear", "sqrt", "power:0.7", "adascale:NOISE_SCALE", "sde")
+# No rule of its own: a search at three batch sizes, and a power law through what it finds.
+FITTED = "fitted"
+_NAMES = ("constant", "linear", "sqrt", "power:0.7", "adascale:NOISE_SCALE", "sde", FITTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

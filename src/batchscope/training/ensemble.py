@@ -3,14 +3,20 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from batchscope.records import Configuration, Trajectory
+from batchscope.records import Configuration, Status, Trajectory
 from batchscope.task import Task, tensors_of
 from batchscope.training.devices import synchronize
-from batchscope.training.evaluation import Evaluator, evaluation_marks, horizon_examples
+from batchscope.training.evaluation import (
+    Evaluator,
+    also_read_marks,
+    evaluation_marks,
+    horizon_examples,
+)
 from batchscope.training.loop import Outcome
 from batchscope.training.seeding import draw_order, keep_randomness, seed_everything
 from batchscope.training.stacked_models import StackedModels
@@ -47,13 +53,22 @@ def _ignore(share: float, loss: float | None) -> None:
     """For callers who do not watch."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Left:
+    """How a run ended."""
+
+    status: Status
+    steps: int
+    seconds: float
+
+
 class _Member:
     """What is known of one run."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.columns: dict[str, list[float]] = {}
-        self.diverged_at: int | None = None
+        self.left: _Left | None = None
 
 
 class _Ensemble:
@@ -90,7 +105,9 @@ class _Ensemble:
         self._alive = list(self._members)
         self._budget = first.budget
         self._horizon = horizon_examples(self._budget, self._size, self._batch_size)
-        self._marks = evaluation_marks(self._size, self._horizon)
+        self._marks = evaluation_marks(
+            self._size, self._horizon, also_read_marks(first, self._size)
+        )
         self._next_mark = next(self._marks)
         self._step = 0
         self._examples = 0
@@ -120,7 +137,7 @@ class _Ensemble:
             looks = self._examples >= self._next_mark or self._is_spent()
             norms = gradients.square().sum(1).sqrt() if looks else None
             self._optimizer.step(self._stacked.weights, gradients)
-            left = self._drop(losses.isfinite())
+            left = self._keep(losses.isfinite(), "diverged")
             if left is not None:
                 order = order[left]
                 norms = None if norms is None else norms[left]
@@ -130,7 +147,8 @@ class _Ensemble:
                 self._evaluate(norms)
                 losses = [member.columns["train_loss"][-1] for member in self._alive]
                 self._report(min(1.0, self._examples / self._horizon), min(losses, default=None))
-                order = torch.stack([orders[m.seed] for m in self._alive]) if self._alive else order
+                if self._alive:
+                    order = torch.stack([orders[m.seed] for m in self._alive]).to(self._device)
                 began = time.perf_counter()
             if self._is_over():
                 break
@@ -142,19 +160,22 @@ class _Ensemble:
         """Of the program's time that one run has."""
         return 1 / max(1, len(self._alive))
 
-    def _drop(self, is_finite: torch.Tensor) -> torch.Tensor | None:
-        """Leave out members that have diverged; returns the places of those that stay."""
-        if bool(is_finite.all()):
+    def _keep(self, goes_on: torch.Tensor, ending: Status) -> torch.Tensor | None:
+        """Go on without those that have come to an end; returns the places of the others."""
+        if bool(goes_on.all()):
             return None
-        stays = [bool(finite) for finite in is_finite]
-        for member, finite in zip(self._alive, stays, strict=True):
-            if not finite:
-                member.diverged_at = self._step
-        self._alive = [m for m, finite in zip(self._alive, stays, strict=True) if finite]
-        left = is_finite.nonzero()[:, 0]
+        stays = [bool(one) for one in goes_on]
+        for member, one in zip(self._alive, stays, strict=True):
+            if not one:
+                member.left = self._leave(ending)
+        self._alive = [m for m, one in zip(self._alive, stays, strict=True) if one]
+        left = goes_on.nonzero()[:, 0]
         self._stacked.keep(left)
         self._optimizer.keep(left)
         return left
+
+    def _leave(self, ending: Status) -> _Left:
+        return _Left(status=ending, steps=self._step, seconds=self._seconds)
 
     def _evaluate(self, norms: torch.Tensor | None) -> None:
         finite: list[bool] = []
@@ -174,7 +195,9 @@ class _Ensemble:
             }
             for name, value in row.items():
                 member.columns.setdefault(name, []).append(value)
-        self._drop(torch.tensor(finite, dtype=torch.bool, device=self._device))
+        self._keep(torch.tensor(finite, dtype=torch.bool, device=self._device), "diverged")
+        goes_on = [not self._budget.ends_early(m.columns, self._size) for m in self._alive]
+        self._keep(torch.tensor(goes_on, dtype=torch.bool, device=self._device), "finished")
         while self._next_mark <= self._examples:
             self._next_mark = next(self._marks)
 
@@ -191,10 +214,10 @@ class _Ensemble:
 
     def _outcome(self, member: _Member) -> Outcome:
         columns = {name: tuple(values) for name, values in member.columns.items()}
-        diverged = member.diverged_at is not None
+        left = member.left or self._leave("finished")
         return Outcome(
-            status="diverged" if diverged else "finished",
-            steps=self._step if member.diverged_at is None else member.diverged_at,
+            status=left.status,
+            steps=left.steps,
             trajectory=Trajectory(columns=columns),
-            seconds=self._seconds,
+            seconds=left.seconds,
         )

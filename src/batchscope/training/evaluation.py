@@ -1,16 +1,17 @@
 """What a model scores on its data sets, and when a run looks."""
 
+import heapq
 import math
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
-from batchscope.budget import Budget
+from batchscope.budget import Budget, parse_budget
 from batchscope.metrics import BatchFunction
-from batchscope.records import Precision
+from batchscope.records import Configuration, Precision
 from batchscope.task import Task
 from batchscope.training.batches import Batches
 from batchscope.training.devices import autocast, is_out_of_memory
@@ -22,7 +23,9 @@ _FIRST_EPOCH_LOOKS = 4
 _GROWTH = 1.2
 
 
-def evaluation_marks(train_size: int, horizon: float) -> Iterator[int]:
+def evaluation_marks(
+    train_size: int, horizon: float, also: Iterable[float] = ()
+) -> Iterator[float]:
     """The numbers of examples after which a run is evaluated, without end.
 
     Four in the first epoch, then a fifth more each time, rounded to quarter epochs: early changes
@@ -30,13 +33,17 @@ def evaluation_marks(train_size: int, horizon: float) -> Iterator[int]:
 
     Args:
         horizon: examples of the whole budget; infinite where unknown.
+        also: further numbers of examples.
 
     Example:
         >>> marks = evaluation_marks(400, 2000)
         >>> [next(marks) for _ in range(8)]
         [100, 200, 300, 400, 500, 600, 700, 800]
     """
-    unit = min(train_size, horizon) / _FIRST_EPOCH_LOOKS
+    return heapq.merge(_usual_marks(min(train_size, horizon) / _FIRST_EPOCH_LOOKS), sorted(also))
+
+
+def _usual_marks(unit: float) -> Iterator[int]:
     count = 0
     while True:
         count = max(count + 1, math.floor(count * _GROWTH))
@@ -54,6 +61,17 @@ def horizon_examples(budget: Budget, train_size: int, batch_size: int) -> float:
             return budget.amount * batch_size
         case "seconds":
             return math.inf
+
+
+def also_read_marks(configuration: Configuration, train_size: int) -> list[float]:
+    """The numbers of examples at which the smaller budgets of a run are spent."""
+    marks: list[float] = []
+    for text in configuration.also_read:
+        steps = parse_budget(text).steps(train_size, configuration.batch_size)
+        assert steps is not None
+        passes, rest = divmod(steps, math.ceil(train_size / configuration.batch_size))
+        marks.append(passes * train_size + rest * configuration.batch_size)
+    return marks
 
 
 class Evaluator:

@@ -13,7 +13,12 @@ from batchscope.records import Configuration, Status, Trajectory
 from batchscope.task import Task
 from batchscope.training.batches import Batches, MicroBatch
 from batchscope.training.devices import is_out_of_memory, synchronize
-from batchscope.training.evaluation import Evaluator, evaluation_marks, horizon_examples
+from batchscope.training.evaluation import (
+    Evaluator,
+    also_read_marks,
+    evaluation_marks,
+    horizon_examples,
+)
 from batchscope.training.hooks import Hook, RunState, find_listeners
 from batchscope.training.schedules import make_average, make_scheduler, parse_schedule
 from batchscope.training.seeding import draw_order, keep_randomness, seed_everything
@@ -105,7 +110,7 @@ class _Training:
         )
         size = len(self._batches)
         self._horizon = horizon_examples(self._budget, size, configuration.batch_size)
-        self._marks = evaluation_marks(size, self._horizon)
+        self._marks = evaluation_marks(size, self._horizon, also_read_marks(configuration, size))
         self._next_mark = next(self._marks)
         schedule = parse_schedule(configuration.schedule)
         self._scheduler = make_scheduler(
@@ -122,6 +127,7 @@ class _Training:
         self._columns: dict[str, list[float]] = {}
         self._losses: list[torch.Tensor] = []
         self._diverged_at: int | None = None
+        self._ends_early = False
 
     def run(self) -> Status:
         self._tell("on_start", self._state)
@@ -230,6 +236,7 @@ class _Training:
             self._next_mark = next(self._marks)
         state.horizon = self._spent()
         self._tell("on_evaluation", state, row)
+        self._ends_early = self._budget.ends_early(self._columns, len(self._batches))
 
     def _spent(self) -> float:
         if self._budget.kind == "seconds":
@@ -239,7 +246,7 @@ class _Training:
         return min(1.0, self._state.examples / self._horizon)
 
     def _is_over(self) -> bool:
-        if self._diverged_at is not None:
+        if self._diverged_at is not None or self._ends_early:
             return True
         if self._budget.kind == "seconds":
             return self._state.seconds >= self._budget.amount

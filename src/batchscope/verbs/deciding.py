@@ -3,14 +3,17 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any, cast
 
 import sqlalchemy as sa
 
-from batchscope.budget import Budget, Target, parse_budget
+from batchscope.budget import Budget, Target, parse_budget, until_target
 from batchscope.decisions.recommendation import Recommendation, Spent, recommend_from
+from batchscope.errors import InvalidInput
 from batchscope.findings.analysis import Analysis, analyze_curves
-from batchscope.findings.curves import read_curves, tabulate_runs
+from batchscope.findings.curves import Curve, read_curves, tabulate_runs
+from batchscope.findings.read_at import read_curves_at
 from batchscope.optimizers import constants_to_paste
 from batchscope.records import Measurement, Run
 from batchscope.studies.plan import default_batch_sizes
@@ -18,23 +21,29 @@ from batchscope.studies.progress import Watcher
 from batchscope.studies.speed import median_seconds
 from batchscope.studies.store import DEFAULT_STORE, Store
 from batchscope.task import Task
+from batchscope.training.schedules import parse_schedule
 from batchscope.verbs.listing import read_measurement
 from batchscope.verbs.studying import Study, study
 
 
-def analyze(study: Study | str, *, which: str | None = None) -> Analysis:
+def analyze(
+    study: Study | str, *, which: str | None = None, budget: Budget | str | None = None
+) -> Analysis:
     """Draw findings from a study.
 
     Args:
         study: what `study` returned, or a store's path or URL.
         which: a study's id or its task's name; None for the latest.
+        budget: a smaller one, at which the same runs are read; None for the study's own.
 
     Raises:
+        InvalidInput: the runs cannot be read at that budget exactly.
         StoreError: there is no such store or study.
         CannotTell: no run of it finished.
     """
+    smaller = parse_budget(budget) if isinstance(budget, str) else budget
     with _open(study) as store:
-        return _analyze(store, _find(store, study, which))
+        return _analyze(store, _find(store, study, which), smaller)
 
 
 def recommend(
@@ -56,6 +65,7 @@ def recommend(
     rule: str | None = None,
     base: int = 32,
     detect: float | None = None,
+    also_read: Sequence[Budget | str] = (),
     executor: str = "local",
     jobs: int | None = None,
     store: str = DEFAULT_STORE,
@@ -85,6 +95,7 @@ def recommend(
         rule=rule,
         base=base,
         detect=detect,
+        also_read=also_read,
         executor=executor,
         jobs=jobs,
         store=store,
@@ -132,17 +143,20 @@ def _find(store: Store, study: Study | str, which: str | None) -> sa.RowMapping:
     return store.find_study(study.id if isinstance(study, Study) else which)
 
 
-def _analyze(store: Store, row: sa.RowMapping) -> Analysis:
+def _analyze(store: Store, row: sa.RowMapping, smaller: Budget | None = None) -> Analysis:
     plan = row["plan"]
     facts = store.read_task(row["fingerprint"])["facts"]
     measured = read_measurement(store, row)
     runs = store.read_study(row["id"])
     target = None if plan["target"] is None else Target(**plan["target"])
     quality = facts["quality"] if target is None else target.metric
+    curves = read_curves(
+        tabulate_runs(runs, median_seconds(measured), budget=parse_budget(plan["budget"]))
+    )
+    if smaller is not None:
+        curves = _read_at(curves, smaller, plan, facts)
     return analyze_curves(
-        read_curves(
-            tabulate_runs(runs, median_seconds(measured), budget=parse_budget(plan["budget"]))
-        ),
+        curves,
         study=row["id"],
         task=row["task"],
         quality=quality,
@@ -151,6 +165,30 @@ def _analyze(store: Store, row: sa.RowMapping) -> Analysis:
         unit=facts["unit"],
         rank_by_target=plan["objective"] != "quality",
     )
+
+
+def _read_at(
+    curves: Sequence[Curve], budget: Budget, plan: Mapping[str, Any], facts: Mapping[str, Any]
+) -> list[Curve]:
+    if parse_schedule(plan.get("schedule", "constant")).needs_horizon:
+        raise InvalidInput(
+            f"under the schedule {plan['schedule']} a shorter run is another run",
+            where="--budget",
+            expected="runs of the schedule constant or averaged",
+            do=f'batchscope study --budget "{budget}" trains them',
+        )
+    if isinstance(budget.until, Target):
+        metric = budget.until.metric
+        is_higher = metric.removeprefix("train_") in facts["higher"]
+        if any(metric not in curve.columns for curve in curves):
+            raise InvalidInput(
+                f"the runs have no metric {metric!r}",
+                where="--budget",
+                expected=f"one of {', '.join(curves[0].columns)}",
+                do=f'write for example "{budget.amount:g}ep until val_loss<=0.1"',
+            )
+        budget = until_target(budget, replace(budget.until, direction=">=" if is_higher else "<="))
+    return read_curves_at(curves, budget, train_size=facts["train_size"])
 
 
 def _recommend(store: Store, row: sa.RowMapping) -> Recommendation:

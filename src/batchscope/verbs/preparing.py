@@ -69,6 +69,7 @@ def prepare(
     rule: str | None = None,
     base: int = 32,
     detect: float | None = None,
+    also_read: Sequence[Budget | str] = (),
     compute: bool = True,
 ) -> Prepared:
     """Load a task, compute it once on a few examples, and fill in its plan.
@@ -102,6 +103,7 @@ def prepare(
         rule=rule,
         base=base,
         detect=detect,
+        also_read=[parse_budget(b) if isinstance(b, str) else b for b in also_read],
     )
     check_batch_sizes(task, plan.batch_sizes)
     with redirect_stdout(sys.stderr):

@@ -9,11 +9,11 @@ from batchscope.errors import CannotTell
 from batchscope.instruments.memory.predicting import predict_peak
 from batchscope.optimizers import starting_rate
 from batchscope.studies.connection import path_of
+from batchscope.studies.design import StudyDesign
 from batchscope.studies.plan import Plan
 from batchscope.studies.progress import Unwatched
 from batchscope.studies.speed import find_measurement, median_seconds
 from batchscope.studies.store import DEFAULT_STORE, Store
-from batchscope.studies.study import StudyDesign
 from batchscope.task import Task
 from batchscope.verbs.preparing import Prepared, prepare
 

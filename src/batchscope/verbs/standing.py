@@ -1,9 +1,12 @@
 """Where a study stands, seen from another terminal."""
 
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
+from batchscope.budget import Budget, parse_budget
+from batchscope.records import Run
 from batchscope.studies.claims import Claim, read_claims
 from batchscope.studies.store import DEFAULT_STORE, Store
 
@@ -17,6 +20,8 @@ class Standing:
         running: what living processes train now in this store.
         expected: runs in all, as far as the study knows; None from an older version.
         seconds: of training that its finished runs took.
+        spared: the share of the examples of whole runs that were not seen, for the runs were ended
+            early; 0 under a budget of seconds.
     """
 
     study: str
@@ -25,6 +30,7 @@ class Standing:
     running: tuple[Claim, ...]
     expected: int | None
     seconds: float
+    spared: float = 0.0
 
     @property
     def left(self) -> int | None:
@@ -50,6 +56,7 @@ class Standing:
             ],
             "left": self.left,
             "seconds": self.seconds,
+            "spared": self.spared,
         }
 
     def __repr__(self) -> str:
@@ -70,6 +77,7 @@ def status(store: str = DEFAULT_STORE, *, which: str | None = None) -> Standing:
     with closing(Store(store, create=False)) as opened:
         row = opened.find_study(which)
         runs = opened.read_study(row["id"])
+        train_size = opened.read_task(row["fingerprint"])["facts"]["train_size"]
         running = read_claims(opened)
     return Standing(
         study=row["id"],
@@ -78,4 +86,16 @@ def status(store: str = DEFAULT_STORE, *, which: str | None = None) -> Standing:
         running=tuple(sorted(running, key=lambda claim: claim.label)),
         expected=row["plan"].get("expected_runs"),
         seconds=sum(run.provenance.seconds for run in runs),
+        spared=_share_spared(runs, parse_budget(row["plan"]["budget"]), train_size),
     )
+
+
+def _share_spared(runs: Sequence[Run], budget: Budget, train_size: int) -> float:
+    """Of the examples of whole runs, by those that finished."""
+    whole = taken = 0.0
+    for run in runs:
+        steps = budget.steps(train_size, run.configuration.batch_size)
+        if run.status == "finished" and steps is not None:
+            whole += steps * run.configuration.batch_size
+            taken += run.steps * run.configuration.batch_size
+    return 1 - taken / whole if whole else 0.0

@@ -10,25 +10,23 @@ from batchscope.budget import Budget, Target
 from batchscope.errors import CannotTell
 from batchscope.findings.power import POWER
 from batchscope.optimizers import starting_rate
-from batchscope.records import Configuration, Run
+from batchscope.records import Run
+from batchscope.studies.cost import CostModel, count_examples
+from batchscope.studies.design import StudyDesign, smallest_too_large
 from batchscope.studies.executor import Executor
 from batchscope.studies.fingerprint import Fingerprint
 from batchscope.studies.grouping import find_together
-from batchscope.studies.plan import GRID_RATES, Plan
+from batchscope.studies.plan import Plan
 from batchscope.studies.progress import Unwatched, Watcher
 from batchscope.studies.speed import median_seconds
 from batchscope.studies.store import DEFAULT_STORE, Store
-from batchscope.studies.study import StudyDesign, StudyRuns, smallest_too_large
+from batchscope.studies.study_runs import StudyRuns
 from batchscope.task import Task
-from batchscope.training.evaluation import horizon_examples
 from batchscope.training.provenance import find_origin
 from batchscope.verbs.preparing import Prepared, introduce, open_pool, prepare
 from batchscope.verbs.profiling import measure
 from batchscope.verbs.settings import write_settings
 from batchscope.workers.pool import Pool
-
-# What evaluation adds to a run at the gallery's budgets; the progress bar corrects itself.
-_EVALUATION_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +90,7 @@ def study(
     rule: str | None = None,
     base: int = 32,
     detect: float | None = None,
+    also_read: Sequence[Budget | str] = (),
     executor: str = "local",
     jobs: int | None = None,
     store: str = DEFAULT_STORE,
@@ -104,7 +103,7 @@ def study(
 
     Args:
         task: a task, a built-in's name, "file.py:name" or "package.module:name".
-        budget: of one run, or text such as "25ep"; None for the task's.
+        budget: of one run, or text such as "25ep" or "100ep until plateau"; None for the task's.
         target: a target, or text such as "error<=0.05".
         objective: "time", "examples" or "quality".
         effort: "frugal" (most runs are stopped early), "quick", "standard" or "thorough".
@@ -115,7 +114,9 @@ def study(
             of the weights).
         warmup: examples over which the rate rises, the same at every batch size.
         rule: moves the rates from the batch size `base` instead of a search: "constant", "linear",
-            "sqrt", "power:0.7", "adascale:NOISE_SCALE" or, for Adam, "sde".
+            "sqrt", "power:0.7", "adascale:NOISE_SCALE", "sde" for Adam, or "fitted": a search at
+            three sizes and a power law between them.
+        also_read: smaller budgets at which `analyze` is to read the same runs.
         detect: the smallest difference in quality that further seeds are to show with a power of
             80%; None for `seeds` alone.
         executor: "local", "ray" for the cluster of this machine, "ray://host:port" for one
@@ -149,6 +150,7 @@ def study(
         rule=rule,
         base=base,
         detect=detect,
+        also_read=also_read,
     )
     pool = open_pool(prepared, jobs, executor)
     with closing(Store(store, create=True)) as opened:
@@ -182,7 +184,7 @@ def _carry_out(
     name = plan.study_id(design.fingerprint, earlier)
     settings = write_settings(prepared, study=name, store=store.place, executor=executor, jobs=jobs)
     runs = StudyRuns(store, name, design)
-    cost = _CostModel(prepared, seconds)
+    cost = CostModel(plan, seconds, train_size=task.train_size)
     with pool:
         together, tried = _settle_together(store, name, design, prepared, pool, watcher)
         _announce(design, runs, cost, watcher, workers=pool.free)
@@ -194,6 +196,7 @@ def _carry_out(
             origin=find_origin(),
             watcher=watcher,
             cost=cost.predict,
+            spared=cost.spared,
             together=together,
         )
         trainer.train_all(runs.next_runs)
@@ -208,8 +211,8 @@ def _carry_out(
         plan=plan,
         runs=tuple(runs.finished),
         trained=trainer.trained,
-        examples=measured.examples + tried + sum(map(_count_examples, runs.finished)),
-        grid_examples=_count_grid(task, plan),
+        examples=measured.examples + tried + sum(map(count_examples, runs.finished)),
+        grid_examples=cost.grid_examples,
         settings=str(settings),
     )
 
@@ -223,21 +226,6 @@ def _say_power(design: StudyDesign, runs: StudyRuns, watcher: Watcher) -> None:
         f"Seeds deviate by {deviation:.2g}: {seeds} of them show a difference of "
         f"{design.plan.detect:g} between batch sizes with a power of {POWER:.0%}."
     )
-
-
-def _count_examples(run: Run) -> int:
-    """What a run processed, the steps after its last evaluation included."""
-    if not run.trajectory.columns:
-        return run.steps * run.configuration.batch_size
-    seen, at = (run.trajectory.last(name) for name in ("examples", "step"))
-    return round(seen + (run.steps - at) * run.configuration.batch_size)
-
-
-def _count_grid(task: Task, plan: Plan) -> int | None:
-    if plan.budget.kind == "seconds":
-        return None
-    each = [horizon_examples(plan.budget, task.train_size, size) for size in plan.batch_sizes]
-    return round(sum(each) * GRID_RATES * plan.seeds)
 
 
 def _settle_together(
@@ -291,28 +279,8 @@ def _leave_out_too_large(
     return replace(prepared, plan=replace(prepared.plan, batch_sizes=fit))
 
 
-class _CostModel:
-    """Predicted seconds of a run, from the profile."""
-
-    def __init__(self, prepared: Prepared, seconds: Mapping[int, float]) -> None:
-        self._whole = prepared.plan.budget
-        self._train_size = prepared.task.train_size
-        self._seconds = seconds
-
-    def predict(self, configuration: Configuration) -> float:
-        return self._seconds_of(configuration.budget, configuration.batch_size)
-
-    def at_size(self, batch_size: int) -> float:
-        return self._seconds_of(self._whole, batch_size)
-
-    def _seconds_of(self, budget: Budget, batch_size: int) -> float:
-        steps = budget.steps(self._train_size, batch_size)
-        training = budget.amount if steps is None else steps * self._seconds[batch_size]
-        return training * (1 + _EVALUATION_SHARE)
-
-
 def _announce(
-    design: StudyDesign, runs: StudyRuns, cost: _CostModel, watcher: Watcher, *, workers: int
+    design: StudyDesign, runs: StudyRuns, cost: CostModel, watcher: Watcher, *, workers: int
 ) -> None:
     """Say how many runs, how long and how to cap it, before any training."""
     waiting = runs.next_runs()

@@ -1,4 +1,4 @@
-"""A study: rounds of runs at each batch size until nothing more is to be known."""
+"""What a study trains, given what is finished: rounds at each batch size until nothing is left."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,9 +13,16 @@ from batchscope.findings.power import count_seeds
 from batchscope.findings.tuning import Ranking, TunedSize, score_runs, tune_sizes
 from batchscope.records import Configuration, Run
 from batchscope.studies.frugal import SHARES, FrugalSearch
-from batchscope.studies.learning_rate import RateSearch, expected_rates, grid_rates, next_rates
+from batchscope.studies.learning_rate import (
+    RateSearch,
+    expected_rates,
+    fit_exponent,
+    grid_rates,
+    next_rates,
+    round_rate,
+)
 from batchscope.studies.plan import GRID_RATES, Plan, configure
-from batchscope.studies.store import Store
+from batchscope.studies.rules import FITTED
 from batchscope.task import Task
 
 
@@ -52,7 +59,7 @@ class StudyDesign:
         """The rates that every batch size is trained at with every seed; empty for a search."""
         if self.plan.exhaustive:
             return grid_rates(self.start, GRID_RATES)
-        if self.plan.rule is not None:
+        if self.plan.rule not in (None, FITTED):
             return self.plan.learning_rates or (self.start,)
         return self.plan.learning_rates
 
@@ -68,7 +75,11 @@ class StudyDesign:
             return len(self.grid) * self.plan.seeds
         if self.is_frugal:
             return round(sum(self._frugal.expected_per_size()))
-        return expected_rates(self.search) + self.plan.seeds - 1
+        searched = expected_rates(self.search) + self.plan.seeds - 1
+        if self.plan.rule != FITTED:
+            return searched
+        sizes, anchors = len(self.plan.batch_sizes), len(self._anchors)
+        return round((anchors * searched + (sizes - anchors) * self.plan.seeds) / sizes)
 
     @property
     def expected_budgets_per_size(self) -> float:
@@ -106,12 +117,43 @@ class StudyDesign:
         if self.is_frugal:
             return self._next_frugal(runs, ranking)
         curves = read_curves(tabulate_runs(runs, {}))
+        if self.plan.rule == FITTED:
+            return self._next_fitted(curves, ranking)
+        return self._next_searched(self.plan.batch_sizes, curves, ranking)
+
+    def _next_searched(
+        self, sizes: Sequence[int], curves: Sequence[Curve], ranking: Ranking
+    ) -> list[Configuration]:
         return [
             configuration
-            for batch_size in self.plan.batch_sizes
+            for batch_size in sizes
             for configuration in self._next_at(
                 batch_size, [c for c in curves if c.batch_size == batch_size], ranking
             )
+        ]
+
+    @property
+    def _anchors(self) -> tuple[int, ...]:
+        """The batch sizes at which the power law of the rates is found."""
+        sizes = self.plan.batch_sizes
+        return tuple(dict.fromkeys((sizes[0], sizes[len(sizes) // 2], sizes[-1])))
+
+    def _next_fitted(self, curves: Sequence[Curve], ranking: Ranking) -> list[Configuration]:
+        """A search at the anchors first; the other sizes take what a power law gives them."""
+        searched = self._next_searched(self._anchors, curves, ranking)
+        best = {
+            size.batch_size: size.learning_rate
+            for size in tune_sizes([c for c in curves if c.batch_size in self._anchors], ranking)
+        }
+        if searched or len(best) < 2:
+            return searched
+        exponent, at_one = fit_exponent(best)
+        first = self.plan.seed
+        return [
+            self.configure(size, round_rate(at_one * size**exponent), seed)
+            for size in self.plan.batch_sizes
+            if size not in self._anchors
+            for seed in range(first, first + self.plan.seeds)
         ]
 
     def _leave_out(
@@ -259,46 +301,3 @@ def smallest_too_large(runs: Sequence[Run]) -> float:
     """The smallest batch size at which memory ran out; infinite where it never did."""
     sizes = [run.configuration.batch_size for run in runs if run.status == "out_of_memory"]
     return min(sizes, default=math.inf)
-
-
-class StudyRuns:
-    """The finished runs of a study in the store, as they grow."""
-
-    def __init__(self, store: Store, study: str, design: StudyDesign) -> None:
-        self._store = store
-        self._study = study
-        self._design = design
-        self._runs: dict[str, Run] = {}
-
-    @property
-    def finished(self) -> list[Run]:
-        """All of them, in a fixed order."""
-        return sorted(
-            self._runs.values(),
-            key=lambda run: (
-                run.configuration.batch_size,
-                run.configuration.learning_rate,
-                run.configuration.seed,
-            ),
-        )
-
-    def next_runs(self) -> list[Configuration]:
-        """What to train next; runs that the store has already are taken, not trained."""
-        while True:
-            wanted = self._design.next_configurations(self.finished)
-            found = self._fetch(wanted)
-            if not found:
-                return wanted
-            self._runs |= found
-            self._store.add_to_study(self._study, found)
-
-    def _fetch(self, wanted: Sequence[Configuration]) -> Mapping[str, Run]:
-        keys = {key: c for c in wanted for key in self._design.keys_of(c)}
-        if not keys:
-            return {}
-        found = {run.key: run for run in self._store.read_runs(keys)}
-        # Of a run and its twin from before an edit, the run itself counts.
-        chosen = (
-            next((key for key in self._design.keys_of(c) if key in found), None) for c in wanted
-        )
-        return {key: found[key] for key in chosen if key is not None}

@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import batchscope as bs
+
+from ..conftest import make_task
+
+SIZES = [8, 16]
+RATES = [0.01, 0.03]
+
+
+def study(place: Path, budget: bs.Budget | str, **options: object) -> bs.Study:
+    return bs.study(
+        make_task(),
+        batch_sizes=SIZES,
+        learning_rates=RATES,
+        seeds=2,
+        budget=budget,
+        store=str(place),
+        jobs=1,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+@pytest.mark.parametrize("smaller", ["2ep", "10steps", "6ep until plateau", "6ep until error<=0.3"])
+def test_a_smaller_budget_is_read_from_the_same_runs_to_the_bit(
+    tmp_path: Path, smaller: str
+) -> None:
+    long = study(tmp_path / "long.db", bs.epochs(6), also_read=["2ep", "10steps"])
+    short = study(tmp_path / "short.db", smaller)
+
+    read = bs.analyze(long, budget=smaller)
+    trained = bs.analyze(short)
+
+    assert read.metric == trained.metric
+    for mine, theirs in zip(read.curves, trained.curves, strict=True):
+        assert mine.status == theirs.status
+        assert mine.columns["step"][-1] == theirs.columns["step"][-1]
+        for name in ("train_loss", "val_loss", "error"):
+            # Only the last row: a run that is read elsewhere as well was evaluated more often.
+            np.testing.assert_array_equal(mine.columns[name][-1], theirs.columns[name][-1])
+
+
+def test_a_moving_rate_is_not_read_at_a_smaller_budget(tmp_path: Path) -> None:
+    done = study(tmp_path / "runs.db", bs.epochs(4), schedule="cosine")
+
+    with pytest.raises(bs.InvalidInput, match="a shorter run is another run"):
+        bs.analyze(done, budget="2ep")
+
+
+def test_a_fitted_rule_searches_three_sizes_and_moves_the_others_between_them(
+    tmp_path: Path,
+) -> None:
+    sizes = [4, 8, 16, 32, 64]
+
+    done = bs.study(
+        make_task(),
+        batch_sizes=sizes,
+        rule="fitted",
+        effort="quick",
+        budget="3ep",
+        store=str(tmp_path / "runs.db"),
+        jobs=1,
+    )
+
+    rates = {
+        size: {
+            r.configuration.learning_rate for r in done.runs if r.configuration.batch_size == size
+        }
+        for size in sizes
+    }
+    assert all(len(rates[size]) >= 3 for size in (4, 16, 64))
+    best = {s.batch_size: s.learning_rate for s in bs.analyze(done).tuned}
+    exponent, intercept = np.polyfit(np.log([4, 16, 64]), np.log([best[4], best[16], best[64]]), 1)
+    for size in (8, 32):
+        assert len(rates[size]) == 1
+        # Two significant digits: at most 5% off.
+        assert best[size] == pytest.approx(np.exp(intercept) * size**exponent, rel=0.05)
