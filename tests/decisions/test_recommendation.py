@@ -1,3 +1,5 @@
+from collections import defaultdict
+
 import numpy as np
 import pytest
 
@@ -44,7 +46,7 @@ def recommend(curves: list[Curve], objective: str = "time") -> Recommendation:
         objective=objective,
         step_seconds=dict.fromkeys(sizes, (0.01, 0.011, 0.0105)),
         spent=Spent(runs=len(curves), examples=1, seconds=1.0),
-        script_for={(size, 0.1): "script" for size in sizes},
+        script_for=defaultdict(lambda: "script"),
         next_command="again",
     )
 

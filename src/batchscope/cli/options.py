@@ -127,6 +127,15 @@ AlsoReadOption = Annotated[
         "same runs.",
     ),
 ]
+TuneOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tune",
+        metavar="LIST",
+        help="Search these beside the rate, equally at every batch size: momentum, weight_decay, "
+        "beta2.",
+    ),
+]
 PrecisionOption = Annotated[
     str | None,
     typer.Option("--precision", help="float32, bf16 or fp16. Default: the task's."),
@@ -171,6 +180,11 @@ def read_budget(text: str | None) -> Budget | None:
 def read_budgets(text: str | None) -> list[Budget]:
     """Read 10ep,500steps."""
     return [] if text is None else [parse_budget(part) for part in text.split(",")]
+
+
+def read_names(text: str | None) -> list[str]:
+    """Read momentum,weight_decay."""
+    return [] if text is None else [part.strip() for part in text.split(",")]
 
 
 def read_rates(text: str | None) -> list[float] | None:

@@ -32,9 +32,11 @@ from batchscope.cli.options import (
     StoreOption,
     TargetOption,
     TaskName,
+    TuneOption,
     WarmupOption,
     read_budget,
     read_budgets,
+    read_names,
     read_rates,
     read_sizes,
 )
@@ -95,6 +97,7 @@ def study(
     base: BaseOption = 32,
     detect: DetectOption = None,
     also_read: AlsoReadOption = None,
+    tune: TuneOption = None,
     executor: ExecutorOption = "local",
     jobs: JobsOption = None,
     store: StoreOption = STORE,
@@ -129,6 +132,7 @@ def study(
             "base": base,
             "detect": detect,
             "also_read": read_budgets(also_read),
+            "tune": read_names(tune),
         }
         if dry_run:
             from batchscope.verbs.preview import preview
@@ -183,6 +187,7 @@ def recommend(
     base: BaseOption = 32,
     detect: DetectOption = None,
     also_read: AlsoReadOption = None,
+    tune: TuneOption = None,
     executor: ExecutorOption = "local",
     jobs: JobsOption = None,
     store: StoreOption = STORE,
@@ -225,6 +230,7 @@ def recommend(
             base=base,
             detect=detect,
             also_read=read_budgets(also_read),
+            tune=read_names(tune),
             executor=executor,
             jobs=jobs,
             store=store,

@@ -38,6 +38,7 @@ class Recommendation:
 
     Attributes:
         batch_size, micro_batch: in examples; accumulation x micro_batch >= batch_size.
+        constants: others that were tuned, in words; empty for none.
         plateau: the batch sizes that are equivalent at the stated margin, the chosen included.
         predicted: for one fresh training up to the target.
         reasons: sentences with their numbers.
@@ -50,6 +51,7 @@ class Recommendation:
     objective: str
     batch_size: int
     learning_rate: float
+    constants: str
     micro_batch: int
     accumulation: int
     plateau: tuple[int, ...]
@@ -74,6 +76,7 @@ class Recommendation:
             "objective": self.objective,
             "batch_size": self.batch_size,
             "learning_rate": self.learning_rate,
+            "constants": self.constants,
             "micro_batch": self.micro_batch,
             "accumulation": self.accumulation,
             "plateau": list(self.plateau),
@@ -100,8 +103,9 @@ class Recommendation:
         equivalent = "no other size is shown to be equivalent"
         if others:
             equivalent = f"{_join(others)} {'is' if len(others) == 1 else 'are'} equivalent"
+        tuned = f", {self.constants}" if self.constants else ""
         return (
-            f"Use batch size {self.batch_size} with learning rate {self.learning_rate:g} "
+            f"Use batch size {self.batch_size} with learning rate {self.learning_rate:g}{tuned} "
             f"({equivalent})."
         )
 
@@ -112,7 +116,7 @@ def recommend_from(
     objective: str,
     step_seconds: Mapping[int, Sequence[float]],
     spent: Spent,
-    script_for: Mapping[tuple[int, float], str],
+    script_for: Mapping[str, str],
     next_command: str,
 ) -> Recommendation:
     """Choose among the settings that were run.
@@ -123,7 +127,7 @@ def recommend_from(
 
     Args:
         step_seconds: batch size -> the timed steps.
-        script_for: (batch size, learning rate) -> lines to paste.
+        script_for: run -> lines to paste.
 
     Raises:
         CannotTell: no size can be compared.
@@ -145,6 +149,7 @@ def recommend_from(
         objective=objective,
         batch_size=chosen.batch_size,
         learning_rate=chosen.learning_rate,
+        constants=chosen.constants,
         micro_batch=chosen.batch_size,
         accumulation=1,
         plateau=tuple(sorted({*members, chosen.batch_size})),
@@ -152,7 +157,7 @@ def recommend_from(
         predicted=predicted,
         spent=spent,
         reasons=tuple(_reasons(analysis, findings, objective, plateau, step_seconds, predicted)),
-        script=script_for[chosen.batch_size, chosen.learning_rate],
+        script=script_for[chosen.curves[0].run],
         next_command=next_command,
         analysis=analysis,
     )

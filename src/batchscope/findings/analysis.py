@@ -1,6 +1,7 @@
 """What a study's runs say, batch size by batch size."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -110,7 +111,7 @@ def analyze_curves(
     }
     plateau = find_plateau(finals, margin=_quality_margin(finals, quality))
     fastest = None if target is None else find_fastest(tuned, target, "seconds")
-    fixed = find_fixed_rate([c for c in curves if c.status != "stopped"], ranking)
+    fixed = find_fixed_rate(_at_usual_constants(curves), ranking)
     return Analysis(
         study=study,
         task=task,
@@ -128,6 +129,13 @@ def analyze_curves(
         curves=tuple(curves),
         tuned=tuple(tuned),
     )
+
+
+def _at_usual_constants(curves: Sequence[Curve]) -> list[Curve]:
+    """The runs that were not stopped, of the constants that most were trained with."""
+    trained = [curve for curve in curves if curve.status != "stopped"]
+    usual = Counter(curve.constants for curve in trained).most_common(1)
+    return [curve for curve in trained if curve.constants == usual[0][0]]
 
 
 def find_fastest(tuned: Sequence[TunedSize], target: Target, axis: str) -> Plateau | None:

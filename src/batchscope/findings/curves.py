@@ -1,7 +1,7 @@
 """The runs table: one row per run and evaluation, and the curves in it."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +9,9 @@ import polars as pl
 
 from batchscope.budget import Budget
 from batchscope.errors import InvalidInput
-from batchscope.records import Run
+from batchscope.records import HyperParameters, Run
 
-RUN_COLUMNS = ("run", "batch_size", "learning_rate", "seed", "status")
+RUN_COLUMNS = ("run", "batch_size", "learning_rate", "constants", "seed", "status")
 _NEEDED = ("batch_size", "learning_rate", "seed", "step", "examples", "train_loss", "val_loss")
 
 Values = np.ndarray[tuple[int], np.dtype[np.float64]]
@@ -23,6 +23,7 @@ class Curve:
 
     Attributes:
         status: "finished", "stopped" (before its budget was spent), "diverged" or "out_of_memory".
+        constants: others that were tuned, in words; empty for none.
         columns: each of shape (evaluations,): `step`, `examples`, `seconds` (NaN where unknown),
             losses and metrics.
     """
@@ -33,6 +34,12 @@ class Curve:
     seed: int
     status: str
     columns: Mapping[str, Values]
+    constants: str = ""
+
+    @property
+    def setting(self) -> tuple[float, str]:
+        """What is tuned at a batch size."""
+        return self.learning_rate, self.constants
 
     @property
     def finished(self) -> bool:
@@ -41,19 +48,25 @@ class Curve:
 
 
 def tabulate_runs(
-    runs: Iterable[Run], step_seconds: Mapping[int, float], *, budget: Budget | None = None
+    runs: Iterable[Run],
+    step_seconds: Mapping[int, float],
+    *,
+    budget: Budget | None = None,
+    tuned: Sequence[str] = (),
 ) -> pl.DataFrame:
     """Runs as a table that `read_curves` reads.
 
     Args:
         budget: that runs spend to their end; those with a smaller one were stopped. None to take
             each by its own.
+        tuned: names of the constants that were tuned beside the rate.
         step_seconds: batch size -> seconds per step of a run that has the machine to itself. The
             column `seconds` is steps times that, empty where it was not measured: the time that a
             run took beside others says nothing.
     """
     frames = [
-        _tabulate_run(run, step_seconds.get(run.configuration.batch_size), budget) for run in runs
+        _tabulate_run(run, step_seconds.get(run.configuration.batch_size), budget, tuned)
+        for run in runs
     ]
     return pl.concat(frames, how="diagonal") if frames else pl.DataFrame()
 
@@ -76,7 +89,7 @@ def read_curves(frame: pl.DataFrame) -> list[Curve]:
             do="export one with: batchscope runs STORE --csv",
         )
     curves = [_read_curve(part) for part in frame.partition_by("run", maintain_order=True)]
-    return sorted(curves, key=lambda c: (c.batch_size, c.learning_rate, c.seed, c.run))
+    return sorted(curves, key=lambda c: (c.batch_size, *c.setting, c.seed, c.run))
 
 
 def test_column(metric: str) -> str:
@@ -84,7 +97,19 @@ def test_column(metric: str) -> str:
     return f"test_{metric.removeprefix('val_').removeprefix('train_')}"
 
 
-def _tabulate_run(run: Run, step_seconds: float | None, budget: Budget | None) -> pl.DataFrame:
+def write_constants(constants: HyperParameters, names: Sequence[str]) -> str:
+    """Tuned constants in a few words.
+
+    Example:
+        >>> write_constants({"lr": 0.1, "momentum": 0.95}, ["momentum"])
+        'momentum 0.95'
+    """
+    return ", ".join(f"{name} {float(constants[name]):.6g}" for name in names)
+
+
+def _tabulate_run(
+    run: Run, step_seconds: float | None, budget: Budget | None, tuned: Sequence[str]
+) -> pl.DataFrame:
     configuration, columns = run.configuration, dict(run.trajectory.columns)
     own = {name: columns.pop(name, (0.0,)) for name in ("step", "examples")}
     columns.pop("seconds", None)
@@ -94,6 +119,7 @@ def _tabulate_run(run: Run, step_seconds: float | None, budget: Budget | None) -
         "run": run.key,
         "batch_size": configuration.batch_size,
         "learning_rate": configuration.learning_rate,
+        "constants": write_constants(configuration.hyper_parameters, tuned),
         "seed": configuration.seed,
         "status": "stopped" if _was_stopped(run, budget) else run.status,
     }
@@ -115,6 +141,7 @@ def _read_curve(part: pl.DataFrame) -> Curve:
         run=str(first["run"]),
         batch_size=int(first["batch_size"]),
         learning_rate=float(first["learning_rate"]),
+        constants=str(first.get("constants") or ""),
         seed=int(first["seed"]),
         status=str(first.get("status") or "finished"),
         columns=columns,

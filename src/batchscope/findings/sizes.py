@@ -20,6 +20,7 @@ class SizeFindings:
 
     Attributes:
         seeds, reached: how many runs, and how many of them got to the target.
+        constants: others that were tuned, in words; empty for none.
         at_edge: the best rate was the highest or the lowest tried.
         quality, test_quality, train_loss: at the end of the budget; `test_quality` is None
             without a test set.
@@ -28,6 +29,7 @@ class SizeFindings:
 
     batch_size: int
     learning_rate: float
+    constants: str
     at_edge: bool
     seeds: int
     reached: int
@@ -45,6 +47,7 @@ class SizeFindings:
         return {
             "batch_size": self.batch_size,
             "learning_rate": self.learning_rate,
+            "constants": self.constants,
             "at_edge": self.at_edge,
             "seeds": self.seeds,
             "reached": self.reached,
@@ -61,6 +64,7 @@ def describe_size(size: TunedSize, quality: str, target: Target | None, unit: st
     return SizeFindings(
         batch_size=size.batch_size,
         learning_rate=size.learning_rate,
+        constants=size.constants,
         at_edge=size.at_edge,
         seeds=len(curves),
         reached=sum(map(math.isfinite, reached)),

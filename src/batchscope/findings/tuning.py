@@ -14,6 +14,8 @@ from batchscope.findings.to_target import reach_target
 # How a setting ranks, lower first: the share of seeds that diverged, then that missed the
 # target, then the mean log of examples to it or the mean quality, then validation loss.
 Score = tuple[float, float, float, float]
+# A learning rate, and the other constants that were tuned, in words.
+Setting = tuple[float, str]
 
 _TAIL = 3
 
@@ -38,7 +40,8 @@ class TunedSize:
     """A batch size at its best learning rate.
 
     Attributes:
-        curves: of that rate, one per seed.
+        constants: others that were tuned, in words; empty for none.
+        curves: of that setting, one per seed.
         at_edge: no higher, or no lower, rate was tried that trained.
     """
 
@@ -46,6 +49,7 @@ class TunedSize:
     learning_rate: float
     curves: tuple[Curve, ...]
     at_edge: bool
+    constants: str = ""
 
 
 def score_runs(curves: Sequence[Curve], ranking: Ranking) -> Score:
@@ -56,35 +60,45 @@ def score_runs(curves: Sequence[Curve], ranking: Ranking) -> Score:
 
 
 def tune_sizes(curves: Iterable[Curve], ranking: Ranking) -> list[TunedSize]:
-    """The best rate of each batch size, in the order of size.
+    """The best setting of each batch size, in the order of size.
 
-    Of a size's rates, those with the most seeds are compared: a single lucky run does not beat a
+    Of a size's settings, those with the most seeds are compared: a single lucky run does not beat a
     mean. Runs that were stopped before their end count as tried, not as trained. Sizes at which
     every rate diverged are left out.
     """
-    groups: defaultdict[int, defaultdict[float, list[Curve]]] = defaultdict(
+    groups: defaultdict[int, defaultdict[Setting, list[Curve]]] = defaultdict(
         lambda: defaultdict(list)
     )
     for curve in curves:
-        groups[curve.batch_size][curve.learning_rate].append(curve)
+        groups[curve.batch_size][curve.setting].append(curve)
     tuned = (_tune(size, rates, ranking) for size, rates in sorted(groups.items()))
     return [size for size in tuned if size is not None]
 
 
-def _tune(size: int, rates: Mapping[float, list[Curve]], ranking: Ranking) -> TunedSize | None:
-    trained = {rate: [c for c in curves if c.status != "stopped"] for rate, curves in rates.items()}
+def _tune(size: int, tried: Mapping[Setting, list[Curve]], ranking: Ranking) -> TunedSize | None:
+    trained = {
+        setting: [c for c in curves if c.status != "stopped"] for setting, curves in tried.items()
+    }
     most = max(map(len, trained.values()))
     if most == 0:
         return None
     scores = {
-        rate: score_runs(curves, ranking) for rate, curves in trained.items() if len(curves) == most
+        setting: score_runs(curves, ranking)
+        for setting, curves in trained.items()
+        if len(curves) == most
     }
-    best = min(scores, key=lambda rate: (scores[rate], rate))
+    best = min(scores, key=lambda setting: (scores[setting], setting))
     if scores[best][0] == 1:
         return None
-    at_edge = len(rates) > 1 and best in (min(rates), max(rates))
-    curves = tuple(sorted(trained[best], key=lambda c: c.seed))
-    return TunedSize(batch_size=size, learning_rate=best, curves=curves, at_edge=at_edge)
+    rate, constants = best
+    rates = {rate for rate, _ in tried}
+    return TunedSize(
+        batch_size=size,
+        learning_rate=rate,
+        constants=constants,
+        curves=tuple(sorted(trained[best], key=lambda c: c.seed)),
+        at_edge=len(rates) > 1 and rate in (min(rates), max(rates)),
+    )
 
 
 def tail_mean(curve: Curve, metric: str) -> float:

@@ -10,19 +10,20 @@ from batchscope.budget import Budget
 from batchscope.findings.curves import Curve, read_curves, tabulate_runs
 from batchscope.findings.plateau import pooled_deviation
 from batchscope.findings.power import count_seeds
-from batchscope.findings.tuning import Ranking, TunedSize, score_runs, tune_sizes
+from batchscope.findings.tuning import Ranking, TunedSize, tune_sizes
 from batchscope.records import Configuration, Run
+from batchscope.studies.constants import TRIALS
 from batchscope.studies.frugal import SHARES, FrugalSearch
 from batchscope.studies.learning_rate import (
     RateSearch,
     expected_rates,
     fit_exponent,
     grid_rates,
-    next_rates,
     round_rate,
 )
 from batchscope.studies.plan import GRID_RATES, Plan, configure
 from batchscope.studies.rules import FITTED
+from batchscope.studies.size_search import SizeSearch
 from batchscope.task import Task
 
 
@@ -75,7 +76,7 @@ class StudyDesign:
             return len(self.grid) * self.plan.seeds
         if self.is_frugal:
             return round(sum(self._frugal.expected_per_size()))
-        searched = expected_rates(self.search) + self.plan.seeds - 1
+        searched = expected_rates(self.search) + self._trials + self.plan.seeds - 1
         if self.plan.rule != FITTED:
             return searched
         sizes, anchors = len(self.plan.batch_sizes), len(self._anchors)
@@ -90,11 +91,23 @@ class StudyDesign:
         return float(np.dot(shares, self._frugal.expected_per_size()))
 
     def configure(
-        self, batch_size: int, lr: float, seed: int, *, share: float = 1.0
+        self,
+        batch_size: int,
+        lr: float,
+        seed: int,
+        *,
+        share: float = 1.0,
+        tuned: Mapping[str, float] | None = None,
     ) -> Configuration:
-        """One run of this study, of a share of its budget."""
+        """One run of this study, of a share of its budget; `tuned` constants replace the task's."""
         whole = configure(
-            self.task, self.plan, self.fingerprint, batch_size=batch_size, lr=lr, seed=seed
+            self.task,
+            self.plan,
+            self.fingerprint,
+            batch_size=batch_size,
+            lr=lr,
+            seed=seed,
+            tuned=tuned,
         )
         return replace(whole, budget=self._budget_of(share))
 
@@ -116,21 +129,28 @@ class StudyDesign:
         ranking = self.plan.ranking(self.task)
         if self.is_frugal:
             return self._next_frugal(runs, ranking)
-        curves = read_curves(tabulate_runs(runs, {}))
         if self.plan.rule == FITTED:
-            return self._next_fitted(curves, ranking)
-        return self._next_searched(self.plan.batch_sizes, curves, ranking)
+            return self._next_fitted(runs, ranking)
+        return self._next_searched(self.plan.batch_sizes, runs, ranking)
 
     def _next_searched(
-        self, sizes: Sequence[int], curves: Sequence[Curve], ranking: Ranking
+        self, sizes: Sequence[int], runs: Sequence[Run], ranking: Ranking
     ) -> list[Configuration]:
-        return [
-            configuration
-            for batch_size in sizes
-            for configuration in self._next_at(
-                batch_size, [c for c in curves if c.batch_size == batch_size], ranking
-            )
-        ]
+        curves = self._read(runs)
+        constants = {run.key: run.configuration.hyper_parameters for run in runs}
+        wanted: list[Configuration] = []
+        for size in sizes:
+            here = [curve for curve in curves if curve.batch_size == size]
+            tuned = {
+                c.setting: {name: float(constants[c.run][name]) for name in self.plan.tune}
+                for c in here
+            }
+            wishes = self._search_at(size).next_runs(here, tuned, ranking)
+            wanted += [self.configure(size, w.learning_rate, w.seed, tuned=w.tuned) for w in wishes]
+        return wanted
+
+    def _read(self, runs: Sequence[Run]) -> list[Curve]:
+        return read_curves(tabulate_runs(runs, {}, tuned=self.plan.tune))
 
     @property
     def _anchors(self) -> tuple[int, ...]:
@@ -138,13 +158,11 @@ class StudyDesign:
         sizes = self.plan.batch_sizes
         return tuple(dict.fromkeys((sizes[0], sizes[len(sizes) // 2], sizes[-1])))
 
-    def _next_fitted(self, curves: Sequence[Curve], ranking: Ranking) -> list[Configuration]:
+    def _next_fitted(self, runs: Sequence[Run], ranking: Ranking) -> list[Configuration]:
         """A search at the anchors first; the other sizes take what a power law gives them."""
-        searched = self._next_searched(self._anchors, curves, ranking)
-        best = {
-            size.batch_size: size.learning_rate
-            for size in tune_sizes([c for c in curves if c.batch_size in self._anchors], ranking)
-        }
+        searched = self._next_searched(self._anchors, runs, ranking)
+        at_anchors = [curve for curve in self._read(runs) if curve.batch_size in self._anchors]
+        best = {s.batch_size: s.learning_rate for s in tune_sizes(at_anchors, ranking)}
         if searched or len(best) < 2:
             return searched
         exponent, at_one = fit_exponent(best)
@@ -175,7 +193,9 @@ class StudyDesign:
         """The batch sizes at their best rates, by the seeds that are trained in any case."""
         last = self.plan.seed + self.plan.seeds
         first = [run for run in runs if run.configuration.seed < last]
-        curves = read_curves(tabulate_runs(first, {}, budget=self.plan.budget))
+        curves = read_curves(
+            tabulate_runs(first, {}, budget=self.plan.budget, tuned=self.plan.tune)
+        )
         return [
             size
             for size in tune_sizes(curves, self.plan.ranking(self.task))
@@ -202,8 +222,9 @@ class StudyDesign:
         if found is None:
             return []
         first = self.plan.seed
+        of_run = {run.key: run.configuration for run in runs}
         return [
-            self.configure(size.batch_size, size.learning_rate, first + extra)
+            replace(of_run[size.curves[0].run], seed=first + extra, fingerprint=self.fingerprint)
             for size in tuned
             for extra in range(self.plan.seeds, found[0])
         ]
@@ -257,44 +278,21 @@ class StudyDesign:
             for rate in self.grid
         ]
 
-    def _next_at(
-        self, batch_size: int, curves: Sequence[Curve], ranking: Ranking
-    ) -> list[Configuration]:
-        first = self.plan.seed
-        by_rate: dict[float, list[Curve]] = {}
-        for curve in curves:
-            by_rate.setdefault(curve.learning_rate, []).append(curve)
-        searched = {
-            rate: score_runs([c for c in group if c.seed == first], ranking)
-            for rate, group in by_rate.items()
-        }
-        rates = next_rates(self.search, searched)
-        if rates:
-            return [self.configure(batch_size, rate, first) for rate in rates]
-        best = self._next_to_confirm(by_rate, ranking)
-        if best is None:
-            return []
-        return [
-            self.configure(batch_size, best, first + extra) for extra in range(1, self.plan.seeds)
-        ]
+    def _search_at(self, batch_size: int) -> SizeSearch:
+        constants = self.task.optimizer_spec.hyper_parameters(batch_size=batch_size, lr=self.start)
+        return SizeSearch(
+            rates=self.search,
+            own={name: float(constants[name]) for name in self.plan.tune},
+            trials=self._trials,
+            first_seed=self.plan.seed,
+            seeds=self.plan.seeds,
+            confirmed=self.plan.limits.confirmed,
+        )
 
-    def _next_to_confirm(
-        self, by_rate: Mapping[float, Sequence[Curve]], ranking: Ranking
-    ) -> float | None:
-        """The best rate by its mean so far, until that one has all its seeds.
-
-        The winner of a search over single runs was also lucky: where its further seeds bring it
-        down, the next one gets its chance.
-        """
-        started = [rate for rate, group in by_rate.items() if len(group) > 1]
-        under_way = [rate for rate in started if len(by_rate[rate]) < self.plan.seeds]
-        if under_way:
-            return under_way[0]
-        scores = {rate: score_runs(group, ranking) for rate, group in by_rate.items()}
-        best = min(scores, key=lambda rate: (scores[rate], rate))
-        if best in started or scores[best][0] == 1:
-            return None
-        return best if len(started) < self.plan.limits.confirmed else None
+    @property
+    def _trials(self) -> int:
+        """Of the constants that are tuned beside the rate, at each batch size."""
+        return TRIALS.get(self.plan.effort, 0) * len(self.plan.tune)
 
 
 def smallest_too_large(runs: Sequence[Run]) -> float:

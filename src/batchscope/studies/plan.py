@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal, TypeVar, get_args
 
@@ -14,6 +14,7 @@ from batchscope.errors import InvalidInput
 from batchscope.findings.power import count_seeds
 from batchscope.findings.tuning import Ranking
 from batchscope.records import Configuration, HyperParameters, Precision
+from batchscope.studies.constants import check_tuned
 from batchscope.studies.rules import FITTED, parse_rule
 from batchscope.task import Task
 from batchscope.training.schedules import Schedule, parse_schedule
@@ -76,6 +77,7 @@ class Plan:
         detect: the smallest difference in quality that the seeds are to show, with a power of 80%;
             None for `seeds`.
         also_read: smaller budgets that the same runs are to be read at.
+        tune: constants of the optimizer that are searched beside the rate.
     """
 
     batch_sizes: tuple[int, ...]
@@ -94,6 +96,7 @@ class Plan:
     base: int = _BASE
     detect: float | None = None
     also_read: tuple[Budget, ...] = ()
+    tune: tuple[str, ...] = ()
 
     @property
     def limits(self) -> Limits:
@@ -114,15 +117,15 @@ class Plan:
             "learning_rates": list(self.learning_rates),
             "budget": str(self.budget),
             "also_read": [str(budget) for budget in self.also_read],
+            "tune": list(self.tune),
             "target": None if self.target is None else asdict(self.target),
         }
 
     def study_id(self, fingerprint: str, earlier: str | None = None) -> str:
         """The name of the study of this plan on a task, and on an earlier version that counts."""
-        said = self.to_dict()
-        if not self.also_read:
-            # So that a study from before this could be asked for keeps its name.
-            del said["also_read"]
+        # So that a study from before these could be asked for keeps its name.
+        later = ("also_read", "tune")
+        said = {name: value for name, value in self.to_dict().items() if value or name not in later}
         text = json.dumps([fingerprint, earlier, torch.__version__, said], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -147,6 +150,7 @@ def make_plan(
     base: int = _BASE,
     detect: float | None = None,
     also_read: Sequence[Budget] = (),
+    tune: Sequence[str] = (),
 ) -> Plan:
     """Fill in what was not said.
 
@@ -165,6 +169,15 @@ def make_plan(
         chosen_schedule = replace(chosen_schedule, warmup=_check_warmup(warmup))
     chosen_objective = _choose("--objective", objective, get_args(Objective))
     chosen_effort = _choose("--effort", effort, get_args(Effort))
+    constants = task.optimizer_spec.hyper_parameters(batch_size=1, lr=1.0)
+    chosen_constants = check_tuned(tune, constants, chosen_effort)
+    if chosen_constants and (learning_rates or exhaustive or rule):
+        raise InvalidInput(
+            "constants to tune, and learning rates that are not searched",
+            where="--tune",
+            expected="a search of the rate",
+            do="leave --learning-rates, --exhaustive and --rule out",
+        )
     chosen_precision = _choose("--precision", precision or task.precision, get_args(Precision))
     if (seeds is not None and seeds < 1) or seed < 0:
         raise InvalidInput(
@@ -190,6 +203,7 @@ def make_plan(
         rule=rule,
         base=chosen_rule.base if chosen_rule is not None else _BASE,
         detect=detect,
+        tune=chosen_constants,
         also_read=tuple(resolve_budget(task, also) for also in also_read),
     )
 
@@ -219,15 +233,23 @@ def default_batch_sizes(train_size: int) -> list[int]:
 
 
 def configure(
-    task: Task, plan: Plan, fingerprint: str, *, batch_size: int, lr: float, seed: int
+    task: Task,
+    plan: Plan,
+    fingerprint: str,
+    *,
+    batch_size: int,
+    lr: float,
+    seed: int,
+    tuned: Mapping[str, float] | None = None,
 ) -> Configuration:
-    """One run of a plan."""
+    """One run of a plan; `tuned` constants take the place of the task's own."""
     constants = task.optimizer_spec.hyper_parameters(batch_size=batch_size, lr=lr)
     if plan.rule is not None and plan.rule != FITTED:
         at_base = task.optimizer_spec.hyper_parameters(batch_size=plan.base, lr=lr)
         moved = parse_rule(plan.rule, plan.base).apply(at_base, batch_size)
         # Unless the rule says otherwise, beta2 keeps its half-life.
         constants = {**moved, "beta2": constants["beta2"]} if _keeps_beta2(moved, plan) else moved
+    constants = {**constants, **(tuned or {})}
     if task.ghost_batch is not None:
         constants = {**constants, "ghost_batch": task.ghost_batch}
     if task.clip_norm is not None:

@@ -66,6 +66,7 @@ def recommend(
     base: int = 32,
     detect: float | None = None,
     also_read: Sequence[Budget | str] = (),
+    tune: Sequence[str] = (),
     executor: str = "local",
     jobs: int | None = None,
     store: str = DEFAULT_STORE,
@@ -96,6 +97,7 @@ def recommend(
         base=base,
         detect=detect,
         also_read=also_read,
+        tune=tune,
         executor=executor,
         jobs=jobs,
         store=store,
@@ -151,7 +153,12 @@ def _analyze(store: Store, row: sa.RowMapping, smaller: Budget | None = None) ->
     target = None if plan["target"] is None else Target(**plan["target"])
     quality = facts["quality"] if target is None else target.metric
     curves = read_curves(
-        tabulate_runs(runs, median_seconds(measured), budget=parse_budget(plan["budget"]))
+        tabulate_runs(
+            runs,
+            median_seconds(measured),
+            budget=parse_budget(plan["budget"]),
+            tuned=plan.get("tune", ()),
+        )
     )
     if smaller is not None:
         curves = _read_at(curves, smaller, plan, facts)
@@ -243,6 +250,7 @@ def _write_next_command(store: Store, row: sa.RowMapping) -> str:
         "rule": None,
         "base": 32,
         "detect": None,
+        "tune": [],
     }
     words = ["batchscope", "recommend", row["task"], "--seeds", str(2 * plan["seeds"])]
     for name, value in usual.items():
@@ -263,12 +271,9 @@ def _write_option(value: Any) -> str:
     return str(Target(**cast(dict[str, Any], value))) if isinstance(value, dict) else str(value)
 
 
-def _scripts(runs: Sequence[Run]) -> Mapping[tuple[int, float], str]:
-    """Lines to paste for each batch size and learning rate that was run."""
-    return {
-        (run.configuration.batch_size, run.configuration.learning_rate): _script(run)
-        for run in runs
-    }
+def _scripts(runs: Sequence[Run]) -> Mapping[str, str]:
+    """Lines to paste for the setting of each run."""
+    return {run.key: _script(run) for run in runs}
 
 
 def _script(run: Run) -> str:

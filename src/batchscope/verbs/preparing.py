@@ -70,6 +70,7 @@ def prepare(
     base: int = 32,
     detect: float | None = None,
     also_read: Sequence[Budget | str] = (),
+    tune: Sequence[str] = (),
     compute: bool = True,
 ) -> Prepared:
     """Load a task, compute it once on a few examples, and fill in its plan.
@@ -104,6 +105,7 @@ def prepare(
         base=base,
         detect=detect,
         also_read=[parse_budget(b) if isinstance(b, str) else b for b in also_read],
+        tune=tune,
     )
     check_batch_sizes(task, plan.batch_sizes)
     with redirect_stdout(sys.stderr):

@@ -91,6 +91,7 @@ def study(
     base: int = 32,
     detect: float | None = None,
     also_read: Sequence[Budget | str] = (),
+    tune: Sequence[str] = (),
     executor: str = "local",
     jobs: int | None = None,
     store: str = DEFAULT_STORE,
@@ -117,6 +118,8 @@ def study(
             "sqrt", "power:0.7", "adascale:NOISE_SCALE", "sde" for Adam, or "fitted": a search at
             three sizes and a power law between them.
         also_read: smaller budgets at which `analyze` is to read the same runs.
+        tune: constants of the optimizer to search beside the rate, equally at every batch size:
+            "momentum", "weight_decay", "beta2".
         detect: the smallest difference in quality that further seeds are to show with a power of
             80%; None for `seeds` alone.
         executor: "local", "ray" for the cluster of this machine, "ray://host:port" for one
@@ -151,6 +154,7 @@ def study(
         base=base,
         detect=detect,
         also_read=also_read,
+        tune=tune,
     )
     pool = open_pool(prepared, jobs, executor)
     with closing(Store(store, create=True)) as opened:
