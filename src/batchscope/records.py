@@ -26,7 +26,7 @@ class Configuration:
         seed: of the initial weights, the example order and dropout.
         schedule: of the learning rate.
         also_read: smaller budgets, as text, at whose ends the run is evaluated as well.
-        device_kind: "cpu", "cuda" or "mps".
+        device_kind: "cpu", "cuda" or "mps"; "cuda x4" where four share each step.
         torch_version: of the library that trains it.
     """
 
@@ -42,6 +42,11 @@ class Configuration:
     torch_version: str
     schedule: str = "constant"
     also_read: tuple[str, ...] = ()
+
+    @property
+    def devices(self) -> int:
+        """How many share each step."""
+        return count_devices(self.device_kind)
 
     @property
     def learning_rate(self) -> float:
@@ -66,6 +71,26 @@ class Configuration:
             # So that the runs of a store from before this could be asked for keep their keys.
             del values["also_read"]
         return values
+
+
+def name_kind(device_type: str, devices: int) -> str:
+    """The kind of so many devices that share each step.
+
+    Example:
+        >>> name_kind("cuda", 4), name_kind("cpu", 1)
+        ('cuda x4', 'cpu')
+    """
+    return device_type if devices == 1 else f"{device_type} x{devices}"
+
+
+def count_devices(device_kind: str) -> int:
+    """How many devices a kind names.
+
+    Example:
+        >>> count_devices("cuda x4"), count_devices("cpu")
+        (4, 1)
+    """
+    return int(device_kind.partition(" x")[2] or 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -127,6 +127,12 @@ AlsoReadOption = Annotated[
         "same runs.",
     ),
 ]
+DevicesOption = Annotated[
+    int,
+    typer.Option(
+        "--devices", metavar="N", help="Let so many of this machine's devices share each step."
+    ),
+]
 TuneOption = Annotated[
     str | None,
     typer.Option(

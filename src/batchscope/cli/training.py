@@ -14,6 +14,7 @@ from batchscope.cli.options import (
     DebugOption,
     DetectOption,
     DeviceOption,
+    DevicesOption,
     DryRunOption,
     EffortOption,
     ExecutorOption,
@@ -98,6 +99,7 @@ def study(
     detect: DetectOption = None,
     also_read: AlsoReadOption = None,
     tune: TuneOption = None,
+    devices: DevicesOption = 1,
     executor: ExecutorOption = "local",
     jobs: JobsOption = None,
     store: StoreOption = STORE,
@@ -133,6 +135,7 @@ def study(
             "detect": detect,
             "also_read": read_budgets(also_read),
             "tune": read_names(tune),
+            "devices": devices,
         }
         if dry_run:
             from batchscope.verbs.preview import preview
@@ -188,6 +191,7 @@ def recommend(
     detect: DetectOption = None,
     also_read: AlsoReadOption = None,
     tune: TuneOption = None,
+    devices: DevicesOption = 1,
     executor: ExecutorOption = "local",
     jobs: JobsOption = None,
     store: StoreOption = STORE,
@@ -231,6 +235,7 @@ def recommend(
             detect=detect,
             also_read=read_budgets(also_read),
             tune=read_names(tune),
+            devices=devices,
             executor=executor,
             jobs=jobs,
             store=store,

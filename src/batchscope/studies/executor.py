@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
+import torch
+
 from batchscope.errors import BatchscopeError, StoreError, WorkerDied
 from batchscope.instruments.memory.limits import count_memory_kills
 from batchscope.records import Configuration, Run, Trajectory
@@ -26,6 +28,8 @@ from batchscope.training.ensemble import train_together
 from batchscope.training.hooks import Hook, RunState
 from batchscope.training.loop import Outcome, train
 from batchscope.training.provenance import Origin, describe_machine
+from batchscope.training.ranks import Ranks
+from batchscope.training.spread import call_on_ranks
 from batchscope.workers.pool import Pool
 
 _SECONDS_BETWEEN_LOOKS = 0.3
@@ -48,7 +52,9 @@ def train_job(
     device = choose_device(device_name)
     provenance = describe_machine(device, origin, seconds=0.0)
     outcomes: list[Outcome] = []
-    if len(job) > 1:
+    if job[0].devices > 1:
+        outcomes = [_train_spread(task, c, device_name, report) for c in job]
+    elif len(job) > 1:
         try:
             outcomes = train_together(
                 task,
@@ -76,6 +82,38 @@ def train_job(
         )
         for configuration, outcome in zip(job, outcomes, strict=True)
     ]
+
+
+def _train_spread(
+    task: Task,
+    configuration: Configuration,
+    device_name: str | None,
+    report: Callable[[object], None],
+) -> Outcome:
+    """Train one run on several devices of this machine."""
+    try:
+        return call_on_ranks(
+            task,
+            _train_on_rank,
+            (configuration,),
+            device_name=device_name,
+            count=configuration.devices,
+            report=report,
+        )
+    except MemoryError:
+        nothing = Trajectory(columns={})
+        return Outcome(status="out_of_memory", steps=0, trajectory=nothing, seconds=0.0)
+
+
+def _train_on_rank(
+    task: Task,
+    configuration: Configuration,
+    *,
+    device: torch.device,
+    ranks: Ranks,
+    report: Callable[[object], None],
+) -> Outcome:
+    return train(task, configuration, device=device, hooks=[_Reporter(report)], ranks=ranks)
 
 
 class _Reporter(Hook):

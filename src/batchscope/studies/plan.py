@@ -13,10 +13,11 @@ from batchscope.budget import Budget, Target, until_target
 from batchscope.errors import InvalidInput
 from batchscope.findings.power import count_seeds
 from batchscope.findings.tuning import Ranking
-from batchscope.records import Configuration, HyperParameters, Precision
+from batchscope.records import Configuration, HyperParameters, Precision, count_devices, name_kind
 from batchscope.studies.constants import check_tuned
 from batchscope.studies.rules import FITTED, parse_rule
 from batchscope.task import Task
+from batchscope.training.devices import count_cores
 from batchscope.training.schedules import Schedule, parse_schedule
 
 Effort = Literal["frugal", "quick", "standard", "thorough"]
@@ -67,7 +68,7 @@ class Plan:
         batch_sizes: in increasing order.
         seed, seeds: the first seed, and how many at the best rate.
         target: given by the user or the task; None to derive one from the runs.
-        device_kind: "cpu", "cuda" or "mps".
+        device_kind: "cpu", "cuda" or "mps"; "cuda x4" where four share each step.
         learning_rates: that every batch size is trained at, in increasing order; empty for a
             search.
         exhaustive: five rates around the task's own, all seeds at each, instead of a search.
@@ -97,6 +98,11 @@ class Plan:
     detect: float | None = None
     also_read: tuple[Budget, ...] = ()
     tune: tuple[str, ...] = ()
+
+    @property
+    def devices(self) -> int:
+        """How many share each step."""
+        return count_devices(self.device_kind)
 
     @property
     def limits(self) -> Limits:
@@ -151,6 +157,7 @@ def make_plan(
     detect: float | None = None,
     also_read: Sequence[Budget] = (),
     tune: Sequence[str] = (),
+    devices: int = 1,
 ) -> Plan:
     """Fill in what was not said.
 
@@ -187,8 +194,9 @@ def make_plan(
             do="leave them out for the defaults",
         )
     wanted = target or task.target
+    sizes = tuple(sorted(set(batch_sizes or default_batch_sizes(task.train_size))))
     return Plan(
-        batch_sizes=tuple(sorted(set(batch_sizes or default_batch_sizes(task.train_size)))),
+        batch_sizes=sizes,
         budget=chosen_budget,
         target=None if wanted is None else task.resolve_target(wanted),
         objective=chosen_objective,
@@ -196,7 +204,7 @@ def make_plan(
         seed=seed,
         seeds=seeds or EFFORTS[chosen_effort].seeds,
         precision=chosen_precision,
-        device_kind=device.type,
+        device_kind=_spread(task, device, devices, sizes),
         learning_rates=tuple(sorted(set(learning_rates or ()))),
         exhaustive=exhaustive,
         schedule=str(chosen_schedule),
@@ -268,6 +276,37 @@ def configure(
         schedule=plan.schedule,
         also_read=tuple(map(str, plan.also_read)),
     )
+
+
+def _spread(task: Task, device: torch.device, devices: int, sizes: Sequence[int]) -> str:
+    """The kind of so many devices, which share each step.
+
+    Raises:
+        InvalidInput: there are not so many, or a step cannot be shared.
+    """
+    there = {"cuda": torch.cuda.device_count, "cpu": count_cores}.get(device.type, lambda: 1)()
+    if not 1 <= devices <= there:
+        raise InvalidInput(
+            f"{devices} devices",
+            where="--devices",
+            expected=f"from 1 to {there}, as many as this machine has of {device.type}",
+            do="leave it out to train each run on one",
+        )
+    if devices > 1 and task.batch_coupled:
+        raise InvalidInput(
+            "the loss depends on the whole batch, so devices cannot share it",
+            where="--devices",
+            expected="a loss that is a mean over examples",
+            do="leave --devices out",
+        )
+    if sizes[0] < devices:
+        raise InvalidInput(
+            f"a batch of {sizes[0]} cannot be shared by {devices} devices",
+            where="--devices, --batch-sizes",
+            expected=f"batch sizes of at least {devices}",
+            do="leave the smaller sizes out",
+        )
+    return name_kind(device.type, devices)
 
 
 def _keeps_beta2(constants: HyperParameters, plan: Plan) -> bool:

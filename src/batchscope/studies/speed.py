@@ -3,7 +3,7 @@
 import socket
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -11,13 +11,14 @@ import psutil
 import torch
 
 from batchscope.instruments.speed.steps import time_steps
-from batchscope.records import Measurement, Precision, StepTime
+from batchscope.records import Measurement, Precision, StepTime, name_kind
 from batchscope.studies.claims import claim, release
 from batchscope.studies.progress import Watcher
 from batchscope.studies.store import Store
 from batchscope.task import Task
 from batchscope.training.devices import choose_device, count_cores
 from batchscope.training.provenance import Origin, describe_machine
+from batchscope.training.spread import call_on_ranks
 from batchscope.workers.pool import OwnProcess, ProcessPool
 from batchscope.workers.travel import TaskSource
 
@@ -35,6 +36,7 @@ def measure_step_times(
     batch_sizes: Sequence[int],
     precision: Precision,
     device_name: str | None,
+    devices: int = 1,
     origin: Origin,
     watcher: Watcher,
 ) -> Measurement:
@@ -45,15 +47,17 @@ def measure_step_times(
 
     Args:
         source: None for a task that stays in this process.
+        devices: that share each step.
     """
     device = choose_device(device_name)
+    kind = name_kind(device.type, devices)
 
     def find() -> Measurement | None:
         return find_measurement(
             store,
             fingerprint,
             precision=precision,
-            device_kind=device.type,
+            device_kind=kind,
             batch_sizes=batch_sizes,
             host=socket.gethostname(),
         )
@@ -70,12 +74,13 @@ def measure_step_times(
             describe_machine(device, origin, seconds=0.0),
             threads=torch.get_num_threads() if source is None else count_cores(),
         )
-        steps, examples = _time_now(task, source, batch_sizes, precision, device_name, watcher)
+        arguments = (tuple(batch_sizes), precision, device_name, devices)
+        steps, examples = _time_now(task, source, arguments, watcher)
         measurement = Measurement(
             task=task.name,
             fingerprint=fingerprint,
             precision=precision,
-            device_kind=device.type,
+            device_kind=kind,
             steps=steps,
             examples=examples,
             provenance=provenance,
@@ -119,9 +124,7 @@ def _warn_if_busy(watcher: Watcher) -> None:
 def _time_now(
     task: Task,
     source: TaskSource | None,
-    batch_sizes: Sequence[int],
-    precision: Precision,
-    device_name: str | None,
+    arguments: tuple[object, ...],
     watcher: Watcher,
 ) -> tuple[tuple[StepTime, ...], int]:
     pool = (
@@ -135,6 +138,28 @@ def _time_now(
 
     with pool:
         watcher.begin(_LABEL)
-        timed = pool.ask(_LABEL, time_steps, tuple(batch_sizes), precision, device_name, hear=hear)
+        timed = pool.ask(_LABEL, _time_on_devices, *arguments, hear=hear)
         watcher.end(_LABEL)
     return cast(tuple[tuple[StepTime, ...], int], timed)
+
+
+def _time_on_devices(
+    task: Task,
+    batch_sizes: Sequence[int],
+    precision: Precision,
+    device_name: str | None,
+    devices: int,
+    *,
+    report: Callable[[object], None],
+) -> tuple[tuple[StepTime, ...], int]:
+    if devices == 1:
+        device = choose_device(device_name)
+        return time_steps(task, batch_sizes, precision, device, report=report)
+    return call_on_ranks(
+        task,
+        time_steps,
+        (batch_sizes, precision),
+        device_name=device_name,
+        count=devices,
+        report=report,
+    )

@@ -1,5 +1,6 @@
 """Batches on the device: sliced by index where the data fit there, loaded where they do not."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -8,6 +9,7 @@ import torch
 from torch.utils import data as torch_data
 
 from batchscope.task import Examples, Task, tensors_of
+from batchscope.training.ranks import ALONE, Ranks
 
 _SHARE_OF_DEVICE = 0.25
 
@@ -48,17 +50,23 @@ class Batches:
         return len(self._data)
 
     def stream(
-        self, order: torch.Tensor, *, batch_size: int, micro_batch: int
+        self, order: torch.Tensor, *, batch_size: int, micro_batch: int, ranks: Ranks = ALONE
     ) -> Iterator[list[MicroBatch]]:
         """The steps of an epoch, each as its micro-batches; the last step may be short.
 
         Args:
             order: indices of examples, shape (n,).
+            ranks: that share each step; a step and its micro-batches are all of theirs.
         """
-        steps = [split_indices(step, micro_batch) for step in split_indices(order, batch_size)]
-        loaded = self._load([chunk for step in steps for chunk in step])
-        for step in steps:
-            yield [MicroBatch(next(loaded), self._weigh(chunk), len(chunk)) for chunk in step]
+        shares = [ranks.share(step) for step in split_indices(order, batch_size)]
+        piece = math.ceil(micro_batch / ranks.size)
+        steps = [(split_indices(mine, piece), counts) for mine, counts in shares]
+        loaded = self._load([chunk for chunks, _ in steps for chunk in chunks])
+        for chunks, counts in steps:
+            yield [
+                MicroBatch(next(loaded), self._weigh(chunk) if counts else 0.0, len(chunk))
+                for chunk in chunks
+            ]
 
     def chunks(self, indices: torch.Tensor, *, size: int) -> Iterator[MicroBatch]:
         """The examples at these indices in pieces of `size`."""

@@ -20,6 +20,7 @@ from batchscope.training.evaluation import (
     horizon_examples,
 )
 from batchscope.training.hooks import Hook, RunState, find_listeners
+from batchscope.training.ranks import ALONE, Ranks
 from batchscope.training.schedules import make_average, make_scheduler, parse_schedule
 from batchscope.training.seeding import draw_order, keep_randomness, seed_everything
 from batchscope.training.stepper import Stepper
@@ -51,8 +52,12 @@ def train(
     *,
     device: torch.device,
     hooks: Sequence[Hook] = (),
+    ranks: Ranks = ALONE,
 ) -> Outcome:
     """Train once.
+
+    Args:
+        ranks: that share each step; all of them call this at once.
 
     Raises:
         InvalidInput: accumulation would change a loss that depends on the batch.
@@ -66,11 +71,12 @@ def train(
             do="choose a batch that fits in memory at once",
         )
     with keep_randomness():
-        training = _Training(task, configuration, device, hooks)
+        training = _Training(task, configuration, device, hooks, ranks)
         try:
             status = training.run()
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
+            # Of several ranks the others would wait for this one.
+            if not is_out_of_memory(error) or ranks.size > 1:
                 raise
             status = "out_of_memory"
     return training.outcome(status)
@@ -85,20 +91,23 @@ class _Training:
         configuration: Configuration,
         device: torch.device,
         hooks: Sequence[Hook],
+        ranks: Ranks,
     ) -> None:
+        self._ranks = ranks
         self._configuration = configuration
         self._budget: Budget = configuration.budget
         self._device = device
         self._listeners = find_listeners(hooks)
         seed_everything(configuration.seed)
         model = task.model().to(device)
-        seed_everything(configuration.seed)
+        seed_everything(ranks.seed(configuration.seed))
         self._stepper = Stepper(
             task,
             model,
             hyper_parameters=configuration.hyper_parameters,
             precision=configuration.precision,
             device=device,
+            ranks=ranks,
         )
         self._batches = Batches(task, task.datasets["train"], device)
         self._evaluator = Evaluator(task, precision=configuration.precision, device=device)
@@ -163,11 +172,14 @@ class _Training:
         state, used = self._state, 0
         batch_size = state.batch_size
         stream = self._batches.stream(
-            order, batch_size=batch_size, micro_batch=min(state.micro_batch, batch_size)
+            order,
+            batch_size=batch_size,
+            micro_batch=min(state.micro_batch, batch_size),
+            ranks=self._ranks,
         )
         began = time.perf_counter()
         for micro_batches in stream:
-            count = state.step_size = sum(piece.size for piece in micro_batches)
+            count = state.step_size = min(batch_size, len(order) - used)
             used += count
             done = state.examples + count
             looks = done >= self._next_mark or self._is_spent(steps=state.step + 1, examples=done)
@@ -178,7 +190,8 @@ class _Training:
             self._find_divergence(now=looks)
             if looks or self._budget.kind == "seconds":
                 synchronize(self._device)
-                state.seconds += time.perf_counter() - began
+                passed = state.seconds + time.perf_counter() - began
+                state.seconds = self._ranks.on_first(lambda at=passed: at)
                 if looks and self._diverged_at is None:
                     self._evaluate(gradient_norm=gradient_norm)
                 began = time.perf_counter()
@@ -217,7 +230,7 @@ class _Training:
     def _evaluate(self, *, gradient_norm: float) -> None:
         state = self._state
         judged = state.model if self._average is None else self._average.module
-        scores = self._evaluator.evaluate(judged)
+        scores = self._ranks.on_first(lambda: self._evaluator.evaluate(judged))
         losses = (scores["train_loss"], scores["val_loss"])
         if not all(map(math.isfinite, losses)):
             self._diverged_at = state.step

@@ -1,6 +1,7 @@
 """One optimizer step from its micro-batches, with exact accumulation."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import cast
 
 import torch
@@ -12,6 +13,7 @@ from batchscope.records import HyperParameters, Precision
 from batchscope.task import Task
 from batchscope.training.batches import MicroBatch
 from batchscope.training.devices import autocast
+from batchscope.training.ranks import ALONE, Ranks
 
 
 class Stepper:
@@ -21,6 +23,7 @@ class Stepper:
         task: whose loss is minimised.
         model: on the device.
         hyper_parameters: of the optimizer, as used.
+        ranks: that share each step.
     """
 
     def __init__(
@@ -31,8 +34,10 @@ class Stepper:
         hyper_parameters: HyperParameters,
         precision: Precision,
         device: torch.device,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.model = model
+        self.model = ranks.spread(model)
+        self._ranks = ranks
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = task.optimizer_spec.build(self.parameters, hyper_parameters)
         self._loss = task.loss
@@ -50,19 +55,23 @@ class Stepper:
         the whole step, also where the last one is short.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        total = sum(piece.weight for piece in micro_batches)
+        ranks = self._ranks
+        total = ranks.total(sum(piece.weight for piece in micro_batches))
         losses: list[torch.Tensor] = []
-        for piece in micro_batches:
+        for number, piece in enumerate(micro_batches, start=1):
             share = piece.weight / total
-            with autocast(self._device, self._precision):
-                loss = compute_loss(self._loss, self.model, piece.batch)
-            weighted = loss if share == 1 else loss * share
-            self._scale(weighted).backward()
+            is_last = number == len(micro_batches)
+            with nullcontext() if is_last else ranks.without_sharing(self.model):
+                with autocast(self._device, self._precision):
+                    loss = compute_loss(self._loss, self.model, piece.batch)
+                weighted = loss if share == 1 else loss * share
+                # Gradients are averaged over the ranks; the mean over the step is their sum.
+                self._scale(weighted if ranks.size == 1 else weighted * ranks.size).backward()
             losses.append(weighted.detach())
             after_each(share)
         if self._scaler is not None:
             self._scaler.unscale_(self.optimizer)
-        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+        return ranks.sum(losses[0] if len(losses) == 1 else torch.stack(losses).sum())
 
     def gradient_norm(self) -> float:
         """The norm of the gradient that accumulate left, before clipping."""

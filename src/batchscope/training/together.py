@@ -54,6 +54,7 @@ def why_not_together(task: Task, configurations: Sequence[Configuration]) -> str
         (task.clip_norm is not None, "it clips its gradients"),
         (not isinstance(spec, (SGD, Adam)), f"its optimizer is {spec.name}"),
         (first.precision != "float32", f"it trains in {first.precision}"),
+        (first.devices > 1, "several devices share its steps"),
         (first.micro_batch != first.batch_size, "it accumulates gradients"),
         (first.budget.kind == "seconds", "its budget is in seconds"),
         (first.schedule != "constant", f"its schedule is {first.schedule}"),

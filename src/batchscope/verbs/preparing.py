@@ -71,6 +71,7 @@ def prepare(
     detect: float | None = None,
     also_read: Sequence[Budget | str] = (),
     tune: Sequence[str] = (),
+    devices: int = 1,
     compute: bool = True,
 ) -> Prepared:
     """Load a task, compute it once on a few examples, and fill in its plan.
@@ -106,6 +107,7 @@ def prepare(
         detect=detect,
         also_read=[parse_budget(b) if isinstance(b, str) else b for b in also_read],
         tune=tune,
+        devices=devices,
     )
     check_batch_sizes(task, plan.batch_sizes)
     with redirect_stdout(sys.stderr):
@@ -208,7 +210,8 @@ def _open_local(prepared: Prepared, jobs: int | None) -> Pool:
         return OwnProcess(prepared.task)
     cores = count_cores()
     count = jobs or (cores if prepared.device.type == "cpu" else 1)
-    return ProcessPool(prepared.source, count=min(count, cores), threads=max(1, cores // count))
+    count = max(1, min(count, cores // prepared.plan.devices))
+    return ProcessPool(prepared.source, count=count, threads=max(1, cores // count))
 
 
 def _load(given: Task | str, watcher: Watcher) -> tuple[Task, TaskSource | None]:

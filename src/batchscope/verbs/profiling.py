@@ -132,6 +132,7 @@ def measure(store: Store, prepared: Prepared, watcher: Watcher) -> Measurement:
         batch_sizes=prepared.plan.batch_sizes,
         precision=prepared.plan.precision,
         device_name=prepared.device_name,
+        devices=prepared.plan.devices,
         origin=find_origin(),
         watcher=watcher,
     )

@@ -61,6 +61,8 @@ def _describe(plan: Plan) -> dict[str, object]:
         said |= {"rule": plan.rule, "base": plan.base}
     if plan.also_read:
         said["also_read"] = [str(budget) for budget in plan.also_read]
+    if plan.devices > 1:
+        said["devices"] = plan.devices
     if plan.tune:
         said["tune"] = list(plan.tune)
     if plan.detect is not None:

@@ -92,6 +92,7 @@ def study(
     detect: float | None = None,
     also_read: Sequence[Budget | str] = (),
     tune: Sequence[str] = (),
+    devices: int = 1,
     executor: str = "local",
     jobs: int | None = None,
     store: str = DEFAULT_STORE,
@@ -120,6 +121,7 @@ def study(
         also_read: smaller budgets at which `analyze` is to read the same runs.
         tune: constants of the optimizer to search beside the rate, equally at every batch size:
             "momentum", "weight_decay", "beta2".
+        devices: of this machine that share each step of a run.
         detect: the smallest difference in quality that further seeds are to show with a power of
             80%; None for `seeds` alone.
         executor: "local", "ray" for the cluster of this machine, "ray://host:port" for one
@@ -155,6 +157,7 @@ def study(
         detect=detect,
         also_read=also_read,
         tune=tune,
+        devices=devices,
     )
     pool = open_pool(prepared, jobs, executor)
     with closing(Store(store, create=True)) as opened:
@@ -196,7 +199,7 @@ def _carry_out(
             store,
             pool,
             task_name=task.name,
-            device_name=prepared.device_name or plan.device_kind,
+            device_name=prepared.device_name or prepared.device.type,
             origin=find_origin(),
             watcher=watcher,
             cost=cost.predict,

@@ -44,6 +44,8 @@ class PickledTask:
 
 
 TaskSource = FileTask | ModuleTask | PickledTask
+# The task that this process loaded last.
+_LOADED: list[tuple[Task, TaskSource]] = []
 
 
 def read_source(text: str) -> TaskSource:
@@ -73,6 +75,24 @@ def load_task(source: TaskSource) -> Task:
     Raises:
         InvalidTask: the file or module fails, or has no such task.
     """
+    task = _load(source)
+    _LOADED[:] = [(task, source)]
+    return task
+
+
+def source_of(task: Task) -> TaskSource:
+    """Where a task came from in this process; one that was built here is packed.
+
+    Raises:
+        TaskCannotTravel: it holds something that exists in this process only.
+    """
+    for known, source in _LOADED:
+        if known is task:
+            return source
+    return pack_task(task)
+
+
+def _load(source: TaskSource) -> Task:
     match source:
         case PickledTask():
             return cloudpickle.loads(source.payload)

@@ -16,7 +16,7 @@ def test_each_size_is_timed_in_three_rounds_and_its_examples_counted() -> None:
 
     told: list[object] = []
     times, examples = time_steps(
-        make_task(loss=loss), (4, 32), "float32", "cpu", report=told.append
+        make_task(loss=loss), (4, 32), "float32", torch.device("cpu"), report=told.append
     )
 
     assert [t.batch_size for t in times] == [4, 32]
@@ -32,7 +32,7 @@ def test_sizes_from_the_first_that_runs_out_of_memory_have_no_times() -> None:
         return nn.functional.cross_entropy(model(batch[0]), batch[1])
 
     times, _ = time_steps(
-        make_task(loss=loss), (8, 16, 32), "float32", "cpu", report=lambda _: None
+        make_task(loss=loss), (8, 16, 32), "float32", torch.device("cpu"), report=lambda _: None
     )
 
     assert [bool(t.seconds) for t in times] == [True, False, False]
@@ -50,6 +50,6 @@ def test_the_callers_random_numbers_are_left_alone() -> None:
     expected = torch.rand(2)
     torch.manual_seed(3)
 
-    time_steps(make_task(), (8,), "float32", "cpu", report=lambda _: None)
+    time_steps(make_task(), (8,), "float32", torch.device("cpu"), report=lambda _: None)
 
     assert torch.equal(torch.rand(2), expected)

@@ -10,7 +10,8 @@ import torch
 from batchscope.records import Precision, StepTime
 from batchscope.task import Task
 from batchscope.training.batches import Batches, MicroBatch
-from batchscope.training.devices import choose_device, is_out_of_memory, synchronize
+from batchscope.training.devices import is_out_of_memory, synchronize
+from batchscope.training.ranks import ALONE, Ranks
 from batchscope.training.seeding import draw_order, keep_randomness, seed_everything
 from batchscope.training.stepper import Stepper
 
@@ -24,9 +25,10 @@ def time_steps(
     task: Task,
     batch_sizes: Sequence[int],
     precision: Precision,
-    device_name: str | None,
+    device: torch.device,
     *,
     report: Callable[[object], None],
+    ranks: Ranks = ALONE,
 ) -> tuple[tuple[StepTime, ...], int]:
     """Time training steps, loading and optimizer included, at each batch size.
 
@@ -35,12 +37,12 @@ def time_steps(
 
     Args:
         batch_sizes: in examples, each at most the training set.
+        ranks: that share each step; all of them call this at once.
         report: told how many sizes are done, as (done, all).
 
     Returns:
         The step times by batch size, none where memory ran out, and the examples processed.
     """
-    device = choose_device(device_name)
     batches = Batches(task, task.datasets["train"], device)
     seconds: dict[int, list[float]] = {size: [] for size in batch_sizes}
     examples, too_large = 0, math.inf
@@ -49,9 +51,12 @@ def time_steps(
             if size >= too_large:
                 continue
             try:
-                timed = _time_round(task, batches, size, precision=precision, device=device)
+                timed = _time_round(
+                    task, batches, size, precision=precision, device=device, ranks=ranks
+                )
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
+                # Of several ranks the others would wait for this one.
+                if not is_out_of_memory(error) or ranks.size > 1:
                     raise
                 too_large = size
                 continue
@@ -73,7 +78,13 @@ def smallest_efficient(times: Sequence[StepTime], *, share: float = 0.95) -> int
 
 
 def _time_round(
-    task: Task, batches: Batches, size: int, *, precision: Precision, device: torch.device
+    task: Task,
+    batches: Batches,
+    size: int,
+    *,
+    precision: Precision,
+    device: torch.device,
+    ranks: Ranks,
 ) -> list[float]:
     seed_everything(0)
     spec = task.optimizer_spec
@@ -84,11 +95,16 @@ def _time_round(
         hyper_parameters=spec.hyper_parameters(batch_size=size, lr=lr),
         precision=precision,
         device=device,
+        ranks=ranks,
     )
     seconds: list[float] = []
     count = 0
-    stream = _full_batches(batches, size)
-    while len(seconds) < _LEAST_STEPS or sum(seconds) < _ROUND_SECONDS:
+    stream = _full_batches(batches, size, ranks)
+
+    def is_short() -> bool:
+        return len(seconds) < _LEAST_STEPS or sum(seconds) < _ROUND_SECONDS
+
+    while ranks.on_first(is_short):
         began = time.perf_counter()
         stepper.accumulate(next(stream), after_each=lambda _: None)
         stepper.apply()
@@ -99,10 +115,10 @@ def _time_round(
     return seconds
 
 
-def _full_batches(batches: Batches, size: int) -> Iterator[list[MicroBatch]]:
+def _full_batches(batches: Batches, size: int, ranks: Ranks) -> Iterator[list[MicroBatch]]:
     epoch = 0
     while True:
         order = draw_order(len(batches), seed=0, epoch=epoch)
         whole = math.floor(len(order) / size) * size
-        yield from batches.stream(order[:whole], batch_size=size, micro_batch=size)
+        yield from batches.stream(order[:whole], batch_size=size, micro_batch=size, ranks=ranks)
         epoch += 1
