@@ -140,8 +140,8 @@ def parse_budget(text: str) -> Budget:
         InvalidInput: the text is no amount with a known unit.
 
     Example:
-        >>> parse_budget("1e6ex")
-        Budget(amount=1000000.0, kind='examples')
+        >>> str(parse_budget("1e6ex"))
+        '1000000ex'
     """
     amount, _, ending = (part.strip() for part in text.partition(" until "))
     if ending == "plateau":
