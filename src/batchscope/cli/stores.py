@@ -13,8 +13,10 @@ from batchscope.cli.options import (
     OutputOption,
     StorePlace,
     StudyOption,
+    TargetOption,
 )
 from batchscope.cli.output import make_console, name_study, print_json, reporting
+from batchscope.findings.columns import parse_pairs
 
 
 @app.command()
@@ -29,17 +31,64 @@ def analyze(
             help='Read the same runs at a smaller budget: 10ep, 500steps, "25ep until plateau".',
         ),
     ] = None,
+    target: TargetOption = None,
+    mapping: Annotated[
+        str | None,
+        typer.Option(
+            "--map", metavar="ROLE=COLUMN,...", help="Of a table: batch_size=bs,metric=val/acc."
+        ),
+    ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option("--where", metavar="COLUMN=VALUE,...", help="Of a table: the rows meant."),
+    ] = None,
+    examples_per_epoch: Annotated[
+        float | None,
+        typer.Option(
+            "--examples-per-epoch",
+            metavar="N",
+            help="Of a table: the size of the training set, to turn epochs into steps.",
+        ),
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            "--margin",
+            help="What counts as no difference. Default: 0.01 for shares, else 2% of the best.",
+        ),
+    ] = None,
+    unit: Annotated[
+        str, typer.Option("--unit", help="Of a table: what one of the batch size is.")
+    ] = "examples",
+    example: Annotated[
+        bool, typer.Option("--example", help="Print a table that can be analyzed, and end.")
+    ] = False,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Say what the runs of a study show.
+    """Say what the runs of a study show, or those of a table measured elsewhere.
 
-    Example: batchscope analyze batchscope.db --study digits-cnn
+    Example: batchscope analyze runs.csv --target "val_loss<=0.5" --map batch_size=bs
     """
     with reporting(debug):
         from batchscope.verbs.deciding import analyze as analyze_study
 
-        result = analyze_study(store, which=study, budget=budget)
+        if example:
+            from batchscope.verbs.example_runs import write_example
+
+            print(write_example(), end="")
+            return
+        result = analyze_study(
+            store,
+            which=study,
+            budget=budget,
+            target=target,
+            mapping=parse_pairs(mapping, option="--map"),
+            where=parse_pairs(where, option="--where"),
+            examples_per_epoch=examples_per_epoch,
+            margin=margin,
+            unit=unit,
+        )
         if json:
             print_json(result.to_dict())
         else:

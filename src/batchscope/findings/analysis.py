@@ -9,14 +9,31 @@ import numpy as np
 
 from batchscope.budget import Target
 from batchscope.errors import CannotTell
+from batchscope.estimate import Estimate
+from batchscope.findings.collapse import Collapse, find_collapse
+from batchscope.findings.critical import CriticalBatchSize, find_critical
 from batchscope.findings.curves import Curve
 from batchscope.findings.default_target import derive_target
+from batchscope.findings.epochs import EpochFindings, find_epochs
+from batchscope.findings.explanations import (
+    explain_collapse,
+    explain_critical,
+    explain_epochs,
+    explain_ladder,
+    explain_noise,
+    explain_rates,
+    explain_verdicts,
+)
 from batchscope.findings.fixed_rate import FixedRate, find_fixed_rate
+from batchscope.findings.ladder import build_ladder
 from batchscope.findings.plateau import Plateau, find_plateau
+from batchscope.findings.rate_exponent import RateExponent, find_rate_exponent
+from batchscope.findings.seeds import estimate_over_seeds
 from batchscope.findings.sentences import TIME_MARGIN, write_sentences
 from batchscope.findings.sizes import SizeFindings, describe_size
 from batchscope.findings.to_target import reach_target
 from batchscope.findings.tuning import Ranking, TunedSize, tune_sizes
+from batchscope.findings.verdicts import Verdict, judge_sizes, split_norm_arms
 
 _RATE_MARGIN = 0.01
 _RELATIVE_MARGIN = 0.02
@@ -33,8 +50,17 @@ class Analysis:
         unit: what one example is called.
         plateau: sizes whose final quality is equivalent to the best.
         fastest: sizes whose time to the target is equivalent to the best.
+        critical: the critical batch sizes at the target; None with one batch size or no target.
+        ladder: the same at targets before it.
+        verdicts: why larger batches are worse, where they are.
+        collapse: the axis on which the curves of different batch sizes coincide.
+        rate_exponent: how the best rate moves with the batch size.
+        noise: the noise scale early in training, where the table has it.
+        epochs: what further epochs brought, at each batch size.
+        margin: what counts as no difference in quality.
         fixed_rate: the same at one learning rate; None where no rate was run at every size.
         sentences: the findings in words.
+        notes: how a table from elsewhere was read.
     """
 
     study: str
@@ -48,8 +74,17 @@ class Analysis:
     plateau: Plateau | None
     fastest: Plateau | None
     fixed_rate: FixedRate | None
+    critical: CriticalBatchSize | None
+    ladder: tuple[CriticalBatchSize, ...]
+    verdicts: tuple[Verdict, ...]
+    collapse: Collapse | None
+    rate_exponent: RateExponent
+    noise: Estimate | None
+    epochs: tuple[EpochFindings, ...]
+    margin: float
     diverged: int
     sentences: tuple[str, ...]
+    notes: tuple[str, ...]
     curves: tuple[Curve, ...]
     tuned: tuple[TunedSize, ...]
 
@@ -66,8 +101,17 @@ class Analysis:
             "plateau": _plateau_to_dict(self.plateau),
             "fastest": _plateau_to_dict(self.fastest),
             "fixed_rate": None if self.fixed_rate is None else self.fixed_rate.to_dict(),
+            "margin": self.margin,
+            "critical_batch_size": None if self.critical is None else self.critical.to_dict(),
+            "ladder": [rung.to_dict() for rung in self.ladder],
+            "verdicts": [verdict.to_dict() for verdict in self.verdicts],
+            "collapse": None if self.collapse is None else self.collapse.to_dict(),
+            "learning_rate_exponent": self.rate_exponent.to_dict(),
+            "noise_scale": None if self.noise is None else self.noise.to_dict(),
+            "epochs": [found.to_dict() for found in self.epochs],
             "diverged": self.diverged,
             "findings": list(self.sentences),
+            "notes": list(self.notes),
         }
 
     def __repr__(self) -> str:
@@ -84,12 +128,19 @@ def analyze_curves(
     target: Target | None,
     unit: str,
     rank_by_target: bool = True,
+    margin: float | None = None,
+    epoch_examples: float | None = None,
+    notes: Sequence[str] = (),
 ) -> Analysis:
     """Draw the first findings from runs.
 
     Args:
         quality: the metric to judge by, a column of every curve.
         target: None to derive one from the runs.
+        margin: what counts as no difference in quality; None for 0.01 of a share in [0, 1], and
+            2% of the best otherwise.
+        epoch_examples: in one pass over the training set; None where unknown.
+        notes: on how the runs were read.
         rank_by_target: choose rates by what they need to the target; otherwise by quality.
 
     Raises:
@@ -97,6 +148,7 @@ def analyze_curves(
     """
     if not any(curve.finished for curve in curves):
         raise _nothing_finished(curves, task)
+    curves, arms = split_norm_arms(curves)
     ranking = Ranking(quality=quality, higher=higher, target=target if rank_by_target else None)
     tuned = tune_sizes(curves, ranking)
     derived = target is None
@@ -109,9 +161,20 @@ def analyze_curves(
         for size in tuned
         if len(size.curves) == most
     }
-    plateau = find_plateau(finals, margin=_quality_margin(finals, quality))
+    margin = _quality_margin(finals, quality) if margin is None else margin
+    plateau = find_plateau(finals, margin=margin)
     fastest = None if target is None else find_fastest(tuned, target, "seconds")
     fixed = find_fixed_rate(_at_usual_constants(curves), ranking)
+    rungs = [] if target is None else build_ladder(tuned, target)
+    critical = [find_critical(tuned, rung) for rung in rungs]
+    epochs = [
+        find_epochs(size, quality, higher=higher, epoch_examples=epoch_examples, margin=margin)
+        for size in tuned
+    ]
+    verdicts = judge_sizes(tuned, curves, quality, arms=arms, higher=higher, margin=margin)
+    collapse = find_collapse(tuned, rungs) if rungs else None
+    exponent = find_rate_exponent(tuned, curves)
+    noise = read_noise_scale(tuned, unit)
     return Analysis(
         study=study,
         task=task,
@@ -124,11 +187,44 @@ def analyze_curves(
         plateau=plateau,
         fastest=fastest,
         fixed_rate=fixed,
+        critical=critical[-1] if critical else None,
+        ladder=tuple(rung for rung in critical[:-1] if rung is not None),
+        verdicts=tuple(verdicts),
+        collapse=collapse,
+        rate_exponent=exponent,
+        epochs=tuple(found for found in epochs if found is not None),
+        margin=margin,
         diverged=sum(curve.status == "diverged" for curve in curves),
-        sentences=tuple(write_sentences(sizes, quality, target, plateau, fastest, fixed)),
+        noise=noise,
+        sentences=(
+            *write_sentences(sizes, quality, target, plateau, fastest, fixed),
+            *explain_critical(critical[-1] if critical else None, unit),
+            *explain_ladder([rung for rung in critical if rung is not None]),
+            *explain_verdicts(verdicts),
+            *explain_collapse(collapse),
+            *explain_rates(exponent),
+            *explain_noise(noise, critical[-1] if critical else None),
+            *explain_epochs([found for found in epochs if found is not None]),
+        ),
+        notes=tuple(notes),
         curves=tuple(curves),
         tuned=tuple(tuned),
     )
+
+
+def read_noise_scale(tuned: Sequence[TunedSize], unit: str) -> Estimate | None:
+    """The noise scale in the first quarter of the evaluations, over runs and batch sizes."""
+    early: list[float] = []
+    for size in tuned:
+        for curve in size.curves:
+            values = curve.columns.get("noise_scale")
+            if values is None:
+                continue
+            first = values[: max(1, len(values) // 4)]
+            good = first[np.isfinite(first) & (first > 0)]
+            if len(good):
+                early.append(float(np.median(good)))
+    return estimate_over_seeds(early, unit=unit, log=True) if early else None
 
 
 def _at_usual_constants(curves: Sequence[Curve]) -> list[Curve]:

@@ -12,7 +12,7 @@ from batchscope.errors import InvalidInput
 from batchscope.records import HyperParameters, Run
 
 RUN_COLUMNS = ("run", "batch_size", "learning_rate", "constants", "seed", "status")
-_NEEDED = ("batch_size", "learning_rate", "seed", "step", "examples", "train_loss", "val_loss")
+_NEEDED = ("batch_size", "learning_rate", "seed", "step", "examples")
 
 Values = np.ndarray[tuple[int], np.dtype[np.float64]]
 
@@ -88,8 +88,7 @@ def read_curves(frame: pl.DataFrame) -> list[Curve]:
             expected=f"the columns {', '.join(_NEEDED)}",
             do="export one with: batchscope runs STORE --csv",
         )
-    curves = [_read_curve(part) for part in frame.partition_by("run", maintain_order=True)]
-    return sorted(curves, key=lambda c: (c.batch_size, *c.setting, c.seed, c.run))
+    return sorted(_read_all(frame), key=lambda c: (c.batch_size, *c.setting, c.seed, c.run))
 
 
 def test_column(metric: str) -> str:
@@ -133,16 +132,29 @@ def _was_stopped(run: Run, budget: Budget | None) -> bool:
     return run.status == "finished" and budget not in (None, run.configuration.budget)
 
 
-def _read_curve(part: pl.DataFrame) -> Curve:
-    first = part.row(0, named=True)
-    names = [name for name in part.columns if name not in RUN_COLUMNS]
-    columns = {name: part[name].cast(pl.Float64).fill_null(math.nan).to_numpy() for name in names}
-    return Curve(
-        run=str(first["run"]),
-        batch_size=int(first["batch_size"]),
-        learning_rate=float(first["learning_rate"]),
-        constants=str(first.get("constants") or ""),
-        seed=int(first["seed"]),
-        status=str(first.get("status") or "finished"),
-        columns=columns,
-    )
+def _read_all(frame: pl.DataFrame) -> list[Curve]:
+    """Every run of a table: slices of its columns, which are copied once."""
+    frame = frame.with_columns(pl.col("run").cast(pl.String)).sort("run", maintain_order=True)
+    names = [name for name in frame.columns if name not in RUN_COLUMNS]
+    values = {
+        name: frame[name].cast(pl.Float64).fill_null(math.nan).to_numpy().copy() for name in names
+    }
+    nothing = np.full(len(frame), math.nan)
+    for name in ("train_loss", "val_loss", "seconds"):
+        values.setdefault(name, nothing)
+    counts = frame["run"].rle().struct.field("len").to_numpy().astype(np.int64)
+    ends = np.cumsum(counts)
+    starts = ends - counts
+    heads = frame.select(c for c in RUN_COLUMNS if c in frame.columns)[starts]
+    return [
+        Curve(
+            run=str(head["run"]),
+            batch_size=int(head["batch_size"]),
+            learning_rate=float(head["learning_rate"]),
+            constants=str(head.get("constants") or ""),
+            seed=int(head["seed"]),
+            status=str(head.get("status") or "finished"),
+            columns={name: column[start:end] for name, column in values.items()},
+        )
+        for head, start, end in zip(heads.iter_rows(named=True), starts, ends, strict=True)
+    ]

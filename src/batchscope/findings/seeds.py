@@ -54,7 +54,7 @@ def estimate_over_seeds(
 
 
 def _refuse(values: Sequence[float], finite: Sequence[float], unit: str) -> NotIdentified | None:
-    if len(values) == 0:
+    if len(values) == 0 or all(map(math.isnan, values)):
         return NotIdentified(reason="no run has it", remedy="train one", unit=unit)
     if not math.isfinite(float(np.median(values))):
         return NotIdentified(

@@ -26,7 +26,7 @@ def write_sentences(
         best = next(size for size in sizes if size.batch_size == fastest.best)
         said.append(
             f"Batch size {best.batch_size} reaches {target} first: "
-            f"{best.seconds} of training alone on this machine."
+            f"{best.seconds} of training, nothing beside it."
         )
         said.append(_equivalent(fastest.batch_sizes, f"within {TIME_MARGIN:.0%} of that time"))
     if plateau is not None:

@@ -2,10 +2,8 @@
 
 import math
 
-import numpy as np
-
 from batchscope.budget import Target
-from batchscope.findings.curves import Curve
+from batchscope.findings.curves import Curve, Values
 
 
 def reach_target(curve: Curve, target: Target, axis: str) -> float:
@@ -21,16 +19,29 @@ def reach_target(curve: Curve, target: Target, axis: str) -> float:
     Returns:
         A number of `axis`, or inf: the observation is censored at the run's end.
     """
-    sign = 1.0 if target.direction == ">=" else -1.0
     values, places = curve.columns[target.metric], curve.columns[axis]
-    reached = np.flatnonzero(sign * values >= sign * target.value)
-    if len(reached) == 0:
+    at = _first_reached(values, target)
+    if at is None:
         return math.inf
-    at = int(reached[0])
     if at == 0:
         return float(places[0])
     share = _share(float(values[at - 1]), float(values[at]), target.value)
     return float(places[at - 1] + share * (places[at] - places[at - 1]))
+
+
+def bracket_target(curve: Curve, target: Target, axis: str) -> tuple[float, float]:
+    """The evaluations between which a run got to its target; both infinite where it never did."""
+    places = curve.columns[axis]
+    at = _first_reached(curve.columns[target.metric], target)
+    if at is None:
+        return math.inf, math.inf
+    return float(places[max(0, at - 1)]), float(places[at])
+
+
+def _first_reached(values: Values, target: Target) -> int | None:
+    is_there = values >= target.value if target.direction == ">=" else values <= target.value
+    at = int(is_there.argmax()) if len(is_there) else 0
+    return at if len(is_there) and is_there[at] else None
 
 
 def _share(before: float, after: float, level: float) -> float:

@@ -110,6 +110,9 @@ def _score_run(curve: Curve, ranking: Ranking) -> Score:
     if not curve.finished or len(curve.columns["step"]) == 0:
         return 1.0, 1.0, math.inf, math.inf
     loss = tail_mean(curve, "val_loss")
+    if math.isnan(loss):
+        # A table from elsewhere may have the metric alone.
+        loss = 0.0
     if ranking.target is not None:
         needed = reach_target(curve, ranking.target, "examples")
         if math.isfinite(needed):

@@ -1,5 +1,6 @@
 """Results in a terminal of 80 columns."""
 
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 
@@ -11,6 +12,7 @@ from batchscope.decisions.recommendation import Recommendation
 from batchscope.estimate import Estimate, Interval, NotIdentified, write_number
 from batchscope.findings.analysis import Analysis
 from batchscope.findings.curves import Curve, test_column
+from batchscope.findings.sizes import SizeFindings
 from batchscope.records import Run
 from batchscope.reports.readings import Reading, describe
 from batchscope.verbs.preview import Preview
@@ -226,12 +228,18 @@ def _tabulate(analysis: Analysis, *, chosen: int | None, plateau: Iterable[int])
         table.add_row(
             mark,
             str(size.batch_size),
-            f"{size.learning_rate:g}{'*' if size.at_edge else ''}",
+            _write_rate(size),
             _short(size.seconds, fallback=f"{size.reached} of {size.seeds} seeds\ngot there"),
             _short(quality, fallback=_median(curves, column)),
             _short(size.train_loss, fallback=_median(curves, "train_loss")),
         )
     return table
+
+
+def _write_rate(size: SizeFindings) -> str:
+    if math.isnan(size.learning_rate):
+        return "unknown"
+    return f"{size.learning_rate:g}{'*' if size.at_edge else ''}"
 
 
 def _explain_table(console: Console, analysis: Analysis, *, marks: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import sqlalchemy as sa
 
-from batchscope.budget import Budget, Target, parse_budget, until_target
+from batchscope.budget import Budget, Target, parse_budget, parse_target, until_target
 from batchscope.decisions.recommendation import Recommendation, Spent, recommend_from
 from batchscope.errors import InvalidInput
 from batchscope.findings.analysis import Analysis, analyze_curves
@@ -22,19 +22,34 @@ from batchscope.studies.speed import median_seconds
 from batchscope.studies.store import DEFAULT_STORE, Store
 from batchscope.task import Task
 from batchscope.training.schedules import parse_schedule
+from batchscope.verbs.importing import analyze_table, is_table
 from batchscope.verbs.listing import read_measurement
 from batchscope.verbs.studying import Study, study
 
 
 def analyze(
-    study: Study | str, *, which: str | None = None, budget: Budget | str | None = None
+    study: Study | str,
+    *,
+    which: str | None = None,
+    budget: Budget | str | None = None,
+    target: Target | str | None = None,
+    mapping: Mapping[str, str] | None = None,
+    where: Mapping[str, str] | None = None,
+    examples_per_epoch: float | None = None,
+    margin: float | None = None,
+    unit: str = "examples",
 ) -> Analysis:
-    """Draw findings from a study.
+    """Draw findings from a study, or from a table of runs that were measured elsewhere.
 
     Args:
-        study: what `study` returned, or a store's path or URL.
+        study: what `study` returned, a store's path or URL, or the path of a CSV, TSV or Parquet
+            file.
         which: a study's id or its task's name; None for the latest.
         budget: a smaller one, at which the same runs are read; None for the study's own.
+        target: what steps are counted to; None for the study's own, or one derived from the runs.
+        mapping, where, examples_per_epoch, unit: of a table: role -> column, column -> value of the
+            rows that are meant, the size of the training set, what one of the batch size is.
+        margin: what counts as no difference in quality.
 
     Raises:
         InvalidInput: the runs cannot be read at that budget exactly.
@@ -42,8 +57,20 @@ def analyze(
         CannotTell: no run of it finished.
     """
     smaller = parse_budget(budget) if isinstance(budget, str) else budget
+    wanted = parse_target(target) if isinstance(target, str) else target
+    if isinstance(study, str) and is_table(study):
+        return analyze_table(
+            study,
+            target=wanted,
+            mapping=mapping,
+            where=where,
+            margin=margin,
+            examples_per_epoch=examples_per_epoch,
+            unit=unit,
+        )
     with _open(study) as store:
-        return _analyze(store, _find(store, study, which), smaller)
+        row = _find(store, study, which)
+        return _analyze(store, row, smaller, target=wanted, margin=margin)
 
 
 def recommend(
@@ -147,12 +174,20 @@ def _find(store: Store, study: Study | str, which: str | None) -> sa.RowMapping:
     return store.find_study(study.id if isinstance(study, Study) else which)
 
 
-def _analyze(store: Store, row: sa.RowMapping, smaller: Budget | None = None) -> Analysis:
+def _analyze(
+    store: Store,
+    row: sa.RowMapping,
+    smaller: Budget | None = None,
+    *,
+    target: Target | None = None,
+    margin: float | None = None,
+) -> Analysis:
     plan = row["plan"]
     facts = store.read_task(row["fingerprint"])["facts"]
     measured = read_measurement(store, row)
     runs = store.read_study(row["id"])
-    target = None if plan["target"] is None else Target(**plan["target"])
+    if target is None and plan["target"] is not None:
+        target = Target(**plan["target"])
     quality = facts["quality"] if target is None else target.metric
     curves = read_curves(
         tabulate_runs(
@@ -173,6 +208,8 @@ def _analyze(store: Store, row: sa.RowMapping, smaller: Budget | None = None) ->
         target=target,
         unit=facts["unit"],
         rank_by_target=plan["objective"] != "quality",
+        margin=margin,
+        epoch_examples=facts["train_size"],
     )
 
 

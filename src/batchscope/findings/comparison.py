@@ -1,0 +1,162 @@
+"""Two settings over paired seeds: the difference, what it excludes, and what could be seen."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from batchscope.estimate import Estimate, Interval, NotIdentified
+from batchscope.findings.power import find_power
+from batchscope.findings.seeds import estimate_median
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """How much worse one setting is than another; values are such that lower is better.
+
+    Attributes:
+        difference: of the second from the first, above 0 where the second is worse.
+        p_below, p_above: of the one-sided tests that the difference is below `margin`, and above
+            -`margin`; both below 5% show that the two are equivalent.
+        power: the chance that a difference of `margin` is seen; None where no spread is known.
+        seeds: pairs.
+        censored: pairs of which a run has no finite value.
+    """
+
+    difference: Estimate
+    p_below: float
+    p_above: float
+    margin: float
+    power: float | None
+    seeds: int
+    censored: int
+
+    @property
+    def is_equivalent(self) -> bool:
+        """Whether the difference is shown to be within the margin on both sides."""
+        return max(self.p_below, self.p_above) < LEVEL
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether the second is shown to be worse."""
+        return isinstance(self.difference, Interval) and self.difference.low > 0
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the second is shown to be better."""
+        return isinstance(self.difference, Interval) and self.difference.high < 0
+
+
+def compare_settings(
+    first: Mapping[int, float], second: Mapping[int, float], *, margin: float, unit: str = ""
+) -> Comparison:
+    """Compare two settings over the seeds that both have.
+
+    Where all values are finite: Student's t of the paired differences. Where a run is censored
+    (infinite: it diverged, or never got there): the median difference between order statistics and
+    sign tests, in which a pair whose two runs are both censored counts against whatever is to
+    be shown.
+
+    Args:
+        first, second: seed -> value, lower is better.
+        margin: above 0, in the units of the values.
+    """
+    seeds = sorted(set(first) & set(second))
+    pairs = [(first[seed], second[seed]) for seed in seeds]
+    differences = np.array([_subtract(b, a) for a, b in pairs])
+    censored = int(sum(not (math.isfinite(a) and math.isfinite(b)) for a, b in pairs))
+    if censored:
+        return _compare_censored(differences, margin=margin, unit=unit, censored=censored)
+    return _compare_by_t(differences, margin=margin, unit=unit)
+
+
+def _subtract(value: float, other: float) -> float:
+    return math.nan if value == other == math.inf else value - other
+
+
+def _compare_by_t(differences: np.ndarray, *, margin: float, unit: str) -> Comparison:
+    count = len(differences)
+    spread = float(np.std(differences, ddof=1)) if count > 1 else math.nan
+    if count < 2 or spread == 0:
+        reason = f"{count} paired seed{'s' if count != 1 else ''}"
+        if count > 1:
+            reason = f"{count} pairs of seeds all differ by {differences[0]:.4g}"
+        nothing = NotIdentified(reason=reason, remedy="more seeds", unit=unit)
+        return Comparison(
+            difference=nothing,
+            p_below=1.0,
+            p_above=1.0,
+            margin=margin,
+            power=None,
+            seeds=count,
+            censored=0,
+        )
+    mean, error = float(np.mean(differences)), spread / math.sqrt(count)
+    half = float(stats.t.ppf(1 - LEVEL / 2, count - 1)) * error
+    return Comparison(
+        difference=Interval(value=mean, low=mean - half, high=mean + half, unit=unit),
+        p_below=float(stats.t.cdf((mean - margin) / error, count - 1)),
+        p_above=float(stats.t.sf((mean + margin) / error, count - 1)),
+        margin=margin,
+        power=find_power(margin, spread / math.sqrt(2), count),
+        seeds=count,
+        censored=0,
+    )
+
+
+def _compare_censored(
+    differences: np.ndarray, *, margin: float, unit: str, censored: int
+) -> Comparison:
+    unknown = np.isnan(differences)
+    lowest = np.where(unknown, -math.inf, differences)
+    highest = np.where(unknown, math.inf, differences)
+    count = len(differences)
+    return Comparison(
+        difference=_between(lowest, highest, unit),
+        p_below=float(
+            stats.binomtest(int((highest < margin).sum()), count, alternative="greater").pvalue
+        ),
+        p_above=float(
+            stats.binomtest(int((lowest > -margin).sum()), count, alternative="greater").pvalue
+        ),
+        margin=margin,
+        power=None,
+        seeds=count,
+        censored=censored,
+    )
+
+
+def _between(lowest: np.ndarray, highest: np.ndarray, unit: str) -> Estimate:
+    low, high = (estimate_median(x, unit=unit) for x in (_finite(lowest), _finite(highest)))
+    if isinstance(low, NotIdentified) or isinstance(high, NotIdentified):
+        return NotIdentified(
+            reason=f"{len(lowest)} paired seeds, some without a finite value, are too few",
+            remedy="--seeds 6",
+            unit=unit,
+        )
+    ends = (_open(low.low), _open(high.high))
+    value = float(np.clip(np.median(_finite(lowest)), *ends))
+    if not math.isfinite(_open(value)):
+        return NotIdentified(
+            reason="most runs have no finite value",
+            remedy="a longer --budget",
+            unit=unit,
+            low=ends[0] if math.isfinite(ends[0]) else None,
+        )
+    return Interval(value=value, low=ends[0], high=ends[1], unit=unit)
+
+
+_HUGE = 1e300
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    """Infinite values as huge ones: only their order counts."""
+    return np.clip(values, -_HUGE, _HUGE)
+
+
+def _open(value: float) -> float:
+    return math.copysign(math.inf, value) if abs(value) >= _HUGE / 10 else value

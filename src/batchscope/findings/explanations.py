@@ -1,0 +1,161 @@
+"""What the curves say together, in words: critical batch sizes, verdicts, axis, rates, epochs."""
+
+from collections.abc import Sequence
+
+from batchscope.estimate import Estimate, Interval, NotIdentified, write_number
+from batchscope.findings.collapse import Collapse
+from batchscope.findings.critical import CriticalBatchSize
+from batchscope.findings.epochs import EpochFindings
+from batchscope.findings.rate_exponent import RateExponent
+from batchscope.findings.verdicts import Verdict
+
+_IN_WORDS = {
+    "fewer_updates": "worse for its fewer updates",
+    "learning_rate": "worse for want of a tuned learning rate",
+    "generalization": "generalises worse",
+    "batch_norm_noise": "worse for what batch norm sees",
+    "not_enough_seeds": "too few seeds to tell",
+    "no_difference": "no different",
+    "cannot_tell": "cannot tell",
+}
+
+
+def explain_critical(critical: CriticalBatchSize | None, unit: str) -> list[str]:
+    """Where steps stop falling and where examples rise."""
+    if critical is None:
+        return []
+    said = [
+        f"To {critical.target} the critical batch size B_2x, where steps are twice the least there "
+        f"can be, is {_tell(critical.b_2x, unit)}.",
+        f"B_20, where {unit} are 1.2 times those of batch size {critical.smallest}, the smallest "
+        f"measured, is {_tell(critical.b_20, unit)}.",
+    ]
+    if critical.falling:
+        sizes = ", ".join(map(str, critical.falling))
+        said.append(
+            f"Batch size {sizes} needs fewer {unit} than a smaller one, which is no property of "
+            "the batch: look at the smaller one's learning rate, or at batch norm."
+        )
+    return said + list(critical.warnings)
+
+
+def explain_ladder(rungs: Sequence[CriticalBatchSize]) -> list[str]:
+    """How the critical batch size moves with the target."""
+    known = [(r.target, r.b_2x) for r in rungs if isinstance(r.b_2x, Interval)]
+    if len(known) < 2:
+        return []
+    (first, low), (last, high) = known[0], known[-1]
+    apart = low.high < high.low or high.high < low.low
+    moves = "rises" if high.value > low.value else "falls"
+    if not apart:
+        moves = "does not clearly move"
+    return [
+        f"B_2x {moves} from {first} ({write_number(low.value)}) to {last} "
+        f"({write_number(high.value)})."
+    ]
+
+
+def explain_verdicts(verdicts: Sequence[Verdict]) -> list[str]:
+    """Why larger batches are worse, where they are; of sizes with one verdict, the largest's."""
+    groups: dict[tuple[int, str], list[Verdict]] = {}
+    for verdict in verdicts:
+        groups.setdefault((verdict.small, verdict.verdict), []).append(verdict)
+    said: list[str] = []
+    for (small, name), group in groups.items():
+        last = group[-1]
+        sizes = ", ".join(str(v.large) for v in group)
+        sure = f" ({last.confidence:.0%} sure)" if last.confidence else ""
+        at = f" Of {last.large}: " if len(group) > 1 else " "
+        said.append(
+            f"Batch size {sizes} beside {small}: {_IN_WORDS[name]}{sure}.{at}"
+            f"{'; '.join(last.evidence)}."
+        )
+    return said
+
+
+def explain_collapse(collapse: Collapse | None) -> list[str]:
+    """Which axis brings the curves together."""
+    if collapse is None:
+        return []
+    gamma = collapse.gamma
+    counts = {
+        "steps": "What counts is steps",
+        "examples": "What counts is examples",
+        "between": "What counts lies between steps and examples",
+        "cannot tell": "Whether steps or examples count cannot be told",
+    }[collapse.axis]
+    said = [f"{counts}: the curves coincide on steps x B^gamma with gamma {gamma}."]
+    if collapse.off_curve:
+        runs = ", ".join(collapse.off_curve[:3])
+        said.append(f"{len(collapse.off_curve)} runs lie off that curve, such as {runs}.")
+    return said
+
+
+def explain_rates(found: RateExponent) -> list[str]:
+    """How the best learning rate moves."""
+    if isinstance(found.exponent, NotIdentified):
+        return []
+    agrees = (
+        f", as the {' and the '.join(found.agrees_with)} rule has it" if found.agrees_with else ""
+    )
+    said = [f"The best learning rate moves as B to the power {found.exponent}{agrees}."]
+    if found.saturates_at is not None:
+        said.append(f"From batch size {found.saturates_at} on it rises no more.")
+    return said
+
+
+def explain_epochs(found: Sequence[EpochFindings]) -> list[str]:
+    """What further epochs brought, at each batch size."""
+    said: list[str] = []
+    unfinished = [str(size.batch_size) for size in found if size.is_unfinished]
+    if unfinished:
+        said.append(f"Validation still improves at the end at batch size {', '.join(unfinished)}.")
+    for size in found:
+        if size.is_unfinished:
+            continue
+        turn = ""
+        if size.turns_at is not None:
+            turn = (
+                f", and gets worse from {write_number(size.turns_at)} on while training loss falls"
+            )
+        saves = ""
+        if isinstance(size.stopping_saves, Interval) and size.stopping_saves.value > 0:
+            saves = (
+                f" Ending at a plateau would have saved {size.stopping_saves.value:.0%} of the "
+                f"budget and lost {size.stopping_loses}."
+            )
+        said.append(
+            f"At batch size {size.batch_size} validation is not shown to improve after "
+            f"{write_number(size.improves_until)} {size.unit}{turn}; what came after changed it by "
+            f"{size.bought}.{saves}"
+        )
+    return said
+
+
+def explain_noise(noise: Estimate | None, critical: CriticalBatchSize | None) -> list[str]:
+    """Whether the noise scale that was measured agrees with the critical batch size found."""
+    if noise is None or critical is None or not isinstance(noise, Interval):
+        return []
+    found = critical.b_2x
+    if not isinstance(found, Interval):
+        return [f"The noise scale is {noise}; the runs do not say B_2x to hold it against."]
+    agrees = noise.low <= found.high and found.low <= noise.high
+    ratio = found.value / noise.value
+    verb = "agrees" if agrees else "does not agree"
+    return [
+        f"The noise scale measured, {noise}, {verb} with the B_2x found: that is "
+        f"{write_number(ratio)} times it."
+    ]
+
+
+def _tell(estimate: Estimate, unit: str) -> str:
+    if isinstance(estimate, Interval):
+        value = Interval(
+            value=estimate.value,
+            low=estimate.low,
+            high=estimate.high,
+            unit=unit,
+            confidence=estimate.confidence,
+        )
+        return str(value)
+    return f"{estimate}; what would tell: {estimate.remedy}"

@@ -1,0 +1,374 @@
+"""Somebody's table of runs as the table that findings read."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from batchscope.errors import InvalidInput
+from batchscope.findings.columns import is_text, recognise_columns
+
+_LOWER = ("loss", "error", "err", "wer", "cer", "perplexity", "ppl", "bpb", "rmse", "mse", "mae")
+_FAILED = ["diverged", "crashed", "failed", "nan", "killed", "fail", "error", "out_of_memory"]
+_UNFINISHED = ["stopped", "pruned", "running", "cancelled", "canceled"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignRuns:
+    """Runs that were measured elsewhere.
+
+    Attributes:
+        frame: with the columns that `read_curves` reads.
+        metric, higher: what quality is measured by, and whether higher is better.
+        unit: of `examples`: "examples", or "epochs" where nobody knows how many an epoch has.
+        epoch_examples: examples in an epoch; None where unknown.
+        has_steps: whether optimizer steps are known.
+        notes: sentences on what was taken for what.
+    """
+
+    frame: pl.DataFrame
+    metric: str
+    higher: bool
+    unit: str
+    epoch_examples: float | None
+    has_steps: bool
+    notes: tuple[str, ...]
+
+
+def normalise_table(
+    table: pl.DataFrame,
+    *,
+    mapping: Mapping[str, str],
+    where: Mapping[str, str],
+    metric: str | None = None,
+    higher: bool | None = None,
+    epoch_examples: float | None = None,
+    unit: str = "examples",
+) -> ForeignRuns:
+    """Find what each column is, and bring runs into the form that findings read.
+
+    One row per run, per (run, step) or per (run, level reached) all are rows of a run at a place: a
+    level that was never reached has no place, and is left to be censored.
+
+    Args:
+        mapping: role -> column, where a name does not say it.
+        where: column -> the value of the rows that are meant.
+        metric: the column to judge by; None for the one that is left.
+        epoch_examples: examples in an epoch, to turn epochs into examples and steps.
+
+    Raises:
+        InvalidInput: a cell that is no number where one is needed, named by row and column; a
+            column or a value that there is not; or several jobs in one table.
+    """
+    if table.is_empty():
+        raise InvalidInput(
+            "the table has no rows",
+            where="table",
+            expected="one row per run or per evaluation",
+            do="write one that works with: batchscope analyze --example",
+        )
+    table = _keep_where(table.with_row_index("_row"), where)
+    columns = [name for name in table.columns if name != "_row"]
+    given = {**mapping, **({} if metric is None else {"metric": metric})}
+    roles = recognise_columns(columns, given)
+    notes = [f"{column} is read as {role}" for role, column in roles.items() if role != column]
+    numbers = [column for role, column in roles.items() if not is_text(role)]
+    judged = roles.get("metric") or _find_metric(table, columns, roles)
+    others = [c for c in columns if c not in roles.values() and c != judged]
+    table = _as_numbers(table, {*numbers, judged})
+    table = _drop_impossible(table, roles, notes)
+    table = _name_runs(table, roles, others, notes)
+    is_higher = _is_higher(table, judged, roles) if higher is None else higher
+    frame, steps_known, found_unit = _place(table, roles, epoch_examples, unit, notes)
+    if epoch_examples is None and found_unit != "epochs" and "epoch" in roles:
+        epoch_examples = _examples_in_epoch(frame["examples"], table[roles["epoch"]])
+    frame = _with_losses(frame, table, roles, judged)
+    extra = [c for c in others if table[c].dtype.is_numeric() and c not in frame.columns]
+    frame = frame.with_columns(table[c].cast(pl.Float64).alias(c) for c in extra)
+    for role in ("noise_scale", "ghost_batch"):
+        if role in roles:
+            frame = frame.with_columns(table[roles[role]].cast(pl.Float64).alias(role))
+    name = _metric_name(judged, roles)
+    frame = _keep_placed(_with_status(frame, table, roles, name), name)
+    return ForeignRuns(
+        frame=frame,
+        metric=name,
+        higher=is_higher,
+        unit=found_unit,
+        epoch_examples=epoch_examples if found_unit != "epochs" else 1.0,
+        has_steps=steps_known,
+        notes=tuple(notes),
+    )
+
+
+def _keep_where(table: pl.DataFrame, where: Mapping[str, str]) -> pl.DataFrame:
+    for column, value in where.items():
+        if column not in table.columns:
+            raise InvalidInput(
+                f"the table has no column {column!r}",
+                where="--where",
+                expected=f"one of {', '.join(table.columns[1:])}",
+                do="name one of these",
+            )
+        kept = table.filter(pl.col(column).cast(pl.String) == value)
+        if kept.is_empty():
+            values = table[column].cast(pl.String).unique().drop_nulls().sort().head(8)
+            raise InvalidInput(
+                f"no row has {column} = {value}",
+                where="--where",
+                expected=f"one of {', '.join(values)}",
+                do="name one of these",
+            )
+        table = kept
+    return table
+
+
+def _find_metric(table: pl.DataFrame, columns: Sequence[str], roles: Mapping[str, str]) -> str:
+    """The one numeric column whose meaning is not known yet, or a loss."""
+    free = [c for c in columns if c not in roles.values() and table[c].dtype.is_numeric()]
+    named = [
+        c for c in free if any(w in c.lower() for w in ("acc", "error", "metric", "f1", "auc"))
+    ]
+    on_validation = [c for c in named if "train" not in c.lower() and "test" not in c.lower()]
+    if on_validation or named:
+        return (on_validation or named)[0]
+    for role in ("val_loss", "train_loss"):
+        if role in roles:
+            return roles[role]
+    if len(free) == 1:
+        return free[0]
+    raise InvalidInput(
+        "no column of the table is known to be a metric",
+        where="table",
+        expected="a column such as val_loss, error or accuracy",
+        do=f"say which: --map metric=COLUMN (it has {', '.join(columns)})",
+    )
+
+
+def _as_numbers(table: pl.DataFrame, columns: "set[str]") -> pl.DataFrame:
+    for column in sorted(columns):
+        if table[column].dtype.is_numeric():
+            continue
+        text = table[column].cast(pl.String).str.strip_chars()
+        numbers = text.cast(pl.Float64, strict=False)
+        missing = text.is_null() | text.str.to_lowercase().is_in(
+            ["", "nan", "none", "null", "na", "-"]
+        )
+        wrong = (numbers.is_null() & ~missing).arg_max()
+        if wrong is not None and bool((numbers.is_null() & ~missing).any()):
+            raise InvalidInput(
+                f"row {int(table['_row'][wrong]) + 2}, column {column!r}: {text[wrong]!r} is no "
+                "number",
+                where="table",
+                expected="a number, or an empty cell",
+                do="mend the cell, or map another column",
+            )
+        table = table.with_columns(numbers.alias(column))
+    return table.with_columns(pl.col(sorted(columns)).cast(pl.Float64))
+
+
+def _drop_impossible(
+    table: pl.DataFrame, roles: Mapping[str, str], notes: list[str]
+) -> pl.DataFrame:
+    """Rows without a batch size, or with a negative place, are left out and said."""
+    size = pl.col(roles["batch_size"])
+    good = size.is_not_null() & size.is_finite() & (size >= 1)
+    for role in ("step", "examples", "epoch", "seconds"):
+        if role in roles:
+            place = pl.col(roles[role])
+            good = good & (place.is_null() | place.is_nan() | ((place >= 0) & place.is_finite()))
+    kept = table.filter(good)
+    if len(kept) < len(table):
+        lost = len(table) - len(kept)
+        notes.append(
+            f"{lost} row{'s' if lost > 1 else ''} without a possible batch size or place "
+            f"{'were' if lost > 1 else 'was'} left out"
+        )
+    if kept.is_empty():
+        raise InvalidInput(
+            "no row has a possible batch size and place",
+            where="table",
+            expected="batch sizes of at least 1, and steps, examples or epochs of at least 0",
+            do="look at these columns, or map others",
+        )
+    return kept
+
+
+def _name_runs(
+    table: pl.DataFrame, roles: Mapping[str, str], others: Sequence[str], notes: list[str]
+) -> pl.DataFrame:
+    """A run's name: what the table calls it, told apart by what it was trained with."""
+    parts = [roles[r] for r in ("run", "batch_size", "learning_rate", "seed") if r in roles]
+    jobs = [c for c in others if not table[c].dtype.is_numeric() and table[c].n_unique() > 1]
+    fixed = [c for c in jobs if _is_constant_in(table, c, parts)]
+    if fixed:
+        values = {c: table[c].cast(pl.String).unique().drop_nulls().sort().head(5) for c in fixed}
+        first = next(iter(values))
+        raise InvalidInput(
+            f"the table holds several jobs: {first} is {', '.join(values[first])}",
+            where="table",
+            expected="one job, since different ones are never pooled",
+            do=f"choose one: --where {first}={values[first][0]}, or see each: --group {first}",
+        )
+    whole = {roles[r] for r in ("batch_size", "seed") if r in roles}
+    name = pl.concat_str(
+        [
+            (pl.col(c).cast(pl.Int64, strict=False) if c in whole else pl.col(c))
+            .cast(pl.String)
+            .fill_null("")
+            for c in parts
+        ],
+        separator="/",
+    )
+    seed = pl.lit(0.0)
+    if "seed" in roles:
+        seed = pl.col(roles["seed"])
+    elif "run" in roles:
+        # A repetition's number within its batch size, or a name of its own.
+        number = table[roles["run"]].cast(pl.Float64, strict=False)
+        each = table.select(roles["run"], roles["batch_size"]).unique()
+        repeats = len(each) > each[roles["run"]].n_unique()
+        if repeats and not number.is_null().any():
+            notes.append(
+                f"{roles['run']} repeats at several batch sizes and is read as the seed too"
+            )
+            seed = number
+        else:
+            setting = [roles[r] for r in ("batch_size", "learning_rate") if r in roles]
+            seed = (pl.col(roles["run"]).rank("dense").over(setting) - 1).cast(pl.Float64)
+    return table.with_columns(name.alias("_run"), seed.alias("_seed"))
+
+
+def _is_constant_in(table: pl.DataFrame, column: str, parts: Sequence[str]) -> bool:
+    """Whether a text is the same in every row of a run: then it is a job, not a remark."""
+    by_run = table.group_by(parts).agg(pl.col(column).n_unique().alias("n"))
+    same = bool((by_run["n"] == 1).all())
+    return same or table[column].n_unique() <= len(table) // 20 + 1
+
+
+def _is_higher(table: pl.DataFrame, judged: str, roles: Mapping[str, str]) -> bool:
+    """By its name; else by where it goes in most runs."""
+    words = judged.lower()
+    if any(word in words for word in _LOWER):
+        return False
+    if any(word in words for word in ("acc", "auc", "f1", "bleu", "score", "precision", "recall")):
+        return True
+    place = next(roles[r] for r in ("step", "examples", "epoch") if r in roles)
+    ends = (
+        table.filter(pl.col(place).is_not_null() & pl.col(place).is_not_nan())
+        .sort(place, maintain_order=True)
+        .group_by("_run", maintain_order=True)
+        .agg((pl.col(judged).last() - pl.col(judged).first()).alias("gain"))
+    )
+    rises = (ends["gain"].fill_null(0).fill_nan(0) > 0).sum()
+    return rises > len(ends) / 2
+
+
+def _place(
+    table: pl.DataFrame,
+    roles: Mapping[str, str],
+    epoch_examples: float | None,
+    unit: str,
+    notes: list[str],
+) -> tuple[pl.DataFrame, bool, str]:
+    """Where each row stands: steps, examples and seconds, as far as they follow."""
+    size = table[roles["batch_size"]]
+    nothing = pl.Series("nothing", [math.nan] * len(table), dtype=pl.Float64)
+    step = table[roles["step"]] if "step" in roles else None
+    examples = table[roles["examples"]] if "examples" in roles else None
+    found_unit = unit
+    if examples is None and step is not None:
+        examples = step * size
+    if examples is None:
+        epochs = table[roles["epoch"]]
+        if epoch_examples is not None:
+            examples = epochs * epoch_examples
+        else:
+            examples, found_unit = epochs, "epochs"
+            notes.append("epochs stand for examples: --examples-per-epoch N tells steps as well")
+    if step is None and found_unit != "epochs":
+        step = examples / size
+    seconds = table[roles["seconds"]] if "seconds" in roles else nothing
+    rate = table[roles["learning_rate"]] if "learning_rate" in roles else nothing
+    frame = pl.DataFrame(
+        {
+            "run": table["_run"],
+            "batch_size": size.round().cast(pl.Int64),
+            "learning_rate": rate,
+            "constants": pl.Series([""] * len(table)),
+            "seed": table["_seed"].fill_null(0).fill_nan(0).cast(pl.Int64),
+            "step": nothing if step is None else step,
+            "examples": examples,
+            "seconds": seconds,
+        }
+    )
+    return frame, step is not None, found_unit
+
+
+def _examples_in_epoch(examples: pl.Series, epochs: pl.Series) -> float | None:
+    """Where a table has both, what one epoch holds; None where its rows do not agree."""
+    each = (examples / epochs).filter((epochs > 0) & examples.is_not_null()).drop_nans()
+    middle = each.median() if len(each) else None
+    if not isinstance(middle, float) or not middle > 0:
+        return None
+    agree = ((each / middle - 1).abs() < 0.05).mean()
+    return middle if isinstance(agree, float) and agree > 0.9 else None
+
+
+def _with_losses(
+    frame: pl.DataFrame, table: pl.DataFrame, roles: Mapping[str, str], judged: str
+) -> pl.DataFrame:
+    columns = {role: roles.get(role) for role in ("train_loss", "val_loss")}
+    frame = frame.with_columns(
+        (pl.lit(math.nan) if column is None else table[column].cast(pl.Float64)).alias(role)
+        for role, column in columns.items()
+    )
+    name = _metric_name(judged, roles)
+    if name not in frame.columns:
+        frame = frame.with_columns(table[judged].alias(name))
+    return frame
+
+
+def _metric_name(judged: str, roles: Mapping[str, str]) -> str:
+    return next((r for r in ("val_loss", "train_loss") if roles.get(r) == judged), judged)
+
+
+def _with_status(
+    frame: pl.DataFrame, table: pl.DataFrame, roles: Mapping[str, str], metric: str
+) -> pl.DataFrame:
+    """Finished, unless the table says otherwise or the run has a loss that is no number."""
+    said = pl.lit("finished")
+    if "status" in roles:
+        frame = frame.with_columns(
+            table[roles["status"]].cast(pl.String).str.to_lowercase().alias("_said")
+        )
+        said = (
+            pl.when(pl.col("_said").is_in(_FAILED))
+            .then(pl.lit("diverged"))
+            .when(pl.col("_said").is_in(_UNFINISHED))
+            .then(pl.lit("stopped"))
+            .otherwise(said)
+        )
+    seen = {metric, *(r for r in ("train_loss", "val_loss") if r in roles)}
+    bad = pl.any_horizontal(pl.col(c).is_infinite() | pl.col(c).is_nan() for c in sorted(seen))
+    diverged = bad.fill_null(value=False).any().over("run")
+    frame = frame.with_columns(
+        pl.when(diverged).then(pl.lit("diverged")).otherwise(said).alias("status")
+    )
+    return frame.drop("_said", strict=False).filter(~bad.fill_null(value=False))
+
+
+def _keep_placed(frame: pl.DataFrame, metric: str) -> pl.DataFrame:
+    """Rows with a place and a value; of a run that has none, one that says so."""
+    placed = frame.filter(
+        pl.col("examples").is_not_nan()
+        & pl.col("examples").is_not_null()
+        & pl.col(metric).is_not_null()
+    )
+    rest = frame.filter(~pl.col("run").is_in(placed["run"].implode())).unique("run", keep="first")
+    rest = rest.with_columns(
+        pl.lit(0.0).alias("examples"), pl.lit(0.0).alias("step"), pl.lit(math.nan).alias(metric)
+    )
+    whole = pl.concat([placed, rest]).unique(["run", "examples"], keep="last", maintain_order=True)
+    return whole.sort("run", "examples")
