@@ -63,7 +63,8 @@ def recognise_columns(columns: Sequence[str], given: Mapping[str, str]) -> dict[
                 do=f"did you mean {near[0]}?" if near else "name one of these",
             )
     by_name = {_plain(column): column for column in reversed(columns)}
-    taken = set(given.values())
+    # A metric may be one of the losses as well.
+    taken = {column for role, column in given.items() if role != "metric"}
     found = dict(given)
     for role, names in _NAMES.items():
         if role in found:

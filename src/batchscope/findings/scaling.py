@@ -119,8 +119,19 @@ class _Table:
         self.rounding = float(sum((run.gap / 8) ** 2 for run in ordered))
         self.values = self.bounds + np.where(self.censored, 0.3, 0.0)
         seeds = [run.seed for run in ordered]
-        self.blocks = np.unique(seeds, return_inverse=True)[1]
-        self.block_sizes = np.bincount(self.blocks).astype(float)
+        blocks = np.unique(seeds, return_inverse=True)[1]
+        self.distinct, places = np.unique(self.sizes, return_inverse=True)
+        # Runs of each size and seed, which is all that the curve needs to know of them.
+        self._cell = (places, blocks)
+        self.counts = np.zeros((len(self.distinct), int(blocks.max()) + 1))
+        np.add.at(self.counts, self._cell, 1.0)
+        self.block_sizes: Array = self.counts.sum(0)
+
+    def totals(self) -> Array:
+        """The sum of the values of each size and seed, shape (sizes, seeds)."""
+        totals = np.zeros_like(self.counts)
+        np.add.at(totals, self._cell, self.values)
+        return totals
 
     def impute(self, expected: Array, deviation: float) -> None:
         """Give censored runs their mean beyond their last step."""
@@ -145,17 +156,19 @@ class _Posterior:
     def _evaluate(self) -> tuple[Array, Array, Array]:
         """Log posterior, best level and residual sum of squares, each (B_c, alpha, shared)."""
         table, count = self._table, len(self._table.values)
-        distance: Array = self.critical[:, None, None] - np.log(table.sizes)
+        distance: Array = self.critical[:, None, None] - np.log(table.distinct)
+        totals, counts = table.totals(), table.counts
         shape = np.logaddexp(0, self.alpha[None, :, None] * distance)
-        rest = table.values - shape
-        squares = (rest**2).sum(-1) + table.rounding
-        blocks = len(table.block_sizes)
-        sums = np.stack([rest[..., table.blocks == b].sum(-1) for b in range(blocks)], axis=-1)
+        means = totals.sum(1) / counts.sum(1)
+        # Within a size the squares do not depend on the curve; between sizes they are about it.
+        within = float((table.values**2).sum() - means**2 @ counts.sum(1))
+        squares = (means - shape) ** 2 @ counts.sum(1) + within + table.rounding
+        sums = totals.sum(0) - shape @ counts
         k = _SHARED[:, None] / (1 + _SHARED[:, None] * table.block_sizes)
         weight = 1 - k * table.block_sizes
         precision = (table.block_sizes * weight).sum(-1)
-        cross = np.einsum("cab,rb->car", sums, weight)
-        spread = squares[..., None] - np.einsum("cab,rb->car", sums**2, k) - cross**2 / precision
+        cross = sums @ weight.T
+        spread = squares[..., None] - sums**2 @ k.T - cross**2 / precision
         spread = np.maximum(spread, 1e-12 * count)
         determinant = np.log1p(_SHARED[:, None] * table.block_sizes).sum(-1) + np.log(precision)
         prior = -0.5 * ((self.alpha - _ALPHA) / _ALPHA_SD) ** 2

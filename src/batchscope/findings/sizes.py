@@ -13,6 +13,13 @@ from batchscope.findings.seeds import estimate_over_seeds
 from batchscope.findings.to_target import reach_target
 from batchscope.findings.tuning import TunedSize
 
+_NAMED = {"step": "steps", "seconds": "seconds per step"}
+_REMEDIES = {
+    "step": "--examples-per-epoch N",
+    "examples": "a column of examples",
+    "seconds": "batchscope profile",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SizeFindings:
@@ -85,8 +92,9 @@ def _final(curves: Sequence[Curve], column: str) -> Estimate:
 def _natural_bounds(column: str, curves: Sequence[Curve]) -> tuple[float, float]:
     """0 for what was never below it, and 1 for a metric that was never above it."""
     seen = np.concatenate([curve.columns[column] for curve in curves])
-    low = 0.0 if np.nanmin(seen) >= 0 else -math.inf
-    is_share = low == 0.0 and np.nanmax(seen) <= 1 and not column.endswith("loss")
+    seen = seen[np.isfinite(seen)]
+    low = 0.0 if len(seen) and seen.min() >= 0 else -math.inf
+    is_share = low == 0.0 and seen.max() <= 1 and not column.endswith("loss")
     return low, 1.0 if is_share else math.inf
 
 
@@ -98,9 +106,9 @@ def _to_target(curves: Sequence[Curve], target: Target | None, axis: str, unit: 
             unit=unit,
         )
     needed = [reach_target(curve, target, axis) for curve in curves]
-    if any(map(math.isnan, needed)):
+    if any(math.isnan(c.columns[axis][-1]) for c in curves if len(c.columns[axis])):
         return NotIdentified(
-            reason="seconds per step were not measured", remedy="batchscope profile", unit=unit
+            reason=f"{_NAMED.get(axis, axis)} were not measured", remedy=_REMEDIES[axis], unit=unit
         )
     estimate = estimate_over_seeds([max(x, 1e-9) for x in needed], unit=unit, log=True)
     if isinstance(estimate, NotIdentified) and not math.isfinite(max(needed)):
