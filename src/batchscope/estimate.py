@@ -50,8 +50,8 @@ class Interval:
         """The estimate as JSON; an open end is null."""
         return {
             "value": self.value,
-            "low": _finite_or_none(self.low),
-            "high": _finite_or_none(self.high),
+            "low": finite_or_none(self.low),
+            "high": finite_or_none(self.high),
             "unit": self.unit,
             "confidence": self.confidence,
         }
@@ -132,5 +132,6 @@ def _magnitude(value: float) -> int:
     return math.floor(math.log10(abs(value))) if value else 0
 
 
-def _finite_or_none(value: float) -> float | None:
+def finite_or_none(value: float) -> float | None:
+    """A number for JSON, which has no infinity and no NaN."""
     return value if math.isfinite(value) else None

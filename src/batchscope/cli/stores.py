@@ -1,9 +1,12 @@
 """The commands that read a store: analyze, report, runs, status."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from batchscope.budget import parse_target
 from batchscope.cli.app import app
 from batchscope.cli.options import (
     REPORT,
@@ -17,6 +20,10 @@ from batchscope.cli.options import (
 )
 from batchscope.cli.output import make_console, name_study, print_json, reporting
 from batchscope.findings.columns import parse_pairs
+
+if TYPE_CHECKING:
+    from batchscope.errors import BatchscopeError
+    from batchscope.findings.analysis import Analysis
 
 
 @app.command()
@@ -42,6 +49,10 @@ def analyze(
         str | None,
         typer.Option("--where", metavar="COLUMN=VALUE,...", help="Of a table: the rows meant."),
     ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option("--group", metavar="COLUMN", help="Of a table: analyze each value by itself."),
+    ] = None,
     examples_per_epoch: Annotated[
         float | None,
         typer.Option(
@@ -60,6 +71,10 @@ def analyze(
     unit: Annotated[
         str, typer.Option("--unit", help="Of a table: what one of the batch size is.")
     ] = "examples",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write the page that shows it there as well."),
+    ] = None,
     example: Annotated[
         bool, typer.Option("--example", help="Print a table that can be analyzed, and end.")
     ] = False,
@@ -78,6 +93,19 @@ def analyze(
 
             print(write_example(), end="")
             return
+        if group is not None:
+            from batchscope.verbs.importing import TableOptions, analyze_groups
+
+            options = TableOptions(
+                target=None if target is None else parse_target(target),
+                mapping=parse_pairs(mapping, option="--map"),
+                where=parse_pairs(where, option="--where"),
+                margin=margin,
+                examples_per_epoch=examples_per_epoch,
+                unit=unit,
+            )
+            _show_groups(analyze_groups(store, group, options), json=json)
+            return
         result = analyze_study(
             store,
             which=study,
@@ -89,13 +117,39 @@ def analyze(
             margin=margin,
             unit=unit,
         )
+        page = None
+        if output is not None:
+            from batchscope.reports.page import report as write_report
+
+            page = write_report(result, str(output))
         if json:
-            print_json(result.to_dict())
+            print_json(result.to_dict() | {"report": page})
         else:
             from batchscope.reports.terminal import show_analysis
 
             name_study(result.study, result.task)
             show_analysis(make_console(), result)
+            if page is not None:
+                print(page)
+
+
+def _show_groups(found: "Mapping[str, Analysis | BatchscopeError]", *, json: bool) -> None:
+    from batchscope.findings.analysis import Analysis
+    from batchscope.reports.terminal import show_analysis
+
+    if json:
+        groups = {
+            name: result.to_dict() if isinstance(result, Analysis) else {"error": str(result)}
+            for name, result in found.items()
+        }
+        print_json({"groups": groups})
+        return
+    for name, result in found.items():
+        print(f"== {name}")
+        if isinstance(result, Analysis):
+            show_analysis(make_console(), result)
+        else:
+            print(result)
 
 
 @app.command()

@@ -95,9 +95,8 @@ def explain_rates(found: RateExponent) -> list[str]:
     """How the best learning rate moves."""
     if isinstance(found.exponent, NotIdentified):
         return []
-    agrees = (
-        f", as the {' and the '.join(found.agrees_with)} rule has it" if found.agrees_with else ""
-    )
+    rules = ", ".join(found.agrees_with)
+    agrees = f"; it agrees with the rules {rules}" if rules else "; it agrees with no usual rule"
     said = [f"The best learning rate moves as B to the power {found.exponent}{agrees}."]
     if found.saturates_at is not None:
         said.append(f"From batch size {found.saturates_at} on it rises no more.")

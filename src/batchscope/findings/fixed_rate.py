@@ -1,9 +1,10 @@
 """The same comparison at one learning rate, as most people make it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from batchscope.estimate import write_number
+from batchscope.estimate import finite_or_none, write_number
 from batchscope.findings.curves import Curve, test_column
 from batchscope.findings.tuning import Ranking, score_runs
 
@@ -34,8 +35,12 @@ class FixedRate:
     points: tuple[FixedRatePoint, ...]
 
     def to_dict(self) -> dict[str, object]:
-        """The comparison as JSON."""
-        return asdict(self)
+        """The comparison as JSON; a training loss that nobody measured is null."""
+        points = [
+            asdict(point) | {"train_loss": finite_or_none(point.train_loss)}
+            for point in self.points
+        ]
+        return {"learning_rate": self.learning_rate, "points": points}
 
     @property
     def ends(self) -> tuple[FixedRatePoint, FixedRatePoint]:
@@ -62,7 +67,13 @@ def find_fixed_rate(curves: Sequence[Curve], ranking: Ranking) -> FixedRate | No
     Returns:
         None where no rate was run at every one of at least two sizes.
     """
-    finished = [curve for curve in curves if curve.finished]
+    finished = [
+        curve
+        for curve in curves
+        if curve.finished
+        and math.isfinite(curve.learning_rate)
+        and math.isfinite(curve.columns[ranking.quality][-1])
+    ]
     sizes = sorted({curve.batch_size for curve in curves})
     rates = [{c.learning_rate for c in finished if c.batch_size == size} for size in sizes]
     common = set[float].intersection(*rates) if len(sizes) > 1 else set[float]()

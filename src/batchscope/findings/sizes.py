@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from batchscope.budget import Target
-from batchscope.estimate import Estimate, NotIdentified
+from batchscope.estimate import Estimate, NotIdentified, finite_or_none
 from batchscope.findings.curves import Curve, test_column
 from batchscope.findings.seeds import estimate_over_seeds
 from batchscope.findings.to_target import reach_target
@@ -53,7 +53,7 @@ class SizeFindings:
         test = self.test_quality
         return {
             "batch_size": self.batch_size,
-            "learning_rate": self.learning_rate,
+            "learning_rate": finite_or_none(self.learning_rate),
             "constants": self.constants,
             "at_edge": self.at_edge,
             "seeds": self.seeds,
@@ -66,7 +66,7 @@ class SizeFindings:
 def describe_size(size: TunedSize, quality: str, target: Target | None, unit: str) -> SizeFindings:
     """What the seeds of a size say together."""
     curves = size.curves
-    reached = [] if target is None else [reach_target(c, target, "step") for c in curves]
+    reached = [] if target is None else [reach_target(c, target, "examples") for c in curves]
     test = test_column(quality)
     return SizeFindings(
         batch_size=size.batch_size,

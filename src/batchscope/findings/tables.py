@@ -9,6 +9,8 @@ import polars as pl
 from batchscope.errors import InvalidInput
 from batchscope.findings.columns import is_text, recognise_columns
 
+# Where a row stood in the file, for messages.
+ROW = "_row"
 _LOWER = ("loss", "error", "err", "wer", "cer", "perplexity", "ppl", "bpb", "rmse", "mse", "mae")
 _FAILED = ["diverged", "crashed", "failed", "nan", "killed", "fail", "error", "out_of_memory"]
 _UNFINISHED = ["stopped", "pruned", "running", "cancelled", "canceled"]
@@ -68,8 +70,10 @@ def normalise_table(
             expected="one row per run or per evaluation",
             do="write one that works with: batchscope analyze --example",
         )
-    table = _keep_where(table.with_row_index("_row"), where)
-    columns = [name for name in table.columns if name != "_row"]
+    if ROW not in table.columns:
+        table = table.with_row_index(ROW)
+    table = _keep_where(table, where)
+    columns = [name for name in table.columns if name != ROW]
     given = {**mapping, **({} if metric is None else {"metric": metric})}
     roles = recognise_columns(columns, given)
     notes = [f"{column} is read as {role}" for role, column in roles.items() if role != column]
@@ -90,6 +94,7 @@ def normalise_table(
         if role in roles:
             frame = frame.with_columns(table[roles[role]].cast(pl.Float64).alias(role))
     name = _metric_name(judged, roles)
+    notes.append(f"{judged} is judged: {'higher' if is_higher else 'lower'} is better")
     frame = _keep_placed(_with_status(frame, table, roles, name), name)
     return ForeignRuns(
         frame=frame,
@@ -158,7 +163,7 @@ def _as_numbers(table: pl.DataFrame, columns: "set[str]") -> pl.DataFrame:
         wrong = (numbers.is_null() & ~missing).arg_max()
         if wrong is not None and bool((numbers.is_null() & ~missing).any()):
             raise InvalidInput(
-                f"row {int(table['_row'][wrong]) + 2}, column {column!r}: {text[wrong]!r} is no "
+                f"row {int(table[ROW][wrong]) + 2}, column {column!r}: {text[wrong]!r} is no "
                 "number",
                 where="table",
                 expected="a number, or an empty cell",
@@ -199,7 +204,9 @@ def _name_runs(
     table: pl.DataFrame, roles: Mapping[str, str], others: Sequence[str], notes: list[str]
 ) -> pl.DataFrame:
     """A run's name: what the table calls it, told apart by what it was trained with."""
-    parts = [roles[r] for r in ("run", "batch_size", "learning_rate", "seed") if r in roles]
+    table, is_scheduled = _with_rate(table, roles, notes)
+    identity = ("run", "batch_size", *(() if is_scheduled else ("learning_rate",)), "seed")
+    parts = [roles[r] for r in identity if r in roles]
     jobs = [c for c in others if not table[c].dtype.is_numeric() and table[c].n_unique() > 1]
     fixed = [c for c in jobs if _is_constant_in(table, c, parts)]
     if fixed:
@@ -238,6 +245,25 @@ def _name_runs(
             setting = [roles[r] for r in ("batch_size", "learning_rate") if r in roles]
             seed = (pl.col(roles["run"]).rank("dense").over(setting) - 1).cast(pl.Float64)
     return table.with_columns(name.alias("_run"), seed.alias("_seed"))
+
+
+def _with_rate(
+    table: pl.DataFrame, roles: Mapping[str, str], notes: list[str]
+) -> tuple[pl.DataFrame, bool]:
+    """The rate of each run; one that moves during a run counts by its highest."""
+    if "learning_rate" not in roles:
+        return table.with_columns(pl.lit(math.nan).alias("_rate")), False
+    rate = roles["learning_rate"]
+    if "run" in roles:
+        run = roles["run"]
+        each = table.group_by(run).agg(
+            pl.col(roles["batch_size"]).n_unique().alias("sizes"),
+            pl.col(rate).drop_nulls().n_unique().alias("rates"),
+        )
+        if bool((each["sizes"] == 1).all()) and bool((each["rates"] > 1).any()):
+            notes.append(f"{rate} moves during a run: its highest value counts")
+            return table.with_columns(pl.col(rate).max().over(run).alias("_rate")), True
+    return table.with_columns(pl.col(rate).alias("_rate")), False
 
 
 def _is_constant_in(table: pl.DataFrame, column: str, parts: Sequence[str]) -> bool:
@@ -290,7 +316,7 @@ def _place(
     if step is None and found_unit != "epochs":
         step = examples / size
     seconds = table[roles["seconds"]] if "seconds" in roles else nothing
-    rate = table[roles["learning_rate"]] if "learning_rate" in roles else nothing
+    rate = table["_rate"].fill_null(math.nan).replace([math.inf, -math.inf], math.nan)
     frame = pl.DataFrame(
         {
             "run": table["_run"],

@@ -10,7 +10,7 @@ import numpy as np
 from batchscope.estimate import Interval, write_number
 from batchscope.findings.comparison import LEVEL, Comparison, compare_settings
 from batchscope.findings.curves import Curve, test_column
-from batchscope.findings.tuning import TunedSize
+from batchscope.findings.tuning import Ranking, TunedSize, tune_sizes
 
 VerdictName = Literal[
     "fewer_updates",
@@ -81,7 +81,15 @@ def judge_sizes(
     if best is not tuned[0]:
         pairs.append((tuned[0], tuned[-1]))
     return [
-        _Judge(small, large, curves, arms, judged, higher=higher, margin=margin).judge()
+        _Judge(
+            small,
+            large,
+            curves,
+            arms,
+            judged,
+            Ranking(quality=metric, higher=higher),
+            margin=margin,
+        ).judge()
         for small, large in pairs
     ]
 
@@ -96,15 +104,16 @@ class _Judge:
         curves: Sequence[Curve],
         arms: Sequence[Curve],
         metric: str,
+        ranking: Ranking,
         *,
-        higher: bool,
         margin: float,
     ) -> None:
         self._arms = arms
+        self._ranking = ranking
         # The reference was picked as the best of several.
         self._level = LEVEL / 2
         self._small, self._large = small, large
-        self._metric, self._sign = metric, -1.0 if higher else 1.0
+        self._metric, self._sign = metric, -1.0 if ranking.higher else 1.0
         self._margin = margin
         self._curves = curves
         self._quality = self._compare(metric, self._sign)
@@ -214,19 +223,14 @@ class _Judge:
 
     def _norm_arm(self) -> str | None:
         """Whether the larger batch is as good as the smaller where batch norm sees as few."""
-        arms: dict[str, dict[int, float]] = {}
-        for curve in self._arms:
-            ghost = _ghost_of(curve)
-            if curve.batch_size != self._large.batch_size or ghost is None or not curve.finished:
-                continue
-            if ghost < self._large.batch_size:
-                value = self._sign * float(curve.columns[self._metric][-1])
-                arms.setdefault(f"{ghost:g}", {})[curve.seed] = value
         small = _finals(self._small, self._metric, self._sign)
-        for ghost, values in arms.items():
-            compared = compare_settings(small, values, margin=self._margin)
-            if compared.is_equivalent or compared.is_better:
-                return f"with batch norm over {ghost} examples it is not worse"
+        here = [curve for curve in self._arms if curve.batch_size == self._large.batch_size]
+        for ghost in sorted({_ghost_of(curve) or math.inf for curve in here}):
+            for arm in tune_sizes([c for c in here if _ghost_of(c) == ghost], self._ranking):
+                values = _finals(arm, self._metric, self._sign)
+                compared = compare_settings(small, values, margin=self._margin)
+                if compared.is_equivalent or compared.is_better:
+                    return f"with batch norm over {ghost:g} examples it is not worse"
         return None
 
     def _ends_with_more_loss(self) -> bool:

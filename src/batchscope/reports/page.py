@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from batchscope.decisions.recommendation import Recommendation
 from batchscope.errors import CannotTell, StoreError
 from batchscope.estimate import Interval
 from batchscope.findings.analysis import Analysis
@@ -28,6 +29,7 @@ from batchscope.reports.figures.training_curves import (
     draw_training_curves,
     tabulate_training_curves,
 )
+from batchscope.reports.sampling import CURVES_PER_SIZE, RUNS, describe_sample
 from batchscope.verbs.deciding import analyze, read_origin, read_recommendation
 from batchscope.verbs.studying import Study
 
@@ -49,26 +51,40 @@ class Exhibit:
     html: Markup
 
 
-def report(study: Study | str, path: str = DEFAULT_PAGE, *, which: str | None = None) -> str:
-    """Write the page of a study, and return its absolute path.
+def report(
+    study: Study | Analysis | str, path: str = DEFAULT_PAGE, *, which: str | None = None
+) -> str:
+    """Write the page of a study, or of an analysis, and return its absolute path.
 
     Where its runs allow no recommendation, the page says why and shows the findings.
 
     Args:
-        study: what `study` returned, or a store's path or URL.
+        study: what `study` or `analyze` returned, or a store's path or URL.
         which: a study's id or its task's name; None for the latest.
 
     Raises:
         StoreError: there is no such store or study, or the page cannot be written.
         CannotTell: no run of it finished.
     """
+    if isinstance(study, Analysis):
+        return _write_whole(_render(study, None, None, None), Path(path))
     analysis = analyze(study, which=which)
     try:
         recommendation = read_recommendation(study, which=which)
         refusal = None
     except CannotTell as error:
         recommendation, refusal = None, str(error)
-    page = (
+    page = _render(analysis, recommendation, refusal, read_origin(study, which=which))
+    return _write_whole(page, Path(path))
+
+
+def _render(
+    analysis: Analysis,
+    recommendation: Recommendation | None,
+    refusal: str | None,
+    origin: Mapping[str, object] | None,
+) -> str:
+    return (
         _environment()
         .get_template("page.html.jinja")
         .render(
@@ -76,12 +92,11 @@ def report(study: Study | str, path: str = DEFAULT_PAGE, *, which: str | None = 
             recommendation=recommendation,
             refusal=refusal,
             exhibits=_make_exhibits(analysis),
-            origin=read_origin(study, which=which),
+            origin=origin,
             column=quality_column(analysis).replace("_", " "),
             plotly=Markup(get_plotlyjs()),
         )
     )
-    return _write_whole(page, Path(path))
 
 
 def check_page_path(path: str) -> None:
@@ -169,16 +184,18 @@ def _show_rates(analysis: Analysis) -> Iterator[Exhibit]:
 
 def _show_curves(analysis: Analysis) -> Iterator[Exhibit]:
     curves = tabulate_training_curves(analysis)
+    most = max(len(size.curves) for size in analysis.tuned)
+    fewer = describe_sample(most, CURVES_PER_SIZE, "seeds at each size")
     yield _exhibit(
         "curves-quality",
         f"{analysis.metric.replace('_', ' ').capitalize()} during training, validation data",
-        "Each size at its best rate, a line per seed. Tap a size in the legend to hide it.",
+        "Each size at its best rate, a line per seed. Tap a size in the legend to hide it." + fewer,
         draw_training_curves(curves, column="quality", name=analysis.metric, unit=analysis.unit),
     )
     yield _exhibit(
         "curves-loss",
         "Training loss during training",
-        "Each size at its best rate, a line per seed.",
+        "Each size at its best rate, a line per seed." + fewer,
         draw_training_curves(curves, column="train_loss", name="training loss", unit=analysis.unit),
     )
 
@@ -189,7 +206,8 @@ def _show_runs(analysis: Analysis) -> Iterator[Exhibit]:
         "all-runs",
         f"All {len(analysis.curves)} runs",
         f"A line is a run, coloured by its {column.replace('_', ' ')}; drag along an axis to pick "
-        "some. Seconds are those of the whole run.",
+        "some. Seconds are those of the whole run."
+        + describe_sample(len(analysis.curves), RUNS, "runs"),
         draw_all_runs(tabulate_runs_seen(analysis), metric=column),
     )
 

@@ -252,6 +252,8 @@ def _explain_table(console: Console, analysis: Analysis, *, marks: str) -> None:
 
 def _median(curves: Sequence[Curve], column: str) -> str:
     values = [float(curve.columns[column][-1]) for curve in curves]
+    if any(map(math.isnan, values)):
+        return "unknown"
     return f"{statistics.median(values):.3g}\n(no interval)"
 
 

@@ -22,7 +22,7 @@ from batchscope.studies.speed import median_seconds
 from batchscope.studies.store import DEFAULT_STORE, Store
 from batchscope.task import Task
 from batchscope.training.schedules import parse_schedule
-from batchscope.verbs.importing import analyze_table, is_table
+from batchscope.verbs.importing import TableOptions, analyze_table, is_table
 from batchscope.verbs.listing import read_measurement
 from batchscope.verbs.studying import Study, study
 
@@ -59,15 +59,15 @@ def analyze(
     smaller = parse_budget(budget) if isinstance(budget, str) else budget
     wanted = parse_target(target) if isinstance(target, str) else target
     if isinstance(study, str) and is_table(study):
-        return analyze_table(
-            study,
+        options = TableOptions(
             target=wanted,
-            mapping=mapping,
-            where=where,
+            mapping=mapping or {},
+            where=where or {},
             margin=margin,
             examples_per_epoch=examples_per_epoch,
             unit=unit,
         )
+        return analyze_table(study, options)
     with _open(study) as store:
         row = _find(store, study, which)
         return _analyze(store, row, smaller, target=wanted, margin=margin)

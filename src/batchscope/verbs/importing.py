@@ -1,15 +1,16 @@
 """Analyze runs that were measured elsewhere."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
-from batchscope.budget import Target, parse_target
-from batchscope.errors import InvalidInput
+from batchscope.budget import Target
+from batchscope.errors import BatchscopeError, InvalidInput
 from batchscope.findings.analysis import Analysis, analyze_curves
 from batchscope.findings.curves import read_curves
-from batchscope.findings.tables import normalise_table
+from batchscope.findings.tables import ROW, normalise_table
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
 
@@ -19,56 +20,96 @@ def is_table(place: str) -> bool:
     return place.lower().endswith(SUFFIXES)
 
 
-def analyze_table(
-    place: str,
-    *,
-    target: Target | str | None = None,
-    mapping: Mapping[str, str] | None = None,
-    where: Mapping[str, str] | None = None,
-    metric: str | None = None,
-    margin: float | None = None,
-    examples_per_epoch: float | None = None,
-    unit: str = "examples",
-) -> Analysis:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableOptions:
+    """How a table of runs is read.
+
+    Attributes:
+        target: what steps are counted to; None to derive one from the runs.
+        mapping: role ("batch_size", "step", "metric", ...) -> column, where a name does not say it.
+        where: column -> value of the rows that are meant.
+        margin: what counts as no difference in the metric.
+        examples_per_epoch: turns epochs into examples and steps.
+        unit: what one of the batch size is.
+
+    Raises:
+        InvalidInput: a margin or an epoch that is not above 0.
+    """
+
+    target: Target | None = None
+    mapping: Mapping[str, str] = field(default_factory=dict[str, str])
+    where: Mapping[str, str] = field(default_factory=dict[str, str])
+    margin: float | None = None
+    examples_per_epoch: float | None = None
+    unit: str = "examples"
+
+    def __post_init__(self) -> None:
+        if self.examples_per_epoch is not None and not self.examples_per_epoch > 0:
+            raise InvalidInput(
+                f"{self.examples_per_epoch:g} examples in an epoch",
+                where="--examples-per-epoch",
+                expected="a number above 0",
+                do="give the size of the training set",
+            )
+        if self.margin is not None and not self.margin > 0:
+            raise InvalidInput(
+                f"a margin of {self.margin:g}",
+                where="--margin",
+                expected="a number above 0, in the units of the metric",
+                do="give the largest difference that you would not mind, such as 0.01",
+            )
+
+
+def analyze_table(place: str, options: TableOptions) -> Analysis:
     """Draw findings from a table of runs: CSV, TSV or Parquet.
 
     One row per run, per (run, step), or per (run, level reached). Columns are recognised by name.
-
-    Args:
-        mapping: role ("batch_size", "step", "metric", ...) -> column, where a name does not say it.
-        where: column -> value of the rows that are meant.
-        metric: the column to judge by.
-        margin: what counts as no difference in it.
-        examples_per_epoch: turns epochs into examples and steps.
-        unit: what one of the batch size is.
 
     Raises:
         InvalidInput: the file cannot be read as such a table, with the row and column.
         CannotTell: no run of it finished.
     """
-    if examples_per_epoch is not None and not examples_per_epoch > 0:
+    return _analyze(_read_file(place), Path(place).name, options)
+
+
+def analyze_groups(
+    place: str, column: str, options: TableOptions
+) -> dict[str, Analysis | BatchscopeError]:
+    """Draw findings from each job of a table, told apart by a column.
+
+    Returns:
+        Value of the column -> its findings, or why it has none.
+
+    Raises:
+        InvalidInput: there is no such column.
+    """
+    table = _read_file(place).with_row_index(ROW)
+    if column not in table.columns:
         raise InvalidInput(
-            f"{examples_per_epoch:g} examples in an epoch",
-            where="--examples-per-epoch",
-            expected="a number above 0",
-            do="give the size of the training set",
+            f"the table has no column {column!r}",
+            where="--group",
+            expected=f"one of {', '.join(table.columns[1:])}",
+            do="name one of these",
         )
-    if margin is not None and not margin > 0:
-        raise InvalidInput(
-            f"a margin of {margin:g}",
-            where="--margin",
-            expected="a number above 0, in the units of the metric",
-            do="give the largest difference that you would not mind, such as 0.01",
-        )
+    found: dict[str, Analysis | BatchscopeError] = {}
+    for (value,), part in table.partition_by(column, as_dict=True, maintain_order=True).items():
+        name = str(value)
+        try:
+            found[name] = _analyze(part, f"{Path(place).name}, {column} {name}", options)
+        except BatchscopeError as error:
+            found[name] = error
+    return found
+
+
+def _analyze(table: pl.DataFrame, name: str, options: TableOptions) -> Analysis:
     runs = normalise_table(
-        _read_file(place),
-        mapping=mapping or {},
-        where=where or {},
-        metric=metric,
-        epoch_examples=examples_per_epoch,
-        unit=unit,
+        table,
+        mapping=options.mapping,
+        where=options.where,
+        epoch_examples=options.examples_per_epoch,
+        unit=options.unit,
     )
-    wanted = parse_target(target) if isinstance(target, str) else target
+    wanted = options.target
     if wanted is not None and wanted.metric not in runs.frame.columns:
         raise InvalidInput(
             f"the table has no metric {wanted.metric!r}",
@@ -76,17 +117,15 @@ def analyze_table(
             expected=f"one of {', '.join(runs.frame.columns[8:])}",
             do="name one of these",
         )
-    quality = runs.metric if wanted is None else wanted.metric
-    higher = runs.higher if wanted is None else wanted.direction == ">="
     return analyze_curves(
         read_curves(runs.frame),
-        study=Path(place).name,
-        task=Path(place).stem,
-        quality=quality,
-        higher=higher,
+        study=name,
+        task=name.partition(".")[0],
+        quality=runs.metric if wanted is None else wanted.metric,
+        higher=runs.higher if wanted is None else wanted.direction == ">=",
         target=wanted,
         unit=runs.unit,
-        margin=margin,
+        margin=options.margin,
         epoch_examples=runs.epoch_examples,
         notes=runs.notes,
     )

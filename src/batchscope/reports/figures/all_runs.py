@@ -6,8 +6,12 @@ import plotly.graph_objects as go
 import polars as pl
 
 from batchscope.findings.analysis import Analysis
+from batchscope.findings.curves import Curve
 from batchscope.reports.figures.quality import quality_column
 from batchscope.reports.figures.style import label, make_figure
+from batchscope.reports.sampling import RUNS, sample
+
+_MOST_TICKS = 12
 
 
 def tabulate_runs_seen(analysis: Analysis) -> pl.DataFrame:
@@ -19,19 +23,24 @@ def tabulate_runs_seen(analysis: Analysis) -> pl.DataFrame:
                 "batch_size": curve.batch_size,
                 "learning_rate": curve.learning_rate,
                 "seed": curve.seed,
-                "seconds": float(curve.columns["seconds"][-1]),
-                "quality": float(curve.columns[column][-1]) if curve.finished else math.nan,
+                "seconds": _last(curve, "seconds"),
+                "quality": _last(curve, column) if curve.finished else math.nan,
             }
-            for curve in analysis.curves
+            for curve in sample(analysis.curves, RUNS)
         ]
     )
+
+
+def _last(curve: Curve, column: str) -> float:
+    values = curve.columns[column]
+    return float(values[-1]) if len(values) else math.nan
 
 
 def draw_all_runs(frame: pl.DataFrame, *, metric: str) -> go.Figure:
     """Draw one line per run; parallel coordinates have no log axis, so logs are drawn."""
     shown = frame.with_columns(
         pl.col("quality").fill_nan(pl.col("quality").drop_nans().max()),
-        pl.col("seconds").fill_nan(1.0).log10().alias("log_seconds"),
+        pl.col("seconds").log10().alias("log_seconds"),
         pl.col("batch_size").log(2).alias("log_size"),
         pl.col("learning_rate").log10().alias("log_rate"),
     )
@@ -41,9 +50,9 @@ def draw_all_runs(frame: pl.DataFrame, *, metric: str) -> go.Figure:
         line={"color": shown["quality"].to_list(), "colorscale": "Cividis"},
         dimensions=[
             _dimension("batch size", shown["log_size"], {math.log2(b): str(b) for b in sizes}),
-            _dimension("learning rate", shown["log_rate"], _decades(shown["log_rate"])),
-            _dimension("seed", shown["seed"], {float(s): str(s) for s in shown["seed"].unique()}),
-            _dimension("seconds", shown["log_seconds"], _decades(shown["log_seconds"])),
+            *_measured("learning rate", shown["log_rate"]),
+            _dimension("seed", shown["seed"], _seed_ticks(shown["seed"])),
+            *_measured("seconds", shown["log_seconds"]),
             {"label": label(metric.replace("_", " ")), "values": shown["quality"].to_list()},
         ],
     )
@@ -58,6 +67,22 @@ def _dimension(name: str, values: pl.Series, ticks: dict[float, str]) -> dict[st
         "tickvals": list(ticks),
         "ticktext": list(ticks.values()),
     }
+
+
+def _measured(name: str, logs: pl.Series) -> list[dict[str, object]]:
+    """An axis of logs, left out where a table of runs has no such column."""
+    known = [value for value in logs if value is not None and math.isfinite(value)]
+    if not known:
+        return []
+    least = min(known)
+    filled = pl.Series([least if not math.isfinite(value) else value for value in logs])
+    return [_dimension(name, filled, _decades(filled))]
+
+
+def _seed_ticks(seeds: pl.Series) -> dict[float, str]:
+    distinct = seeds.unique().sort().to_list()
+    every = max(1, len(distinct) // _MOST_TICKS)
+    return {float(seed): str(seed) for seed in distinct[::every]}
 
 
 def _decades(logs: pl.Series) -> dict[float, str]:

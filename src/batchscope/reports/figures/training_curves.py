@@ -5,6 +5,7 @@ import polars as pl
 
 from batchscope.findings.analysis import Analysis
 from batchscope.reports.figures.style import line_style, make_figure
+from batchscope.reports.sampling import CURVES_PER_SIZE, sample
 
 
 def tabulate_training_curves(analysis: Analysis) -> pl.DataFrame:
@@ -20,7 +21,7 @@ def tabulate_training_curves(analysis: Analysis) -> pl.DataFrame:
             }
         )
         for size in analysis.tuned
-        for curve in size.curves
+        for curve in sample(size.curves, CURVES_PER_SIZE)
     ]
     return pl.concat(frames)
 

@@ -1,0 +1,255 @@
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import batchscope as bs
+from batchscope.errors import BatchscopeError
+from batchscope.findings.tables import normalise_table
+from batchscope.verbs.example_runs import write_example
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+needs_data = pytest.mark.skipif(
+    not DATA.exists(), reason="the public measurements are not beside the project"
+)
+
+
+def small_table() -> pl.DataFrame:
+    return pl.DataFrame(
+        [
+            {
+                "name": f"r{bs_}-{seed}",
+                "bs": bs_,
+                "lr": 0.1,
+                "seed": seed,
+                "iteration": step,
+                "val/acc": acc,
+            }
+            for bs_ in (16, 64)
+            for seed in range(3)
+            for step, acc in ((0, 0.1), (10, 0.5 + 0.01 * seed), (20, 0.8 + 0.01 * seed))
+        ]
+    )
+
+
+def test_columns_are_recognised_as_people_name_them() -> None:
+    runs = normalise_table(small_table(), mapping={}, where={})
+
+    assert runs.metric == "val/acc"
+    assert runs.higher
+    assert set(runs.frame["batch_size"]) == {16, 64}
+    first = runs.frame.filter(pl.col("batch_size") == 16)
+    assert first["examples"].to_list()[:3] == [0, 160, 320]
+    assert "bs is read as batch_size" in runs.notes
+
+
+def test_a_mapping_goes_before_the_names() -> None:
+    table = small_table().rename({"bs": "nonsense"})
+
+    runs = normalise_table(table, mapping={"batch_size": "nonsense"}, where={})
+
+    assert set(runs.frame["batch_size"]) == {16, 64}
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "says"),
+    [
+        (lambda t: t.drop("bs"), {}, "no column of the table is the batch size"),
+        (lambda t: t.drop("iteration"), {}, "how far a run was"),
+        (lambda t: t.clear(), {}, "no rows"),
+        (lambda t: t, {"mapping": {"batch_size": "bz"}}, "no column 'bz'"),
+        (lambda t: t, {"mapping": {"bach_size": "bs"}}, "nothing called 'bach_size'"),
+        (lambda t: t, {"where": {"model": "a"}}, "no column 'model'"),
+        (lambda t: t, {"where": {"lr": "7"}}, "no row has lr = 7"),
+        (
+            lambda t: t.with_columns(pl.Series("job", ["a", "b"] * 9).sort()),
+            {},
+            "several jobs",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_said_in_a_sentence(change, options, says: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(bs.InvalidInput, match=says):
+        normalise_table(change(small_table()), **{"mapping": {}, "where": {}, **options})
+
+
+def test_a_cell_that_is_no_number_is_named_by_row_and_column(tmp_path: Path) -> None:
+    lines = small_table().write_csv().splitlines()
+    lines[4] = lines[4].replace(",16,", ",sixteen,", 1)
+    path = tmp_path / "runs.csv"
+    path.write_text("\n".join(lines))
+
+    with pytest.raises(bs.InvalidInput) as caught:
+        bs.analyze(str(path))
+
+    assert "row 5" in str(caught.value)
+    assert "'bs'" in str(caught.value)
+    assert "'sixteen'" in str(caught.value)
+
+
+def test_a_level_that_was_never_reached_is_censored() -> None:
+    table = pl.DataFrame(
+        {
+            "batch_size": [16] * 4 + [64] * 4,
+            "run": [1, 1, 2, 2] * 2,
+            "target_metric": [0.5, 0.6] * 4,
+            "target_epoch": [1.0, 2.0, 1.0, None, 2.0, 4.0, 2.0, 5.0],
+        }
+    )
+
+    runs = normalise_table(
+        table,
+        mapping={"metric": "target_metric", "epoch": "target_epoch"},
+        where={},
+        epoch_examples=1000,
+    )
+    found = runs.frame.filter((pl.col("batch_size") == 16) & (pl.col("seed") == 2))
+
+    assert found["target_metric"].to_list() == [0.5]
+    assert found["examples"].to_list() == [1000]
+    assert runs.higher
+
+
+def test_the_example_can_be_analyzed_and_has_the_planted_critical_batch_size(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text(write_example())
+
+    found = bs.analyze(str(path), target="val_loss<=0.3")
+
+    assert found.critical is not None
+    assert isinstance(found.critical.b_2x, bs.Interval)
+    assert found.critical.b_2x.low < 128 < found.critical.b_2x.high
+    document = found.to_dict()
+    json.dumps(document, allow_nan=False)
+    assert {
+        "batch_sizes",
+        "critical_batch_size",
+        "plateau",
+        "verdicts",
+        "collapse",
+        "learning_rate_exponent",
+        "epochs",
+        "findings",
+    } <= set(document)
+
+
+def test_parquet_reads_as_the_same_table_does(tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text(write_example())
+    pl.read_csv(tmp_path / "runs.csv").write_parquet(tmp_path / "runs.parquet")
+
+    texts = [
+        bs.analyze(str(tmp_path / f"runs.{kind}"), target="val_loss<=0.3").sentences
+        for kind in ("csv", "parquet")
+    ]
+
+    assert texts[0] == texts[1]
+
+
+cells = st.one_of(
+    st.none(),
+    st.floats(allow_nan=True, allow_infinity=True, width=32),
+    st.integers(-3, 4000),
+    st.sampled_from([0.1, 0.5, 16.0, 64.0]),
+)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.sampled_from([8, 16, 64, None, -1]), cells, st.integers(0, 2), cells, cells, cells
+        ),
+        min_size=1,
+        max_size=40,
+    )
+)
+def test_any_table_gets_an_answer_or_a_sentence(rows: list[tuple[object, ...]]) -> None:
+    from batchscope.verbs.importing import TableOptions, _analyze  # pyright: ignore
+
+    names = ("batch_size", "learning_rate", "seed", "step", "train_loss", "val_loss")
+    table = pl.DataFrame(rows, schema=dict.fromkeys(names, pl.Float64), orient="row", strict=False)
+
+    try:
+        found = _analyze(table, "table", TableOptions())
+    except BatchscopeError:
+        return
+    text = json.dumps(found.to_dict(), allow_nan=False)
+    assert "NaN" not in text
+    for size in found.sizes:
+        if isinstance(size.quality, bs.Interval) and size.seeds < 2:
+            pytest.fail("an interval from a single run")
+
+
+def test_a_million_rows_of_one_run_are_an_answer() -> None:
+    steps = np.arange(1_000_000)
+    table = pl.DataFrame(
+        {"batch_size": 32, "step": steps, "val_loss": 1 / (1 + steps / 1000), "run": "a"}
+    )
+
+    runs = normalise_table(table, mapping={}, where={})
+
+    assert len(runs.frame) == 1_000_000
+
+
+@needs_data
+def test_levels_of_a_public_trace_go_through_as_they_are() -> None:
+    place = str(DATA / "zeus" / "summary_train.csv")
+    options = {
+        "mapping": {"metric": "target_metric", "epoch": "target_epoch"},
+        "where": {"dataset": "cifar100"},
+    }
+
+    with_steps = bs.analyze(place, examples_per_epoch=50_000, **options)  # type: ignore[arg-type]
+    without = bs.analyze(place, **options)  # type: ignore[arg-type]
+
+    assert with_steps.critical is not None
+    assert isinstance(with_steps.critical.b_20, bs.Interval)
+    assert without.unit == "epochs"
+    assert all(isinstance(size.steps, bs.NotIdentified) for size in without.sizes)
+    # By hand: at batch size 1024 the ten runs passed 0.5 in these epochs.
+    table = pl.read_csv(place, infer_schema_length=10_000).filter(
+        (pl.col("dataset") == "cifar100")
+        & (pl.col("batch_size") == 1024)
+        & (pl.col("target_metric") == 0.5)
+    )
+    median = float(np.median(table["target_epoch"].cast(pl.Float64).to_numpy()))
+    found = bs.analyze(place, target="target_metric>=0.5", examples_per_epoch=50_000, **options)  # type: ignore[arg-type]
+    size = next(s for s in found.sizes if s.batch_size == 1024)
+    assert isinstance(size.examples, bs.Interval)
+    assert size.examples.value == pytest.approx(median * 50_000)
+
+
+@needs_data
+def test_one_run_per_size_of_a_public_trace_says_that_its_residuals_are_the_noise() -> None:
+    found = bs.analyze(
+        str(DATA / "pollux" / "training_curves.csv"),
+        where={"workload": "cifar10"},
+        target="metric>=0.93",
+    )
+
+    assert found.critical is not None
+    assert any("the noise" in text for text in found.critical.warnings)
+    assert all(v.verdict in ("not_enough_seeds", "cannot_tell") for v in found.verdicts)
+
+
+def test_a_loss_that_is_no_number_means_that_the_run_diverged() -> None:
+    table = small_table().with_columns(
+        pl.when((pl.col("name") == "r64-1") & (pl.col("iteration") == 20))
+        .then(math.nan)
+        .otherwise(pl.col("val/acc"))
+        .alias("val/acc")
+    )
+
+    runs = normalise_table(table, mapping={}, where={})
+
+    said = dict(runs.frame.select("run", "status").unique().iter_rows())
+    assert list(said.values()).count("diverged") == 1
