@@ -110,7 +110,7 @@ def rates_of(exponent: float, *, at_edge: bool = False) -> tuple[list[TunedSize]
                 batch_size=size,
                 learning_rate=best,
                 curves=(_bare(size, best),),
-                at_edge=size == edge,
+                at_edge=at_edge,
             )
         )
     return tuned, curves
