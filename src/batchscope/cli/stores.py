@@ -75,6 +75,10 @@ def analyze(
         Path | None,
         typer.Option("--output", "-o", help="Write the page that shows it there as well."),
     ] = None,
+    runs: Annotated[
+        str | None,
+        typer.Option("--runs", metavar="FILE", help="W&B's runs, where STORE is a chart of them."),
+    ] = None,
     example: Annotated[
         bool, typer.Option("--example", help="Print a table that can be analyzed, and end.")
     ] = False,
@@ -103,6 +107,7 @@ def analyze(
                 margin=margin,
                 examples_per_epoch=examples_per_epoch,
                 unit=unit,
+                runs=runs,
             )
             _show_groups(analyze_groups(store, group, options), json=json)
             return
@@ -116,6 +121,7 @@ def analyze(
             examples_per_epoch=examples_per_epoch,
             margin=margin,
             unit=unit,
+            runs=runs,
         )
         page = None
         if output is not None:

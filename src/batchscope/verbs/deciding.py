@@ -38,17 +38,19 @@ def analyze(
     examples_per_epoch: float | None = None,
     margin: float | None = None,
     unit: str = "examples",
+    runs: str | None = None,
 ) -> Analysis:
     """Draw findings from a study, or from a table of runs that were measured elsewhere.
 
     Args:
-        study: what `study` returned, a store's path or URL, or the path of a CSV, TSV or Parquet
-            file.
+        study: what `study` returned, a store's path or URL, or runs of elsewhere: a CSV, TSV or
+            Parquet file, the SQLite store of Optuna or MLflow, a folder of TensorBoard's.
         which: a study's id or its task's name; None for the latest.
         budget: a smaller one, at which the same runs are read; None for the study's own.
         target: what steps are counted to; None for the study's own, or one derived from the runs.
         mapping, where, examples_per_epoch, unit: of a table: role -> column, column -> value of the
             rows that are meant, the size of the training set, what one of the batch size is.
+        runs: W&B's export of the runs, where `study` is its export of a chart.
         margin: what counts as no difference in quality.
 
     Raises:
@@ -66,6 +68,7 @@ def analyze(
             margin=margin,
             examples_per_epoch=examples_per_epoch,
             unit=unit,
+            runs=runs,
         )
         return analyze_table(study, options)
     with _open(study) as store:

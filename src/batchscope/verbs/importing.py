@@ -11,13 +11,14 @@ from batchscope.errors import BatchscopeError, InvalidInput
 from batchscope.findings.analysis import Analysis, analyze_curves
 from batchscope.findings.curves import read_curves
 from batchscope.findings.tables import ROW, normalise_table
+from batchscope.verbs.foreign import find_kind, join_history, read_foreign
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
 
 
 def is_table(place: str) -> bool:
-    """Whether a place is a table of runs rather than a store."""
-    return place.lower().endswith(SUFFIXES)
+    """Whether a place holds runs that were measured elsewhere, rather than a store of ours."""
+    return place.lower().endswith(SUFFIXES) or find_kind(place) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,7 @@ class TableOptions:
         margin: what counts as no difference in the metric.
         examples_per_epoch: turns epochs into examples and steps.
         unit: what one of the batch size is.
+        runs: the file with the settings of the runs, where `place` is W&B's export of a chart.
 
     Raises:
         InvalidInput: a margin or an epoch that is not above 0.
@@ -42,6 +44,7 @@ class TableOptions:
     margin: float | None = None
     examples_per_epoch: float | None = None
     unit: str = "examples"
+    runs: str | None = None
 
     def __post_init__(self) -> None:
         if self.examples_per_epoch is not None and not self.examples_per_epoch > 0:
@@ -61,7 +64,8 @@ class TableOptions:
 
 
 def analyze_table(place: str, options: TableOptions) -> Analysis:
-    """Draw findings from a table of runs: CSV, TSV or Parquet.
+    """Draw findings from runs of elsewhere: a CSV, TSV or Parquet file, the SQLite store of Optuna
+    or MLflow, or a folder with TensorBoard's event files.
 
     One row per run, per (run, step), or per (run, level reached). Columns are recognised by name.
 
@@ -69,7 +73,7 @@ def analyze_table(place: str, options: TableOptions) -> Analysis:
         InvalidInput: the file cannot be read as such a table, with the row and column.
         CannotTell: no run of it finished.
     """
-    return _analyze(_read_file(place), Path(place).name, options)
+    return _analyze(_read(place, options), Path(place).name, options)
 
 
 def analyze_groups(
@@ -83,7 +87,7 @@ def analyze_groups(
     Raises:
         InvalidInput: there is no such column.
     """
-    table = _read_file(place).with_row_index(ROW)
+    table = _read(place, options).with_row_index(ROW)
     if column not in table.columns:
         raise InvalidInput(
             f"the table has no column {column!r}",
@@ -129,6 +133,14 @@ def _analyze(table: pl.DataFrame, name: str, options: TableOptions) -> Analysis:
         epoch_examples=runs.epoch_examples,
         notes=runs.notes,
     )
+
+
+def _read(place: str, options: TableOptions) -> pl.DataFrame:
+    kind = None if place.lower().endswith(SUFFIXES) else find_kind(place)
+    if kind is not None:
+        return read_foreign(place, kind)
+    table = _read_file(place)
+    return table if options.runs is None else join_history(table, _read_file(options.runs))
 
 
 def _read_file(place: str) -> pl.DataFrame:

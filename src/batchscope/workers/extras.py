@@ -6,7 +6,7 @@ from types import ModuleType
 from batchscope.errors import InvalidInput
 
 
-def import_extra(module: str, *, extra: str) -> ModuleType:
+def import_extra(module: str, *, extra: str, where: str = "--executor") -> ModuleType:
     """A module that one of the package's extras brings.
 
     Raises:
@@ -17,7 +17,7 @@ def import_extra(module: str, *, extra: str) -> ModuleType:
     except ImportError as error:
         raise InvalidInput(
             f"{module} cannot be imported: {error}",
-            where="--executor",
+            where=where,
             expected="the extra that brings it",
             do=f'pip install "batchscope[{extra}]"',
         ) from error
