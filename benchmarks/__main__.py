@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.row import Row
 
-ROWS = ("study", "loop", "noise", "largest", "claims")
+ROWS = ("study", "loop", "noise", "largest", "claims", "analysis")
 HERE = Path(__file__).parent
 
 

@@ -110,6 +110,8 @@ def write_number(value: float, *, decimals: int | None = None) -> str:
         >>> write_number(0.012345), write_number(54321.0), write_number(3e-7)
         ('0.0123', '54,300', '3e-07')
     """
+    if math.isnan(value):
+        return "unknown"
     if not math.isfinite(value):
         return "unbounded" if value > 0 else "no lower bound"
     if decimals is None:
