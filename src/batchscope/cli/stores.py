@@ -109,7 +109,7 @@ def analyze(
                 unit=unit,
                 runs=runs,
             )
-            _show_groups(analyze_groups(store, group, options), json=json)
+            _show_groups(analyze_groups(store, group, options), group, output=output, json=json)
             return
         result = analyze_study(
             store,
@@ -139,23 +139,38 @@ def analyze(
                 print(page)
 
 
-def _show_groups(found: "Mapping[str, Analysis | BatchscopeError]", *, json: bool) -> None:
+def _show_groups(
+    found: "Mapping[str, Analysis | BatchscopeError]",
+    column: str,
+    *,
+    output: Path | None,
+    json: bool,
+) -> None:
     from batchscope.findings.analysis import Analysis
+    from batchscope.findings.growth import find_growth
+    from batchscope.reports.groups_page import report_groups
     from batchscope.reports.terminal import show_analysis
 
+    page = None if output is None else report_groups(found, str(output), column=column)
+    growth = find_growth(column, {n: a for n, a in found.items() if isinstance(a, Analysis)})
     if json:
         groups = {
             name: result.to_dict() if isinstance(result, Analysis) else {"error": str(result)}
             for name, result in found.items()
         }
-        print_json({"groups": groups})
+        grown = None if growth is None else growth.to_dict()
+        print_json({"groups": groups, "growth": grown, "report": page})
         return
     for name, result in found.items():
-        print(f"== {name}")
+        print(f"== {column} {name}")
         if isinstance(result, Analysis):
             show_analysis(make_console(), result)
         else:
             print(result)
+    if growth is not None:
+        print(f"{growth}")
+    if page is not None:
+        print(page)
 
 
 @app.command()

@@ -67,7 +67,7 @@ def report(
         CannotTell: no run of it finished.
     """
     if isinstance(study, Analysis):
-        return _write_whole(_render(study, None, None, None), Path(path))
+        return write_whole(_render(study, None, None, None), Path(path))
     analysis = analyze(study, which=which)
     try:
         recommendation = read_recommendation(study, which=which)
@@ -75,7 +75,7 @@ def report(
     except CannotTell as error:
         recommendation, refusal = None, str(error)
     page = _render(analysis, recommendation, refusal, read_origin(study, which=which))
-    return _write_whole(page, Path(path))
+    return write_whole(page, Path(path))
 
 
 def _render(
@@ -85,7 +85,7 @@ def _render(
     origin: Mapping[str, object] | None,
 ) -> str:
     return (
-        _environment()
+        make_environment()
         .get_template("page.html.jinja")
         .render(
             analysis=analysis,
@@ -115,7 +115,8 @@ def check_page_path(path: str) -> None:
         )
 
 
-def _environment() -> Environment:
+def make_environment() -> Environment:
+    """The templates of pages; a name that one lacks is an error."""
     return Environment(
         loader=PackageLoader("batchscope.reports", "templates"),
         autoescape=True,
@@ -242,7 +243,7 @@ def _time_title(analysis: Analysis) -> str:
     return f"Batch size {analysis.fastest.best} reaches {analysis.target} in the least time"
 
 
-def _write_whole(text: str, path: Path) -> str:
+def write_whole(text: str, path: Path) -> str:
     """Write a file so that it is never half there."""
     target = path.absolute()
     try:
