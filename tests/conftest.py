@@ -10,9 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 import batchscope as bs
 from batchscope.studies.store import Store
+
+# How long an example takes says how busy the machine is, not whether it holds.
+settings.register_profile("batchscope", deadline=None)
+settings.load_profile("batchscope")
 
 REQUIRED = os.environ.get("BATCHSCOPE_REQUIRE", "").split(",")
 INSTALL = {

@@ -25,6 +25,7 @@ class Comparison:
         power: the chance that a difference of `margin` is seen; None where no spread is known.
         seeds: pairs.
         censored: pairs of which a run has no finite value.
+        deviation: of one run about the means of its setting and seed; NaN where unknown.
     """
 
     difference: Estimate
@@ -34,6 +35,7 @@ class Comparison:
     power: float | None
     seeds: int
     censored: int
+    deviation: float = math.nan
 
     @property
     def is_equivalent(self) -> bool:
@@ -105,6 +107,7 @@ def _compare_by_t(differences: np.ndarray, *, margin: float, unit: str) -> Compa
         power=find_power(margin, spread / math.sqrt(2), count),
         seeds=count,
         censored=0,
+        deviation=spread / math.sqrt(2),
     )
 
 

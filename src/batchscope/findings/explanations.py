@@ -36,7 +36,20 @@ def explain_critical(critical: CriticalBatchSize | None, unit: str) -> list[str]
             f"Batch size {sizes} needs fewer {unit} than a smaller one, which is no property of "
             "the batch: look at the smaller one's learning rate, or at batch norm."
         )
-    return said + list(critical.warnings)
+    if isinstance(critical.b_2x_hyperbola, Interval):
+        said.append(f"The two-parameter hyperbola gives B_2x {critical.b_2x_hyperbola}.")
+    return said + _describe_regimes(critical) + list(critical.warnings)
+
+
+def _describe_regimes(critical: CriticalBatchSize) -> list[str]:
+    """Which sizes still halve the steps, and which no longer do."""
+    by_name: dict[str, list[str]] = {}
+    for size, regime in critical.regimes.items():
+        by_name.setdefault(regime, []).append(str(size))
+    if not by_name:
+        return []
+    parts = [f"{name} at {', '.join(sizes)}" for name, sizes in by_name.items()]
+    return [f"Regimes: {'; '.join(parts)}."]
 
 
 def explain_ladder(rungs: Sequence[CriticalBatchSize]) -> list[str]:

@@ -32,7 +32,7 @@ class RateExponent:
     def to_dict(self) -> dict[str, object]:
         """The exponent as JSON."""
         return {
-            "exponent": self.exponent.to_dict(),
+            **self.exponent.to_dict(),
             "agrees_with": list(self.agrees_with),
             "saturates_at": self.saturates_at,
         }

@@ -10,6 +10,7 @@ import numpy as np
 from batchscope.estimate import Interval, write_number
 from batchscope.findings.comparison import LEVEL, Comparison, compare_settings
 from batchscope.findings.curves import Curve, test_column
+from batchscope.findings.power import POWER, count_seeds
 from batchscope.findings.tuning import Ranking, TunedSize, tune_sizes
 
 VerdictName = Literal[
@@ -22,8 +23,8 @@ VerdictName = Literal[
     "cannot_tell",
 ]
 
-_ENOUGH_POWER = 0.8
 _LEAST_SEEDS = 3
+_ALIKE = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +133,7 @@ class _Judge:
         if quality.is_better:
             return self._say("cannot_tell", 0.0, "the larger batch is the better one")
         if not quality.is_worse or _two_sided(quality) > self._level:
-            if quality.power is None or quality.power < _ENOUGH_POWER:
+            if quality.power is None or quality.power < POWER:
                 return self._say("not_enough_seeds", 0.0, self._describe_power())
             return self._say("cannot_tell", 0.0, "neither a difference nor its absence is shown")
         return self._explain()
@@ -157,6 +158,8 @@ class _Judge:
                     sure,
                     "its training loss is worse, and above all that the smaller batch was read at",
                 )
+            if self._ends_alike():
+                return self._say("generalization", sure, "their training loss is alike at the end")
             return self._say("cannot_tell", 0.0, "the two have no training loss in common")
         matched, further = parts
         left = compare_settings(dict.fromkeys(matched, 0.0), matched, margin=self._margin)
@@ -239,6 +242,13 @@ class _Judge:
         everywhere = all(large[seed] > small[seed] for seed in set(small) & set(large))
         return everywhere or compare_settings(small, large, margin=self._margin).is_worse
 
+    def _ends_alike(self) -> bool:
+        """Whether the training losses at the end are within 5% of each other, over the seeds."""
+        ends = [
+            _mean_final(size, "train_loss", higher=False) for size in (self._small, self._large)
+        ]
+        return max(ends) <= (1 + _ALIKE) * min(ends)
+
     def _has_training_loss(self) -> bool:
         curves = (*self._small.curves, *self._large.curves)
         return all(np.isfinite(c.columns["train_loss"][-1]) for c in curves if c.finished)
@@ -252,7 +262,11 @@ class _Judge:
         power, seeds = self._quality.power, self._quality.seeds
         if power is None:
             return f"{seeds} seeds, {self._quality.censored} of them without an end"
-        return f"{seeds} seeds show a difference of the margin with a power of {power:.0%}"
+        needed = count_seeds(self._margin, self._quality.deviation)
+        return (
+            f"{seeds} seeds show a difference of the margin with a power of {power:.0%}; "
+            f"{needed} would with {POWER:.0%}"
+        )
 
 
 def split_norm_arms(curves: Sequence[Curve]) -> tuple[list[Curve], list[Curve]]:
