@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from batchscope.budget import Target
+from batchscope.decisions.prediction import predict_training
 from batchscope.decisions.recommendation import Recommendation, Spent, recommend_from
 from batchscope.errors import CannotTell
 from batchscope.estimate import Interval, NotIdentified
-from batchscope.findings.analysis import analyze_curves
+from batchscope.findings.analysis import analyze_curves, find_fastest
 from batchscope.findings.curves import Curve
+from batchscope.findings.tuning import Ranking, tune_sizes
 
 from ..findings.curves import make_curve
 
@@ -73,9 +75,14 @@ def test_the_smallest_size_needs_the_fewest_examples(rng: np.random.Generator) -
 def test_prediction_intervals_cover_a_fresh_training(rng: np.random.Generator) -> None:
     covered = []
     for _ in range(200):
-        chosen = recommend(make_study(rng, critical=64, overhead=64, seeds=3, noise=0.1))
+        target = Target("val_loss", LEVEL, "<=")
+        curves = make_study(rng, critical=64, overhead=64, seeds=3, noise=0.1)
+        tuned = tune_sizes(curves, Ranking(quality="val_loss", higher=False, target=target))
+        fastest = find_fastest(tuned, target, "seconds")
+        assert fastest is not None
+        chosen = next(size for size in tuned if size.batch_size == fastest.best)
         fresh = 40 * (1 + 64 / chosen.batch_size) * np.exp(rng.normal(0, 0.1))
-        steps = chosen.predicted.steps
+        steps = predict_training(chosen, tuned, target, step_spread=0.0, unit="images").steps
         assert isinstance(steps, Interval)
         covered.append(steps.low <= fresh <= steps.high)
     # 95% nominal; picking the lowest mean costs a little, 200 draws have an error of 1.5 points.

@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from batchscope.decisions.optimum import find_optimum
 from batchscope.decisions.prediction import Prediction, predict_training
 from batchscope.errors import CannotTell
-from batchscope.estimate import write_number
+from batchscope.estimate import Estimate, Interval, write_number
 from batchscope.findings.analysis import TIME_MARGIN, Analysis, SizeFindings, find_fastest
 from batchscope.findings.plateau import Plateau
 from batchscope.findings.tuning import TunedSize
@@ -41,6 +42,8 @@ class Recommendation:
         constants: others that were tuned, in words; empty for none.
         plateau: the batch sizes that are equivalent at the stated margin, the chosen included.
         predicted: for one fresh training up to the target.
+        optimum: where steps times seconds per step is lowest by the two fitted curves, between and
+            beyond the sizes that were run; None without both curves.
         reasons: sentences with their numbers.
         script: lines to paste into a training script.
         next_command: what would narrow the interval most cheaply.
@@ -57,6 +60,7 @@ class Recommendation:
     plateau: tuple[int, ...]
     target: str | None
     predicted: Prediction
+    optimum: Estimate | None
     spent: Spent
     reasons: tuple[str, ...]
     script: str
@@ -86,6 +90,7 @@ class Recommendation:
                 "steps": predicted.steps.to_dict(),
                 "examples": predicted.examples.to_dict(),
             },
+            "optimum": None if self.optimum is None else self.optimum.to_dict(),
             "spent": asdict(self.spent),
             "reasons": list(self.reasons),
             "script": self.script,
@@ -143,6 +148,10 @@ def recommend_from(
         step_spread=_log_spread(times),
         unit=analysis.unit,
     )
+    critical = analysis.critical
+    optimum = None
+    if critical is not None and critical.fit is not None:
+        optimum = find_optimum(critical.fit, step_seconds)
     members = plateau.batch_sizes if plateau is not None else (chosen.batch_size,)
     return Recommendation(
         task=analysis.task,
@@ -155,8 +164,12 @@ def recommend_from(
         plateau=tuple(sorted({*members, chosen.batch_size})),
         target=None if analysis.target is None else str(analysis.target),
         predicted=predicted,
+        optimum=optimum,
         spent=spent,
-        reasons=tuple(_reasons(analysis, findings, objective, plateau, step_seconds, predicted)),
+        reasons=(
+            *_reasons(analysis, findings, objective, plateau, step_seconds, predicted),
+            *_explain_optimum(optimum, objective),
+        ),
         script=script_for[chosen.curves[0].run],
         next_command=next_command,
         analysis=analysis,
@@ -271,6 +284,15 @@ def _reasons(
         "is known yet of what fits in memory beyond it."
     )
     return said
+
+
+def _explain_optimum(optimum: Estimate | None, objective: str) -> list[str]:
+    if objective != "time" or not isinstance(optimum, Interval):
+        return []
+    return [
+        "Steps times seconds per step, each by its fitted curve, is lowest near batch size "
+        f"{optimum}."
+    ]
 
 
 def _comparisons(analysis: Analysis, chosen: SizeFindings, objective: str) -> list[str]:

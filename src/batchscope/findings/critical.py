@@ -26,7 +26,7 @@ _FALLS_BY = 0.05
 _DRAWS = 4000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CriticalBatchSize:
     """The critical batch sizes at one target.
 
@@ -40,6 +40,7 @@ class CriticalBatchSize:
         falling: batch sizes that need fewer examples than a smaller one does, which no property
             of the batch explains: a learning rate or batch norm does.
         warnings: sentences on what the fit cannot say.
+        fit: the curve with its posterior; None where it is not used.
     """
 
     target: Target
@@ -52,6 +53,7 @@ class CriticalBatchSize:
     regimes: Mapping[int, Regime]
     falling: tuple[int, ...]
     warnings: tuple[str, ...]
+    fit: ScalingFit | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The critical batch sizes as JSON."""
@@ -109,6 +111,7 @@ def find_critical(sizes: Sequence[TunedSize], target: Target) -> CriticalBatchSi
         regimes=_find_regimes(sizes, critical),
         falling=_find_falling(means, errors),
         warnings=tuple(warnings),
+        fit=good,
     )
 
 

@@ -92,12 +92,13 @@ def _improves_until(values: np.ndarray) -> int:
     Each later evaluation is tested against it by a paired t test, at 5% over all of them.
     """
     count = values.shape[1]
+    levels = [1 - 0.05 / later for later in range(1, count)]
+    criticals: np.ndarray = stats.t.ppf(levels, len(values) - 1)
     for at in range(count - 1):
         gains = values[:, [at]] - values[:, at + 1 :]
         mean, spread = gains.mean(0), gains.std(0, ddof=1)
         error = np.maximum(spread / math.sqrt(len(values)), 1e-15)
-        critical = stats.t.ppf(1 - 0.05 / gains.shape[1], len(values) - 1)
-        if not (mean / error > critical).any():
+        if not (mean / error > criticals[gains.shape[1] - 1]).any():
             return at
     return count - 1
 

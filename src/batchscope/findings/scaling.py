@@ -71,7 +71,7 @@ class ScalingFit:
         """Mean steps at a batch size, wider by a tenth per doubling outside the data."""
         level, critical, alpha = self.draws.T
         logs = level + np.logaddexp(0, alpha * (critical - math.log(batch_size)))
-        outside = _doublings_outside(batch_size, self.smallest, self.largest)
+        outside = _doublings_outside(np.log([batch_size]), self.smallest, self.largest)
         logs = logs + _SD_PER_DOUBLING * outside * _normal(len(logs), seed=2)
         return _interval(logs, unit="steps", confidence=confidence)
 
@@ -199,8 +199,8 @@ class _Posterior:
         alpha = self.alpha[a] + (self.alpha[1] - self.alpha[0]) * rng.uniform(-0.5, 0.5, _DRAWS)
         draws: Array = np.stack([self.levels[c, a, r] + noise, critical, alpha], axis=1)
         smallest, largest = int(table.sizes.min()), int(table.sizes.max())
-        outside = [_doublings_outside(math.exp(x), smallest, largest) for x in critical]
-        widened = critical + _SD_PER_DOUBLING * np.array(outside) * _normal(_DRAWS, seed=1)
+        outside = _doublings_outside(critical, smallest, largest)
+        widened = critical + _SD_PER_DOUBLING * outside * _normal(_DRAWS, seed=1)
         profile = self.logs.max((1, 2))
         at_one = self.logs[:, _ALPHA_POINTS // 2, :]
         expected, deviation = self.expectation()
@@ -278,8 +278,10 @@ def _find_missed(table: _Table, expected: Array, deviation: float) -> int | None
     return None if worst is None else worst[1]
 
 
-def _doublings_outside(batch_size: float, smallest: int, largest: int) -> float:
-    return max(0.0, math.log2(smallest / batch_size), math.log2(batch_size / largest))
+def _doublings_outside(logs: Array, smallest: int, largest: int) -> Array:
+    """How many doublings the logs of batch sizes lie outside those measured."""
+    beyond = np.maximum(math.log(smallest) - logs, logs - math.log(largest))
+    return np.maximum(beyond, 0.0) / math.log(2)
 
 
 def _normal(count: int, *, seed: int) -> Array:

@@ -1,0 +1,73 @@
+"""The batch size at which steps times seconds per step is lowest, by the two fitted curves."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+from scipy import stats
+
+from batchscope.estimate import Estimate, Interval, NotIdentified
+from batchscope.findings.scaling import Array, ScalingFit
+
+_GRID_POINTS = 241
+_OCTAVES_BEYOND = 2.0
+_LEAST_SIZES = 3
+_OPEN = 0.025
+
+
+def find_optimum(fit: ScalingFit, step_seconds: Mapping[int, Sequence[float]]) -> Estimate:
+    """The minimum of S(B) t(B) with t = alpha + beta B, over draws of both curves.
+
+    With S = S_min (1 + B_c / B) that is sqrt(alpha B_c / beta), the geometric mean of the batch
+    size at which the hardware fills and the critical one. Steps are drawn from their posterior,
+    alpha and beta from Student's t about their weighted least squares (relative errors).
+
+    Args:
+        step_seconds: batch size -> timed steps.
+
+    Returns:
+        An interval with open ends where the minimum may lie two doublings outside the sizes
+        measured or beyond; not identified with fewer than three timed sizes.
+    """
+    timed = {size: float(np.median(times)) for size, times in step_seconds.items() if len(times)}
+    if len(timed) < _LEAST_SIZES:
+        return NotIdentified(
+            reason=f"steps were timed at {len(timed)} batch sizes",
+            remedy="batchscope profile",
+            unit="examples",
+        )
+    fixed, each = _draw_step_times(timed, count=len(fit.draws))
+    low = math.log(min(fit.smallest, min(timed))) - _OCTAVES_BEYOND * math.log(2)
+    high = math.log(max(fit.largest, max(timed))) + _OCTAVES_BEYOND * math.log(2)
+    logs = np.linspace(low, high, _GRID_POINTS)
+    _, critical, alpha = fit.draws.T
+    steps = np.logaddexp(0, alpha[:, None] * (critical[:, None] - logs))
+    seconds = np.log(np.maximum(fixed[:, None] + each[:, None] * np.exp(logs), 1e-300))
+    best = logs[np.argmin(steps + seconds, axis=1)]
+    ends = np.quantile(best, [_OPEN, 0.5, 1 - _OPEN])
+    bottom, value, top = (float(math.exp(x)) for x in ends)
+    return Interval(
+        value=value,
+        low=bottom if ends[0] > logs[0] else 0.0,
+        high=top if ends[2] < logs[-1] else math.inf,
+        unit="examples",
+    )
+
+
+def _draw_step_times(timed: Mapping[int, float], *, count: int) -> tuple[Array, Array]:
+    """Draws of alpha and beta of t = alpha + beta B, neither below 0."""
+    sizes: Array = np.array(list(timed), dtype=float)
+    seconds: Array = np.array(list(timed.values()), dtype=float)
+    design: Array = np.stack([1 / seconds, sizes / seconds], axis=1)
+    scale: Array = np.abs(design).max(0)
+    scaled: Array = design / scale
+    inverse = cast(Array, np.linalg.inv(scaled.T @ scaled))
+    solution: Array = inverse @ scaled.sum(0)
+    rest: Array = 1 - scaled @ solution
+    freedom = len(sizes) - 2
+    variance = max(float(rest @ rest) / freedom, 1e-12)
+    shape = cast(Any, variance * inverse)
+    about = cast(Any, stats.multivariate_t)(solution, shape, df=freedom, seed=0)
+    drawn: Array = about.rvs(count) / scale
+    return np.maximum(drawn[:, 0], 0.0), np.maximum(drawn[:, 1], 0.0)
