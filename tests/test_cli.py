@@ -99,7 +99,9 @@ def test_runs_are_exported_as_csv_with_a_row_per_evaluation(folder: Path) -> Non
     done = run_command("runs", "--csv", folder=folder)
 
     head, *rows = done.stdout.splitlines()
-    assert head.startswith("run,batch_size,learning_rate,seed,status,step,examples,seconds")
+    assert head.startswith(
+        "run,batch_size,learning_rate,constants,seed,status,step,examples,seconds"
+    )
     assert len(rows) > 20
 
 

@@ -49,6 +49,8 @@ PROMISED = {
     "status",
     "study",
     "table",
+    "until_plateau",
+    "until_target",
 }
 
 

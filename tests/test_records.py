@@ -33,6 +33,7 @@ def test_everything_that_decides_a_trajectory_changes_its_key() -> None:
         "device_kind": "cuda",
         "torch_version": "2.14.0",
         "schedule": "cosine",
+        "also_read": ("1ep",),
     }
 
     keys = {replace(first, **{name: value}).key for name, value in changes.items()}

@@ -86,3 +86,17 @@ def test_pairs_of_which_both_diverged_count_against_what_is_to_be_shown() -> Non
     assert found.censored == 8
     assert not found.is_equivalent
     assert not found.is_worse
+
+
+def test_settings_without_a_seed_in_common_are_compared_unpaired() -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(1000):
+        first = dict(enumerate(rng.standard_normal(6)))
+        second = {10 + k: 1.0 + v for k, v in enumerate(rng.standard_normal(5))}
+        found = compare_settings(first, second, margin=1.0)
+        assert isinstance(found.difference, Interval)
+        covered += found.difference.low <= 1.0 <= found.difference.high
+
+    # Three standard errors of 1,000 draws are 2 points.
+    assert 0.93 <= covered / 1000 <= 0.975

@@ -104,6 +104,20 @@ def test_runs_that_missed_the_target_count_as_slower_than_their_end() -> None:
     assert fit.critical.low < 200 < fit.critical.high
 
 
+def test_the_interval_covers_where_a_tenth_of_the_runs_missed_the_target() -> None:
+    rng = np.random.default_rng(2)
+    covered: list[bool] = []
+    for _ in range(30):
+        runs = draw_runs(rng, sizes=SIZES[1:8], critical=128, noise=0.1, horizon=328_000)
+        fit = fit_scaling(runs)
+        assert isinstance(fit, ScalingFit)
+        assert isinstance(fit.critical, Interval)
+        covered.append(fit.critical.low <= 128 <= fit.critical.high)
+
+    # Of 30 at 95% fewer than 25 are covered once in two hundred.
+    assert sum(covered) >= 25
+
+
 def test_a_batch_size_that_the_curve_misses_is_named() -> None:
     runs = draw_runs(np.random.default_rng(1), critical=200)
     spoilt = [

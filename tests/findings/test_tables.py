@@ -110,8 +110,9 @@ def test_a_level_that_was_never_reached_is_censored() -> None:
     )
     found = runs.frame.filter((pl.col("batch_size") == 16) & (pl.col("seed") == 2))
 
-    assert found["target_metric"].to_list() == [0.5]
-    assert found["examples"].to_list() == [1000]
+    # It begins before every level.
+    assert found["target_metric"].to_list() == [-math.inf, 0.5]
+    assert found["examples"].to_list() == [0, 1000]
     assert runs.higher
 
 
@@ -253,3 +254,99 @@ def test_a_loss_that_is_no_number_means_that_the_run_diverged() -> None:
 
     said = dict(runs.frame.select("run", "status").unique().iter_rows())
     assert list(said.values()).count("diverged") == 1
+
+
+def rows(*lines: str) -> pl.DataFrame:
+    return pl.read_csv("\n".join(lines).encode())
+
+
+def test_a_table_without_a_rate_puts_its_seeds_together(tmp_path: Path) -> None:
+    table = small_table().drop("lr")
+    table.write_csv(tmp_path / "runs.csv")
+
+    found = bs.analyze(str(tmp_path / "runs.csv"))
+
+    assert [size.seeds for size in found.sizes] == [3, 3]
+    assert not any(size.at_edge for size in found.sizes)
+
+
+def test_a_run_that_diverged_at_once_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text(
+        "batch_size,lr,seed,step,val_loss\n"
+        "16,.1,0,100,.5\n16,.1,1,100,.52\n64,.1,0,100,.4\n64,.1,1,100,NaN\n64,.1,2,100,NaN\n"
+    )
+
+    found = bs.analyze(str(tmp_path / "runs.csv"))
+
+    assert found.diverged == 2
+    assert [size.seeds for size in found.sizes] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("columns", "judged", "higher"),
+    [
+        ("cancer_auc", "cancer_auc", True),
+        ("grad_accum_steps,val_loss", "val_loss", False),
+        ("train_acc,val_loss", "val_loss", False),
+        ("val_loss,val_acc", "val_acc", True),
+        ("power_score", "power_score", True),
+        ("WER", "WER", False),
+    ],
+)
+def test_the_metric_and_its_direction_go_by_whole_words(
+    columns: str, judged: str, higher: bool
+) -> None:
+    values = ",".join("0.5" for _ in columns.split(","))
+    table = rows(f"batch_size,step,{columns}", f"16,10,{values}", f"64,10,{values}")
+
+    runs = normalise_table(table, mapping={}, where={})
+
+    assert (runs.metric, runs.higher) == (judged, higher)
+
+
+def test_weight_decays_of_one_setting_are_several_jobs_and_hosts_are_not() -> None:
+    several = rows(
+        "batch_size,lr,seed,weight_decay,step,val_loss",
+        *(f"{b},.1,{s},{w},10,.5" for b in (16, 64) for s in (0, 1) for w in (0, 0.1)),
+    )
+    hosts = rows(
+        "batch_size,lr,seed,hostname,step,val_loss",
+        *(f"{b},.1,{s},{'ab'[s]},10,.5" for b in (16, 64) for s in (0, 1)),
+    )
+
+    with pytest.raises(bs.InvalidInput, match="several jobs"):
+        normalise_table(several, mapping={}, where={})
+    assert normalise_table(several, mapping={}, where={"weight_decay": "0.1"}).metric == "val_loss"
+    assert normalise_table(hosts, mapping={}, where={}).metric == "val_loss"
+
+
+def test_final_values_alone_say_nothing_of_a_critical_batch_size(tmp_path: Path) -> None:
+    lines = [
+        f"{b},.1,{s},10,{acc + b / 1e5}"
+        for b in (16, 64, 256)
+        for s, acc in enumerate((0.8997, 0.9057, 0.9117))
+    ]
+    (tmp_path / "runs.csv").write_text("\n".join(["batch_size,lr,seed,epoch,val_acc", *lines]))
+
+    found = bs.analyze(str(tmp_path / "runs.csv"), examples_per_epoch=50_000)
+
+    assert found.critical is None
+    assert found.collapse is None
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "says"),
+    [
+        ("batch_size,seed,step,val_loss\n64,0,1,.5\n64,1,1,.5,9\n", {}, "cannot read"),
+        ("batch_size,step,val_loss\n64,1,.5\n", {"target": "batch_size<=1"}, "no metric"),
+        ("batch_size,step,val_loss\n64,1,.5\n", {"margin": math.inf}, "margin of inf"),
+        ("batch_size,step,val_loss\n64,1,.5\n", {"budget": "1ep"}, "--where chooses rows"),
+    ],
+)
+def test_odd_tables_and_options_get_one_sentence(
+    tmp_path: Path, text: str, options: dict[str, object], says: str
+) -> None:
+    (tmp_path / "runs.csv").write_text(text)
+
+    with pytest.raises(bs.InvalidInput, match=says):
+        bs.analyze(str(tmp_path / "runs.csv"), **options)  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ from batchscope.cli.options import (
     StorePlace,
     StudyOption,
     TargetOption,
+    read_names,
 )
 from batchscope.cli.output import make_console, name_study, print_json, reporting
 from batchscope.findings.columns import parse_pairs
@@ -79,6 +80,10 @@ def analyze(
         str | None,
         typer.Option("--runs", metavar="FILE", help="W&B's runs, where STORE is a chart of them."),
     ] = None,
+    ignore: Annotated[
+        str | None,
+        typer.Option("--ignore", metavar="COLUMN,...", help="Of a table: what does not matter."),
+    ] = None,
     example: Annotated[
         bool, typer.Option("--example", help="Print a table that can be analyzed, and end.")
     ] = False,
@@ -108,6 +113,7 @@ def analyze(
                 examples_per_epoch=examples_per_epoch,
                 unit=unit,
                 runs=runs,
+                ignore=tuple(read_names(ignore)),
             )
             _show_groups(analyze_groups(store, group, options), group, output=output, json=json)
             return
@@ -122,6 +128,7 @@ def analyze(
             margin=margin,
             unit=unit,
             runs=runs,
+            ignore=read_names(ignore),
         )
         page = None
         if output is not None:

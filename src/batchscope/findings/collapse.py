@@ -10,10 +10,11 @@ from scipy import stats
 from batchscope.budget import Target
 from batchscope.estimate import Estimate, Interval, NotIdentified
 from batchscope.findings.curves import Curve
-from batchscope.findings.to_target import reach_target
+from batchscope.findings.to_target import is_reached_before, reach_target
 from batchscope.findings.tuning import TunedSize
 
 _OFF = 4.0
+_NO_WIDTH = 1e-6
 # Of a normal distribution's standard deviation to its median absolute deviation.
 _TO_DEVIATION = 1.4826
 
@@ -24,7 +25,8 @@ class Collapse:
 
     Attributes:
         gamma: 0 where steps count, 1 where examples do.
-        axis: "steps", "examples", "between" or "cannot tell".
+        axis: "steps" or "examples" where the interval holds that and not the other, "between"
+            where it lies between them, "neither" elsewhere, or "cannot tell".
         scatter: what is left between the curves on that axis, as a deviation in the log; beside
             it the same on the axes of steps and of examples.
         off_curve: runs that lie far from the common curve.
@@ -62,6 +64,7 @@ def find_collapse(sizes: Sequence[TunedSize], levels: Sequence[Target]) -> Colla
     Returns:
         None with fewer than two batch sizes or no level that two of them pass.
     """
+    levels = [level for level in levels if all(_is_passed(size, level) for size in sizes)]
     rows = [
         (size.batch_size, curve, place, math.log(needed))
         for size in sizes
@@ -87,6 +90,15 @@ def find_collapse(sizes: Sequence[TunedSize], levels: Sequence[Target]) -> Colla
         scatter=(scatter[0], scatter[1], scatter[2]),
         off_curve=_find_off([row[1] for row in rows], rest),
         levels=tuple(target.value for target in levels),
+    )
+
+
+def _is_passed(size: TunedSize, level: Target) -> bool:
+    """Whether every finished run of a size got there, between two evaluations."""
+    finished = [curve for curve in size.curves if curve.finished]
+    return bool(finished) and all(
+        math.isfinite(reach_target(curve, level, "step")) and not is_reached_before(curve, level)
+        for curve in finished
     )
 
 
@@ -131,6 +143,10 @@ def _interval(
     error = math.sqrt(float(np.sum(np.square(means))) / (len(sizes) - 2) / float(logs @ logs))
     between = float(stats.t.ppf(0.975, len(sizes) - 2)) * error
     widest = max(half, between)
+    if widest < _NO_WIDTH:
+        return NotIdentified(
+            reason="the runs have no spread to measure it by", remedy="--seeds 3", unit=""
+        )
     return Interval(value=value, low=value - widest, high=value + widest, unit="")
 
 
@@ -142,7 +158,9 @@ def _name_axis(gamma: Estimate) -> str:
     ]
     if len(holds) == 2:
         return "cannot tell"
-    return holds[0] if holds else "between"
+    if holds:
+        return holds[0]
+    return "between" if gamma.low > 0 and gamma.high < 1 else "neither"
 
 
 def _find_off(curves: Sequence[Curve], rest: np.ndarray) -> tuple[str, ...]:

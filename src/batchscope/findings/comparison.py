@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from batchscope.estimate import Estimate, Interval, NotIdentified
+from batchscope.estimate import Estimate, Interval, NotIdentified, write_number
 from batchscope.findings.power import find_power
 from batchscope.findings.seeds import estimate_median
 
 LEVEL = 0.05
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,7 @@ class Comparison:
 
     Attributes:
         difference: of the second from the first, above 0 where the second is worse.
+        p_worse, p_better: of the one-sided tests that the second is worse, and better.
         p_below, p_above: of the one-sided tests that the difference is below `margin`, and above
             -`margin`; both below 5% show that the two are equivalent.
         power: the chance that a difference of `margin` is seen; None where no spread is known.
@@ -29,6 +31,8 @@ class Comparison:
     """
 
     difference: Estimate
+    p_worse: float
+    p_better: float
     p_below: float
     p_above: float
     margin: float
@@ -45,18 +49,25 @@ class Comparison:
     @property
     def is_worse(self) -> bool:
         """Whether the second is shown to be worse."""
-        return isinstance(self.difference, Interval) and self.difference.low > 0
+        return self.p_worse < LEVEL / 2
 
     @property
     def is_better(self) -> bool:
         """Whether the second is shown to be better."""
-        return isinstance(self.difference, Interval) and self.difference.high < 0
+        return self.p_better < LEVEL / 2
+
+    @property
+    def p_different(self) -> float:
+        """Two-sided."""
+        return min(1.0, 2 * min(self.p_worse, self.p_better))
 
 
 def compare_settings(
     first: Mapping[int, float], second: Mapping[int, float], *, margin: float, unit: str = ""
 ) -> Comparison:
     """Compare two settings over the seeds that both have.
+
+    Without a seed in common it is Welch's t of all of them.
 
     Where all values are finite: Student's t of the paired differences. Where a run is censored
     (infinite: it diverged, or never got there): the median difference between order statistics and
@@ -69,45 +80,92 @@ def compare_settings(
     """
     seeds = sorted(set(first) & set(second))
     pairs = [(first[seed], second[seed]) for seed in seeds]
+    if len(pairs) < 2 and min(len(first), len(second)) > 1:
+        return _compare_unpaired(first, second, margin=margin, unit=unit)
     differences = np.array([_subtract(b, a) for a, b in pairs])
     censored = int(sum(not (math.isfinite(a) and math.isfinite(b)) for a, b in pairs))
     if censored:
         return _compare_censored(differences, margin=margin, unit=unit, censored=censored)
-    return _compare_by_t(differences, margin=margin, unit=unit)
+    count = len(differences)
+    deviation = float(np.std(differences, ddof=1)) if count > 1 else 0.0
+    largest = max((abs(x) for pair in pairs for x in pair), default=0.0)
+    if count < 2 or deviation <= _ROUNDING * largest:
+        reason = f"{count} paired seed{'s' if count != 1 else ''}"
+        if count > 1:
+            reason = f"{count} pairs of seeds all differ by {write_number(differences[0])}"
+        return _nothing(reason, margin=margin, unit=unit, seeds=count)
+    return _compare_by_t(
+        float(np.mean(differences)),
+        deviation / math.sqrt(count),
+        count - 1,
+        margin=margin,
+        unit=unit,
+        seeds=count,
+        deviation=deviation / math.sqrt(2),
+    )
 
 
 def _subtract(value: float, other: float) -> float:
     return math.nan if value == other == math.inf else value - other
 
 
-def _compare_by_t(differences: np.ndarray, *, margin: float, unit: str) -> Comparison:
-    count = len(differences)
-    spread = float(np.std(differences, ddof=1)) if count > 1 else math.nan
-    if count < 2 or spread == 0:
-        reason = f"{count} paired seed{'s' if count != 1 else ''}"
-        if count > 1:
-            reason = f"{count} pairs of seeds all differ by {differences[0]:.4g}"
-        nothing = NotIdentified(reason=reason, remedy="more seeds", unit=unit)
-        return Comparison(
-            difference=nothing,
-            p_below=1.0,
-            p_above=1.0,
-            margin=margin,
-            power=None,
-            seeds=count,
-            censored=0,
-        )
-    mean, error = float(np.mean(differences)), spread / math.sqrt(count)
-    half = float(stats.t.ppf(1 - LEVEL / 2, count - 1)) * error
+def _nothing(reason: str, *, margin: float, unit: str, seeds: int) -> Comparison:
+    return Comparison(
+        difference=NotIdentified(reason=reason, remedy="more seeds", unit=unit),
+        p_worse=1.0,
+        p_better=1.0,
+        p_below=1.0,
+        p_above=1.0,
+        margin=margin,
+        power=None,
+        seeds=seeds,
+        censored=0,
+    )
+
+
+def _compare_unpaired(
+    first: Mapping[int, float], second: Mapping[int, float], *, margin: float, unit: str
+) -> Comparison:
+    """Welch's t, where the two settings have no seeds in common."""
+    a, b = (np.array(list(values.values())) for values in (first, second))
+    fewest = min(len(a), len(b))
+    parts = [float(np.var(x, ddof=1)) / len(x) for x in (a, b)]
+    if not (np.isfinite(a).all() and np.isfinite(b).all()) or sum(parts) == 0:
+        return _nothing("no seed is common to both", margin=margin, unit=unit, seeds=0)
+    freedom = sum(parts) ** 2 / sum(p**2 / (len(x) - 1) for p, x in zip(parts, (a, b), strict=True))
+    return _compare_by_t(
+        float(b.mean() - a.mean()),
+        math.sqrt(sum(parts)),
+        freedom,
+        margin=margin,
+        unit=unit,
+        seeds=fewest,
+        deviation=math.sqrt(sum(parts) * fewest / 2),
+    )
+
+
+def _compare_by_t(
+    mean: float,
+    error: float,
+    freedom: float,
+    *,
+    margin: float,
+    unit: str,
+    seeds: int,
+    deviation: float,
+) -> Comparison:
+    half = float(stats.t.ppf(1 - LEVEL / 2, freedom)) * error
     return Comparison(
         difference=Interval(value=mean, low=mean - half, high=mean + half, unit=unit),
-        p_below=float(stats.t.cdf((mean - margin) / error, count - 1)),
-        p_above=float(stats.t.sf((mean + margin) / error, count - 1)),
+        p_worse=float(stats.t.sf(mean / error, freedom)),
+        p_better=float(stats.t.cdf(mean / error, freedom)),
+        p_below=float(stats.t.cdf((mean - margin) / error, freedom)),
+        p_above=float(stats.t.sf((mean + margin) / error, freedom)),
         margin=margin,
-        power=find_power(margin, spread / math.sqrt(2), count),
-        seeds=count,
+        power=find_power(margin, deviation, seeds),
+        seeds=seeds,
         censored=0,
-        deviation=spread / math.sqrt(2),
+        deviation=deviation,
     )
 
 
@@ -118,14 +176,17 @@ def _compare_censored(
     lowest = np.where(unknown, -math.inf, differences)
     highest = np.where(unknown, math.inf, differences)
     count = len(differences)
+
+    def shows(holds: np.ndarray) -> float:
+        """A sign test's p that this holds for most seeds."""
+        return float(stats.binomtest(int(holds.sum()), count, alternative="greater").pvalue)
+
     return Comparison(
         difference=_between(lowest, highest, unit),
-        p_below=float(
-            stats.binomtest(int((highest < margin).sum()), count, alternative="greater").pvalue
-        ),
-        p_above=float(
-            stats.binomtest(int((lowest > -margin).sum()), count, alternative="greater").pvalue
-        ),
+        p_worse=shows(lowest > 0),
+        p_better=shows(highest < 0),
+        p_below=shows(highest < margin),
+        p_above=shows(lowest > -margin),
         margin=margin,
         power=None,
         seeds=count,

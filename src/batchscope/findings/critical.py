@@ -13,7 +13,7 @@ from batchscope.estimate import Estimate, Interval, NotIdentified
 from batchscope.findings.curves import Curve
 from batchscope.findings.plateau import pooled_deviation
 from batchscope.findings.scaling import ScalingFit, StepsToTarget, fit_scaling
-from batchscope.findings.to_target import bracket_target, reach_target
+from batchscope.findings.to_target import bracket_target, is_reached_before, reach_target
 from batchscope.findings.tuning import TunedSize
 
 Regime = Literal["perfect scaling", "diminishing returns", "maximal data parallelism"]
@@ -23,6 +23,8 @@ _MORE_EXAMPLES = math.log(1.2)
 # 1.2 times the least.
 _BORDER = 5.0
 _FALLS_BY = 0.05
+# Of a log: what rounding leaves between runs that are the same.
+_NO_SPREAD = 1e-9
 _DRAWS = 4000
 
 
@@ -116,12 +118,14 @@ def find_critical(sizes: Sequence[TunedSize], target: Target) -> CriticalBatchSi
 
 
 def _observe(curve: Curve, target: Target) -> StepsToTarget | None:
+    # What diverged or was stopped says nothing of how long the others take.
+    if not curve.finished or is_reached_before(curve, target):
+        return None
     if not len(curve.columns["step"]) or not np.isfinite(curve.columns["step"]).all():
         return None
     needed = reach_target(curve, target, "step")
     last = float(curve.columns["step"][-1])
     if not math.isfinite(needed):
-        # What diverged or was stopped early took no part of its budget to speak of.
         return StepsToTarget(
             batch_size=curve.batch_size, seed=curve.seed, steps=max(last, 1.0), is_censored=True
         )
@@ -168,23 +172,21 @@ def _find_b_20(means: Mapping[int, float], errors: Mapping[int, float]) -> Estim
             unit="examples",
         )
     logs = np.log(sizes)
-    value = _cross(logs, np.array(list(means.values()))[None])[0]
     spread = np.array(list(errors.values()))
-    if not np.isfinite(spread).all():
-        spread = np.zeros(len(sizes))
+    if not np.isfinite(spread).all() or float(spread.max()) < _NO_SPREAD:
+        return NotIdentified(
+            reason="runs at each batch size without a spread", remedy="--seeds 3", unit="examples"
+        )
+    value = _cross(logs, np.array(list(means.values()))[None])[0]
     rng = np.random.default_rng(0)
     draws = np.array(list(means.values())) + spread * rng.standard_normal((_DRAWS, len(sizes)))
     low, high = np.quantile(_cross(logs, draws), [0.025, 0.975], method="nearest")
     if not math.isfinite(value):
         return NotIdentified(
             reason=f"examples stay below 1.2 times those of batch size {sizes[0]}",
-            remedy="larger batch sizes",
+            remedy="larger batch sizes that reach the target with every seed",
             unit="examples",
             low=float(math.exp(low)) if math.isfinite(low) else float(sizes[-1]),
-        )
-    if not spread.any():
-        return NotIdentified(
-            reason="one run at each batch size has no spread", remedy="--seeds 3", unit="examples"
         )
     return Interval(
         value=math.exp(value),
@@ -229,6 +231,6 @@ def _find_falling(means: Mapping[int, float], errors: Mapping[int, float]) -> tu
     for smaller, size in itertools.pairwise(sizes):
         less = means[smaller] - means[size]
         error = math.hypot(errors[smaller], errors[size])
-        if less > _FALLS_BY and not less <= 3 * error:
+        if less > _FALLS_BY and less > 3 * error:
             found.append(size)
     return tuple(found)

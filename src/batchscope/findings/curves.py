@@ -38,8 +38,9 @@ class Curve:
 
     @property
     def setting(self) -> tuple[float, str]:
-        """What is tuned at a batch size."""
-        return self.learning_rate, self.constants
+        """What is tuned at a batch size; a rate that nobody knows is one setting."""
+        known = math.isfinite(self.learning_rate)
+        return self.learning_rate if known else -1.0, self.constants
 
     @property
     def finished(self) -> bool:

@@ -25,7 +25,14 @@ def derive_target(sizes: list[TunedSize], ranking: Ranking) -> Target | None:
     for metric, higher in ((ranking.quality, ranking.higher), ("val_loss", False)):
         sign = -1.0 if higher else 1.0
         finals = [
-            sign * np.array([c.columns[metric][-1] for c in size.curves if c.finished])
+            sign
+            * np.array(
+                [
+                    c.columns[metric][-1]
+                    for c in size.curves
+                    if c.finished and math.isfinite(c.columns[metric][-1])
+                ]
+            )
             for size in sizes
         ]
         several = sorted((x for x in finals if len(x) >= 2), key=lambda x: float(np.mean(x)))

@@ -65,7 +65,7 @@ def find_epochs(
         None where fewer than two runs finished with the same evaluations.
     """
     curves = [curve for curve in size.curves if curve.finished]
-    if len(curves) < 2 or len({len(c.columns["examples"]) for c in curves}) > 1:
+    if len(curves) < 2 or len({tuple(c.columns["examples"]) for c in curves}) > 1:
         return None
     sign = -1.0 if higher else 1.0
     values = np.array([sign * curve.columns[metric] for curve in curves])

@@ -77,7 +77,7 @@ def explain_verdicts(verdicts: Sequence[Verdict]) -> list[str]:
     for (small, name), group in groups.items():
         last = group[-1]
         sizes = ", ".join(str(v.large) for v in group)
-        sure = f" ({last.confidence:.0%} sure)" if last.confidence else ""
+        sure = f" ({_write_p(1 - last.confidence)})" if last.confidence else ""
         at = f" Of {last.large}: " if len(group) > 1 else " "
         said.append(
             f"Batch size {sizes} beside {small}: {_IN_WORDS[name]}{sure}.{at}"
@@ -86,18 +86,26 @@ def explain_verdicts(verdicts: Sequence[Verdict]) -> list[str]:
     return said
 
 
+def _write_p(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
 def explain_collapse(collapse: Collapse | None) -> list[str]:
     """Which axis brings the curves together."""
     if collapse is None:
         return []
     gamma = collapse.gamma
-    counts = {
-        "steps": "What counts is steps",
-        "examples": "What counts is examples",
-        "between": "What counts lies between steps and examples",
-        "cannot tell": "Whether steps or examples count cannot be told",
-    }[collapse.axis]
-    said = [f"{counts}: the curves coincide on steps x B^gamma with gamma {gamma}."]
+    if isinstance(gamma, NotIdentified):
+        said = [f"Whether steps or examples count cannot be told: {gamma.reason}."]
+    else:
+        means = {
+            "steps": "examples are not what counts; steps may be",
+            "examples": "steps are not what counts; examples may be",
+            "between": "what counts lies between steps (0) and examples (1)",
+            "neither": "neither steps (0) nor examples (1) count alone",
+            "cannot tell": "both steps (0) and examples (1) may count",
+        }[collapse.axis]
+        said = [f"The curves lie closest on steps x B^gamma with gamma {gamma}: {means}."]
     if collapse.off_curve:
         runs = ", ".join(collapse.off_curve[:3])
         said.append(f"{len(collapse.off_curve)} runs lie off that curve, such as {runs}.")
@@ -138,10 +146,18 @@ def explain_epochs(found: Sequence[EpochFindings]) -> list[str]:
             )
         said.append(
             f"At batch size {size.batch_size} validation is not shown to improve after "
-            f"{write_number(size.improves_until)} {size.unit}{turn}; what came after changed it by "
-            f"{size.bought}.{saves}"
+            f"{write_number(size.improves_until)} {size.unit}{turn}; what came after "
+            f"{_write_change(size.bought)}.{saves}"
         )
     return said
+
+
+def _write_change(bought: Estimate) -> str:
+    if not isinstance(bought, Interval):
+        return f"changed it by {bought}"
+    return (
+        f"made it worse by {bought}" if bought.value > 0 else f"changed it for the better, {bought}"
+    )
 
 
 def explain_noise(noise: Estimate | None, critical: CriticalBatchSize | None) -> list[str]:
@@ -170,4 +186,11 @@ def _tell(estimate: Estimate, unit: str) -> str:
             confidence=estimate.confidence,
         )
         return str(value)
-    return f"{estimate}; what would tell: {estimate.remedy}"
+    told = NotIdentified(
+        reason=estimate.reason,
+        remedy=estimate.remedy,
+        unit=unit,
+        low=estimate.low,
+        high=estimate.high,
+    )
+    return f"{told}; what would tell: {estimate.remedy}"

@@ -67,12 +67,14 @@ def find_fixed_rate(curves: Sequence[Curve], ranking: Ranking) -> FixedRate | No
     Returns:
         None where no rate was run at every one of at least two sizes.
     """
+    test = test_column(ranking.quality)
     finished = [
         curve
         for curve in curves
         if curve.finished
         and math.isfinite(curve.learning_rate)
         and math.isfinite(curve.columns[ranking.quality][-1])
+        and math.isfinite(curve.columns.get(test, curve.columns[ranking.quality])[-1])
     ]
     sizes = sorted({curve.batch_size for curve in curves})
     rates = [{c.learning_rate for c in finished if c.batch_size == size} for size in sizes]
@@ -85,7 +87,6 @@ def find_fixed_rate(curves: Sequence[Curve], ranking: Ranking) -> FixedRate | No
         key=lambda rate: score_runs([c for c in smallest if c.learning_rate == rate], ranking),
     )
     chosen = [curve for curve in finished if curve.learning_rate == best]
-    test = test_column(ranking.quality)
     points = (
         FixedRatePoint(
             batch_size=curve.batch_size,

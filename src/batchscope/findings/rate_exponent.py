@@ -81,8 +81,12 @@ def _fit(points: Sequence[tuple[float, float, float]]) -> Estimate:
 
 
 def _find_saturation(tuned: Sequence[TunedSize]) -> int | None:
-    """The smallest size that no larger one's best rate exceeds, of those below the largest."""
-    for place, size in enumerate(tuned[:-1]):
-        if all(other.learning_rate <= size.learning_rate for other in tuned[place + 1 :]):
+    """The smallest size that no larger one's best rate exceeds, of at least two larger ones.
+
+    Sizes whose best rate was the highest or the lowest tried say nothing of it.
+    """
+    inside = [size for size in tuned if not size.at_edge and size.learning_rate > 0]
+    for place, size in enumerate(inside[:-2]):
+        if all(other.learning_rate <= size.learning_rate for other in inside[place + 1 :]):
             return size.batch_size
     return None

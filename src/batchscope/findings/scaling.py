@@ -1,8 +1,9 @@
 """How steps to a target fall with the batch size: the curve, and the critical batch size in it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -18,9 +19,12 @@ _ALPHA_POINTS = 61
 # Variance that seeds share over that which they do not: from none to ten times as much.
 _SHARED = np.array([0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0])
 _DRAWS = 4000
+# Half the 95% point of chi square with one degree, and its 90% point for one-sided bounds.
 _CHI2_95 = 1.92
+_CHI2_90 = 2.71
 _MISSED_BY = math.log(1.25)
-_ROUNDS_OF_CENSORING = 12
+# Where runs are censored: rounds of drawing what they would have needed, and of them the first.
+_SWEEPS, _BURN_IN = 40, 15
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
@@ -81,9 +85,10 @@ def fit_scaling(observed: Sequence[StepsToTarget]) -> ScalingFit | NotIdentified
 
     The posterior is computed on a grid of (B_c, alpha, share of the variance that a seed has at
     every batch size), S_min and the noise integrated out (a Student's t in the log of steps), with
-    alpha ~ N(1, 0.1), B_c flat in its log, and Jeffreys' prior of the noise. Runs that did not
-    get there are given what the fit expects of them beyond their last step. An interval is open
-    where the likelihood does not fall towards that side.
+    alpha ~ N(1, 0.1), B_c flat in its log, and Jeffreys' prior of the noise. What runs that did not
+    get there would have needed is drawn beyond their last step, in turn with the curve (Gibbs
+    sampling), so that not knowing it widens the interval. An interval is open where the
+    likelihood does not fall towards that side.
 
     Args:
         observed: runs at their batch size's best learning rate.
@@ -99,11 +104,19 @@ def fit_scaling(observed: Sequence[StepsToTarget]) -> ScalingFit | NotIdentified
             unit="examples",
         )
     table = _Table(observed)
-    posterior = _Posterior(table)
-    for _ in range(_ROUNDS_OF_CENSORING if table.censored.any() else 0):
-        table.impute(*posterior.expectation())
+    rng = np.random.default_rng(0)
+    if not table.censored.any():
         posterior = _Posterior(table)
-    return posterior.summarize()
+        return _summarize(table, [posterior], posterior.draw(_DRAWS, rng))
+    kept: list[_Posterior] = []
+    for sweep in range(_SWEEPS):
+        posterior = _Posterior(table)
+        if sweep >= _BURN_IN:
+            kept.append(posterior)
+        table.impute(posterior.draw(1, rng), rng)
+    each = -(-_DRAWS // len(kept))
+    parts = [posterior.draw(each, rng) for posterior in kept]
+    return _summarize(table, kept, _Draws.join(parts))
 
 
 class _Table:
@@ -133,13 +146,33 @@ class _Table:
         np.add.at(totals, self._cell, self.values)
         return totals
 
-    def impute(self, expected: Array, deviation: float) -> None:
-        """Give censored runs their mean beyond their last step."""
+    def impute(self, drawn: "_Draws", rng: np.random.Generator) -> None:
+        """Draw what censored runs would have needed, by one curve."""
         from scipy import stats
 
-        low = (self.bounds - expected) / max(deviation, 1e-6)
-        beyond = expected + deviation * np.exp(stats.norm.logpdf(low) - stats.norm.logsf(low))
-        self.values = np.where(self.censored, np.maximum(beyond, self.bounds), self.values)
+        level, critical, alpha = drawn.curves[0]
+        expected = level + np.logaddexp(0, alpha * (critical - np.log(self.sizes)))
+        deviation = float(drawn.deviations[0])
+        low = (self.bounds - expected) / deviation
+        draw = cast(Callable[..., Array], stats.truncnorm.rvs)
+        beyond = draw(np.minimum(low, 30.0), np.inf, random_state=rng)
+        drawn_values = np.maximum(expected + deviation * beyond, self.bounds)
+        self.values: Array = np.where(self.censored, drawn_values, self.values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Draws:
+    """Draws of (log S_min, log B_c, alpha), and of a run's deviation about the curve."""
+
+    curves: Array
+    deviations: Array
+
+    @staticmethod
+    def join(parts: "Sequence[_Draws]") -> "_Draws":
+        return _Draws(
+            curves=np.concatenate([part.curves for part in parts]),
+            deviations=np.concatenate([part.deviations for part in parts]),
+        )
 
 
 class _Posterior:
@@ -184,72 +217,86 @@ class _Posterior:
         deviation = math.sqrt(float(self.spreads[at]) / max(1, len(self._table.values) - 3))
         return self.levels[at] + shape, deviation
 
-    def summarize(self) -> ScalingFit:
-        table, count = self._table, len(self._table.values)
-        rng = np.random.default_rng(0)
+    def draw(self, count: int, rng: np.random.Generator) -> _Draws:
+        """Draws of the posterior."""
+        table = self._table
         weights = np.exp(self.logs - self.logs.max())
-        places = rng.choice(weights.size, size=_DRAWS, p=(weights / weights.sum()).ravel())
+        places = rng.choice(weights.size, size=count, p=(weights / weights.sum()).ravel())
         c, a, r = np.unravel_index(places, weights.shape)
-        step = float(self.critical[1] - self.critical[0])
-        critical: Array = self.critical[c] + step * rng.uniform(-0.5, 0.5, _DRAWS)
-        variance = self.spreads[c, a, r] / rng.chisquare(max(1, count - 1), _DRAWS)
+        steps = (float(self.critical[1] - self.critical[0]), float(self.alpha[1] - self.alpha[0]))
+        critical = self.critical[c] + steps[0] * rng.uniform(-0.5, 0.5, count)
+        alpha = self.alpha[a] + steps[1] * rng.uniform(-0.5, 0.5, count)
+        variance = self.spreads[c, a, r] / rng.chisquare(max(1, len(table.values) - 1), count)
         k = _SHARED[:, None] / (1 + _SHARED[:, None] * table.block_sizes)
         precision = (table.block_sizes * (1 - k * table.block_sizes)).sum(-1)
-        noise = np.sqrt(variance / precision[r]) * rng.standard_normal(_DRAWS)
-        alpha = self.alpha[a] + (self.alpha[1] - self.alpha[0]) * rng.uniform(-0.5, 0.5, _DRAWS)
-        draws: Array = np.stack([self.levels[c, a, r] + noise, critical, alpha], axis=1)
-        smallest, largest = int(table.sizes.min()), int(table.sizes.max())
-        outside = _doublings_outside(critical, smallest, largest)
-        widened = critical + _SD_PER_DOUBLING * outside * _normal(_DRAWS, seed=1)
-        profile = self.logs.max((1, 2))
-        at_one = self.logs[:, _ALPHA_POINTS // 2, :]
-        expected, deviation = self.expectation()
-        return ScalingFit(
-            critical=self._read_critical(widened, profile, "examples"),
-            hyperbola=self._read_hyperbola(at_one),
-            least_steps=_close_or_open(
-                draws[:, 0], open_low=_is_flat(profile, -1), open_high=False, unit="steps"
-            ),
-            alpha=_interval(draws[:, 2], unit="", log=False),
-            draws=draws,
-            deviation=deviation,
-            misses=_find_missed(table, expected, deviation),
-            single_seed=len(np.unique(table.sizes)) == count,
-            smallest=smallest,
-            largest=largest,
+        noise = np.sqrt(variance / precision[r]) * rng.standard_normal(count)
+        return _Draws(
+            curves=np.stack([self.levels[c, a, r] + noise, critical, alpha], axis=1),
+            deviations=np.sqrt(variance * (1 + _SHARED[r])),
         )
 
-    def _read_critical(self, logs: Array, profile: Array, unit: str) -> Estimate:
-        return _close_or_open(
-            logs, open_low=_is_flat(profile, 0), open_high=_is_flat(profile, -1), unit=unit
-        )
 
-    def _read_hyperbola(self, logs: Array) -> Estimate:
-        weights = np.exp(logs - logs.max()).sum(-1)
-        rng = np.random.default_rng(3)
-        places = rng.choice(len(weights), size=_DRAWS, p=weights / weights.sum())
-        return self._read_critical(self.critical[places], logs.max(-1), "examples")
+def _summarize(table: _Table, posteriors: Sequence[_Posterior], drawn: _Draws) -> ScalingFit:
+    last = posteriors[-1]
+    smallest, largest = int(table.sizes.min()), int(table.sizes.max())
+    critical = drawn.curves[:, 1]
+    outside = _doublings_outside(critical, smallest, largest)
+    widened = critical + _SD_PER_DOUBLING * outside * _normal(len(critical), seed=1)
+    profile = _average([posterior.logs.max((1, 2)) for posterior in posteriors])
+    at_one = _average([p.logs[:, _ALPHA_POINTS // 2, :].max(-1) for p in posteriors])
+    rng = np.random.default_rng(3)
+    weights = np.exp(at_one - at_one.max())
+    hyperbola = rng.choice(last.critical, size=_DRAWS, p=weights / weights.sum())
+    expected, deviation = last.expectation()
+    return ScalingFit(
+        critical=_read_critical(widened, last.critical, profile),
+        hyperbola=_read_critical(hyperbola, last.critical, at_one),
+        least_steps=_interval(drawn.curves[:, 0], unit="steps")
+        if not _is_flat(profile, -1)
+        else NotIdentified(
+            reason="steps still fall at the largest batch size",
+            remedy="larger batch sizes",
+            unit="steps",
+        ),
+        alpha=_interval(drawn.curves[:, 2], unit="", log=False),
+        draws=drawn.curves,
+        deviation=deviation,
+        misses=_find_missed(table, expected, deviation),
+        single_seed=len(np.unique(table.sizes)) == len(table.values),
+        smallest=smallest,
+        largest=largest,
+    )
+
+
+def _average(logs: Sequence[Array]) -> Array:
+    """The log of a mean of densities, each about its own highest."""
+    shifted = np.stack([one - one.max() for one in logs])
+    return np.log(np.exp(shifted).mean(0) + 1e-300)
+
+
+def _read_critical(draws: Array, grid: Array, profile: Array) -> Estimate:
+    open_low, open_high = _is_flat(profile, 0), _is_flat(profile, -1)
+    if not open_low and not open_high:
+        return _interval(draws, unit="examples")
+    if open_low and open_high:
+        return NotIdentified(
+            reason="the data do not bound it", remedy="batch sizes further apart", unit="examples"
+        )
+    # The one-sided bound is where the likelihood itself has fallen, not a quantile of the grid.
+    inside = np.flatnonzero(profile.max() - profile < _CHI2_90 / 2)
+    bound = math.exp(float(grid[inside[0] if open_high else inside[-1]]))
+    return NotIdentified(
+        reason="the data bound it on one side only",
+        remedy=f"{'larger' if open_high else 'smaller'} batch sizes, four times apart",
+        unit="examples",
+        low=bound if open_high else None,
+        high=bound if open_low else None,
+    )
 
 
 def _is_flat(profile: Array, side: int) -> bool:
     """Whether the likelihood does not fall enough towards an end of the grid to exclude it."""
     return bool(profile.max() - profile[side] < _CHI2_95)
-
-
-def _close_or_open(logs: Array, *, open_low: bool, open_high: bool, unit: str) -> Estimate:
-    if open_low or open_high:
-        low, high = np.exp(np.quantile(logs, [0.05, 0.95]))
-        side = "smaller" if open_low and not open_high else "larger"
-        return NotIdentified(
-            reason=f"the data bound it on {'one side' if open_low != open_high else 'no side'} only"
-            if open_low != open_high
-            else "the data do not bound it",
-            remedy=f"{side} batch sizes, four times apart",
-            unit=unit,
-            low=float(low) if open_high and not open_low else None,
-            high=float(high) if open_low and not open_high else None,
-        )
-    return _interval(logs, unit=unit)
 
 
 def _interval(draws: Array, *, unit: str, log: bool = True, confidence: float = 0.95) -> Interval:

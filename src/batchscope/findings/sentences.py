@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from batchscope.budget import Target
-from batchscope.estimate import write_number
+from batchscope.estimate import Interval, write_number
 from batchscope.findings.curves import test_column
 from batchscope.findings.fixed_rate import FixedRate
 from batchscope.findings.plateau import Plateau
@@ -22,11 +22,10 @@ def write_sentences(
 ) -> list[str]:
     """The findings of a study, the answer first."""
     said: list[str] = []
-    if fastest is not None and target is not None:
-        best = next(size for size in sizes if size.batch_size == fastest.best)
+    best = next((s for s in sizes if fastest is not None and s.batch_size == fastest.best), None)
+    if fastest is not None and best is not None and isinstance(best.seconds, Interval):
         said.append(
-            f"Batch size {best.batch_size} reaches {target} first: "
-            f"{best.seconds} of training, nothing beside it."
+            f"Batch size {best.batch_size} reaches {target} first: {best.seconds} of training."
         )
         said.append(_equivalent(fastest.batch_sizes, f"within {TIME_MARGIN:.0%} of that time"))
     if plateau is not None:

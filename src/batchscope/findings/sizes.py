@@ -10,7 +10,7 @@ from batchscope.budget import Target
 from batchscope.estimate import Estimate, NotIdentified, finite_or_none
 from batchscope.findings.curves import Curve, test_column
 from batchscope.findings.seeds import estimate_over_seeds
-from batchscope.findings.to_target import reach_target
+from batchscope.findings.to_target import is_reached_before, reach_target
 from batchscope.findings.tuning import TunedSize
 
 _NAMED = {"step": "steps", "seconds": "seconds per step"}
@@ -109,6 +109,14 @@ def _to_target(curves: Sequence[Curve], target: Target | None, axis: str, unit: 
     if any(math.isnan(c.columns[axis][-1]) for c in curves if len(c.columns[axis])):
         return NotIdentified(
             reason=f"{_NAMED.get(axis, axis)} were not measured", remedy=_REMEDIES[axis], unit=unit
+        )
+    early = [c for c in curves if is_reached_before(c, target)]
+    if early:
+        return NotIdentified(
+            reason=f"{len(early)} of {len(curves)} seeds were there when first looked at",
+            remedy="an evaluation before it, or a harder --target",
+            unit=unit,
+            high=max(needed) if math.isfinite(max(needed)) else None,
         )
     estimate = estimate_over_seeds([max(x, 1e-9) for x in needed], unit=unit, log=True)
     if isinstance(estimate, NotIdentified) and not math.isfinite(max(needed)):

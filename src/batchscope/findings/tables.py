@@ -1,6 +1,7 @@
 """Somebody's table of runs as the table that findings read."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,9 +12,19 @@ from batchscope.findings.columns import is_text, recognise_columns
 
 # Where a row stood in the file, for messages.
 ROW = "_row"
-_LOWER = ("loss", "error", "err", "wer", "cer", "perplexity", "ppl", "bpb", "rmse", "mse", "mae")
-_FAILED = ["diverged", "crashed", "failed", "nan", "killed", "fail", "error", "out_of_memory"]
-_UNFINISHED = ["stopped", "pruned", "running", "cancelled", "canceled"]
+_LOWER = {"loss", "error", "err", "wer", "cer", "perplexity", "ppl", "bpb", "rmse", "mse", "mae"}
+_HIGHER = {"acc", "accuracy", "auc", "auroc", "f", "bleu", "score", "precision", "recall", "iou"}
+_TRAINING = {"train", "training"}
+_MISSING = ["", "nan", "none", "null", "na", "n/a", "-"]
+# What a table may have beside what is needed: unreadable, it is left out.
+_OPTIONAL = ("seconds", "noise_scale", "ghost_batch")
+_LARGEST_BATCH = 1e12
+_FEW_JOBS = 10
+_MOST_LEVELS = 60
+# Times since 1970 are no durations.
+_LONGEST_SECONDS = 1e8
+_FAILED = ["diverged", "failed", "nan", "fail", "error", "out_of_memory"]
+_UNFINISHED = ["stopped", "pruned", "running", "cancelled", "canceled", "crashed", "killed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +58,7 @@ def normalise_table(
     higher: bool | None = None,
     epoch_examples: float | None = None,
     unit: str = "examples",
+    ignore: Sequence[str] = (),
 ) -> ForeignRuns:
     """Find what each column is, and bring runs into the form that findings read.
 
@@ -57,6 +69,7 @@ def normalise_table(
         mapping: role -> column, where a name does not say it.
         where: column -> the value of the rows that are meant.
         metric: the column to judge by; None for the one that is left.
+        ignore: columns that do not matter.
         epoch_examples: examples in an epoch, to turn epochs into examples and steps.
 
     Raises:
@@ -72,14 +85,15 @@ def normalise_table(
         )
     if ROW not in table.columns:
         table = table.with_row_index(ROW)
-    table = _keep_where(table, where)
+    table = _keep_where(table, where).drop(ignore, strict=False)
     columns = [name for name in table.columns if name != ROW]
     given = {**mapping, **({} if metric is None else {"metric": metric})}
     roles = recognise_columns(columns, given)
     notes = [f"{column} is read as {role}" for role, column in roles.items() if role != column]
-    numbers = [column for role, column in roles.items() if not is_text(role)]
     judged = roles.get("metric") or _find_metric(table, columns, roles)
     others = [c for c in columns if c not in roles.values() and c != judged]
+    roles = _without_unreadable(table, roles, notes)
+    numbers = [column for role, column in roles.items() if not is_text(role)]
     table = _as_numbers(table, {*numbers, judged})
     table = _drop_impossible(table, roles, notes)
     table = _name_runs(table, roles, others, notes)
@@ -96,6 +110,9 @@ def normalise_table(
     name = _metric_name(judged, roles)
     notes.append(f"{judged} is judged: {'higher' if is_higher else 'lower'} is better")
     frame = _keep_placed(_with_status(frame, table, roles, name), name)
+    if _holds_levels(frame, name):
+        frame = _with_beginnings(frame, name, higher=is_higher)
+        notes.append(f"{name} holds levels, each with where it was passed")
     return ForeignRuns(
         frame=frame,
         metric=name,
@@ -130,19 +147,23 @@ def _keep_where(table: pl.DataFrame, where: Mapping[str, str]) -> pl.DataFrame:
 
 
 def _find_metric(table: pl.DataFrame, columns: Sequence[str], roles: Mapping[str, str]) -> str:
-    """The one numeric column whose meaning is not known yet, or a loss."""
-    free = [c for c in columns if c not in roles.values() and table[c].dtype.is_numeric()]
-    named = [
-        c for c in free if any(w in c.lower() for w in ("acc", "error", "metric", "f1", "auc"))
+    """The column to judge by: on validation data before training data, a metric before a loss."""
+    free = [c for c in columns if c not in roles.values()]
+    named = [c for c in free if set(_words(c)) & (_HIGHER | _LOWER | {"metric"})]
+    on_training = [c for c in named if set(_words(c)) & _TRAINING]
+    on_test = [c for c in named if "test" in _words(c)]
+    ordered = [
+        *(c for c in named if c not in (*on_training, *on_test)),
+        *(roles[r] for r in ("val_loss",) if r in roles),
+        *on_training,
+        *(roles[r] for r in ("train_loss",) if r in roles),
+        *on_test,
     ]
-    on_validation = [c for c in named if "train" not in c.lower() and "test" not in c.lower()]
-    if on_validation or named:
-        return (on_validation or named)[0]
-    for role in ("val_loss", "train_loss"):
-        if role in roles:
-            return roles[role]
-    if len(free) == 1:
-        return free[0]
+    if ordered:
+        return ordered[0]
+    numeric = [c for c in free if table[c].dtype.is_numeric()]
+    if len(numeric) == 1:
+        return numeric[0]
     raise InvalidInput(
         "no column of the table is known to be a metric",
         where="table",
@@ -151,15 +172,31 @@ def _find_metric(table: pl.DataFrame, columns: Sequence[str], roles: Mapping[str
     )
 
 
+def _words(name: str) -> list[str]:
+    """The words of a column's name: val/Acc_top1 has val, acc, top and 1."""
+    parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", name)
+    return [part.lower() for part in parts]
+
+
+def _without_unreadable(
+    table: pl.DataFrame, roles: Mapping[str, str], notes: list[str]
+) -> dict[str, str]:
+    """The roles less those that nobody needs and that hold no numbers."""
+    kept = dict(roles)
+    for role in _OPTIONAL:
+        if role in kept and not table[kept[role]].dtype.is_numeric():
+            notes.append(f"{kept[role]} holds no numbers and is not read as {role}")
+            del kept[role]
+    return kept
+
+
 def _as_numbers(table: pl.DataFrame, columns: "set[str]") -> pl.DataFrame:
     for column in sorted(columns):
         if table[column].dtype.is_numeric():
             continue
         text = table[column].cast(pl.String).str.strip_chars()
-        numbers = text.cast(pl.Float64, strict=False)
-        missing = text.is_null() | text.str.to_lowercase().is_in(
-            ["", "nan", "none", "null", "na", "-"]
-        )
+        numbers = text.str.strip_suffix("%").cast(pl.Float64, strict=False)
+        missing = text.is_null() | text.str.to_lowercase().is_in(_MISSING)
         wrong = (numbers.is_null() & ~missing).arg_max()
         if wrong is not None and bool((numbers.is_null() & ~missing).any()):
             raise InvalidInput(
@@ -178,7 +215,7 @@ def _drop_impossible(
 ) -> pl.DataFrame:
     """Rows without a batch size, or with a negative place, are left out and said."""
     size = pl.col(roles["batch_size"])
-    good = size.is_not_null() & size.is_finite() & (size >= 1)
+    good = size.is_not_null() & size.is_finite() & size.is_between(1, _LARGEST_BATCH)
     for role in ("step", "examples", "epoch", "seconds"):
         if role in roles:
             place = pl.col(roles[role])
@@ -207,17 +244,6 @@ def _name_runs(
     table, is_scheduled = _with_rate(table, roles, notes)
     identity = ("run", "batch_size", *(() if is_scheduled else ("learning_rate",)), "seed")
     parts = [roles[r] for r in identity if r in roles]
-    jobs = [c for c in others if not table[c].dtype.is_numeric() and table[c].n_unique() > 1]
-    fixed = [c for c in jobs if _is_constant_in(table, c, parts)]
-    if fixed:
-        values = {c: table[c].cast(pl.String).unique().drop_nulls().sort().head(5) for c in fixed}
-        first = next(iter(values))
-        raise InvalidInput(
-            f"the table holds several jobs: {first} is {', '.join(values[first])}",
-            where="table",
-            expected="one job, since different ones are never pooled",
-            do=f"choose one: --where {first}={values[first][0]}, or see each: --group {first}",
-        )
     whole = {roles[r] for r in ("batch_size", "seed") if r in roles}
     name = pl.concat_str(
         [
@@ -242,9 +268,11 @@ def _name_runs(
             )
             seed = number
         else:
-            setting = [roles[r] for r in ("batch_size", "learning_rate") if r in roles]
+            setting = [roles["batch_size"], "_rate"]
             seed = (pl.col(roles["run"]).rank("dense").over(setting) - 1).cast(pl.Float64)
-    return table.with_columns(name.alias("_run"), seed.alias("_seed"))
+    named = table.with_columns(name.alias("_run"), seed.alias("_seed"))
+    _refuse_several_jobs(named, roles, others)
+    return named
 
 
 def _with_rate(
@@ -266,20 +294,47 @@ def _with_rate(
     return table.with_columns(pl.col(rate).alias("_rate")), False
 
 
-def _is_constant_in(table: pl.DataFrame, column: str, parts: Sequence[str]) -> bool:
-    """Whether a text is the same in every row of a run: then it is a job, not a remark."""
-    by_run = table.group_by(parts).agg(pl.col(column).n_unique().alias("n"))
-    same = bool((by_run["n"] == 1).all())
-    return same or table[column].n_unique() <= len(table) // 20 + 1
+def _refuse_several_jobs(
+    table: pl.DataFrame, roles: Mapping[str, str], others: Sequence[str]
+) -> None:
+    """A column that tells runs of one setting and seed apart, or goes with the batch size."""
+    place = next(roles[r] for r in ("step", "examples", "epoch") if r in roles)
+    metric = roles.get("metric")
+    setting = [roles["batch_size"], "_rate", "_seed"]
+    runs = table["_run"].n_unique()
+    names = [roles["run"]] if "run" in roles and table[roles["run"]].dtype == pl.String else []
+    for column in [c for c in (*others, *names) if c != metric]:
+        values = table[column].cast(pl.String)
+        distinct = values.drop_nulls().n_unique()
+        if not 2 <= distinct <= max(_FEW_JOBS, runs // 10):
+            continue
+        by_run = table.group_by("_run").agg(pl.col(column).drop_nulls().n_unique().alias("n"))
+        by_place = table.group_by([*setting, place]).agg(
+            pl.len().alias("rows"), pl.col(column).drop_nulls().n_unique().alias("n")
+        )
+        repeated = by_place.filter(pl.col("rows") > 1)
+        tells_apart = len(repeated) > 0 and bool((repeated["n"] == repeated["rows"]).all())
+        by_size = table.group_by(roles["batch_size"]).agg(pl.col(column).n_unique().alias("n"))
+        goes_with_size = table[column].dtype == pl.String and bool((by_size["n"] == 1).all())
+        is_setting = bool((by_run["n"] <= 1).all()) or "run" not in roles
+        if (tells_apart or (goes_with_size and column not in names)) and is_setting:
+            some = values.unique().drop_nulls().sort().head(5)
+            raise InvalidInput(
+                f"the table holds several jobs: {column} is {', '.join(some)}",
+                where="table",
+                expected="one job, since different ones are never pooled",
+                do=f"choose one: --where {column}={some[0]}, or see each: --group {column}; "
+                f"--ignore {column} where it does not matter",
+            )
 
 
 def _is_higher(table: pl.DataFrame, judged: str, roles: Mapping[str, str]) -> bool:
     """By its name; else by where it goes in most runs."""
-    words = judged.lower()
-    if any(word in words for word in _LOWER):
-        return False
-    if any(word in words for word in ("acc", "auc", "f1", "bleu", "score", "precision", "recall")):
+    words = set(_words(judged))
+    if words & _HIGHER:
         return True
+    if words & _LOWER:
+        return False
     place = next(roles[r] for r in ("step", "examples", "epoch") if r in roles)
     ends = (
         table.filter(pl.col(place).is_not_null() & pl.col(place).is_not_nan())
@@ -315,7 +370,7 @@ def _place(
             notes.append("epochs stand for examples: --examples-per-epoch N tells steps as well")
     if step is None and found_unit != "epochs":
         step = examples / size
-    seconds = table[roles["seconds"]] if "seconds" in roles else nothing
+    seconds = _read_seconds(table, roles, notes) if "seconds" in roles else nothing
     rate = table["_rate"].fill_null(math.nan).replace([math.inf, -math.inf], math.nan)
     frame = pl.DataFrame(
         {
@@ -323,13 +378,46 @@ def _place(
             "batch_size": size.round().cast(pl.Int64),
             "learning_rate": rate,
             "constants": pl.Series([""] * len(table)),
-            "seed": table["_seed"].fill_null(0).fill_nan(0).cast(pl.Int64),
+            "seed": table["_seed"].fill_null(0).fill_nan(0).clip(-(2**53), 2**53).cast(pl.Int64),
             "step": nothing if step is None else step,
             "examples": examples,
             "seconds": seconds,
         }
     )
     return frame, step is not None, found_unit
+
+
+def _holds_levels(frame: pl.DataFrame, metric: str) -> bool:
+    """Whether rows are levels that were passed, the same ones in several runs."""
+    distinct = frame[metric].drop_nans().n_unique()
+    begins = frame.group_by("run").agg(pl.col("examples").min().alias("first"))["first"]
+    several = frame["run"].n_unique() > 1
+    shared = distinct <= _MOST_LEVELS and distinct <= len(frame) / 2
+    return several and shared and bool((begins > 0).mean() or 0 > 0)
+
+
+def _with_beginnings(frame: pl.DataFrame, metric: str, *, higher: bool) -> pl.DataFrame:
+    """A row at the beginning of each run, before every level."""
+    first = frame.unique("run", keep="first").with_columns(
+        pl.lit(0.0).alias("examples"),
+        pl.lit(0.0).alias("step"),
+        pl.lit(-math.inf if higher else math.inf).alias(metric),
+    )
+    return (
+        pl.concat([first, frame]).unique(["run", "examples"], keep="last").sort("run", "examples")
+    )
+
+
+def _read_seconds(table: pl.DataFrame, roles: Mapping[str, str], notes: list[str]) -> pl.Series:
+    """Seconds since a run began, where the column can be that."""
+    column = roles["seconds"]
+    each = table.group_by("_run").agg(pl.col(column).n_unique().alias("n"), pl.len().alias("rows"))
+    is_total = bool(((each["n"] == 1) & (each["rows"] > 1)).any())
+    largest = table[column].max()
+    if is_total or (isinstance(largest, float) and largest > _LONGEST_SECONDS):
+        notes.append(f"{column} does not grow with a run and is not read as its seconds")
+        return pl.Series("seconds", [math.nan] * len(table), dtype=pl.Float64)
+    return table[column]
 
 
 def _examples_in_epoch(examples: pl.Series, epochs: pl.Series) -> float | None:
@@ -378,11 +466,17 @@ def _with_status(
         )
     seen = {metric, *(r for r in ("train_loss", "val_loss") if r in roles)}
     bad = pl.any_horizontal(pl.col(c).is_infinite() | pl.col(c).is_nan() for c in sorted(seen))
-    diverged = bad.fill_null(value=False).any().over("run")
+    # A NaN that numbers follow was no end of training, only nothing measured.
+    diverged = bad.fill_null(value=False).last().over("run", order_by="examples")
     frame = frame.with_columns(
-        pl.when(diverged).then(pl.lit("diverged")).otherwise(said).alias("status")
+        pl.when(diverged)
+        .then(pl.lit("diverged"))
+        .otherwise(said.last().over("run", order_by="examples"))
+        .alias("status")
     )
-    return frame.drop("_said", strict=False).filter(~bad.fill_null(value=False))
+    return frame.drop("_said", strict=False).with_columns(
+        pl.when(bad.fill_null(value=False)).then(None).otherwise(pl.col(metric)).alias(metric)
+    )
 
 
 def _keep_placed(frame: pl.DataFrame, metric: str) -> pl.DataFrame:

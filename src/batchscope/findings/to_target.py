@@ -29,6 +29,12 @@ def reach_target(curve: Curve, target: Target, axis: str) -> float:
     return float(places[at - 1] + share * (places[at] - places[at - 1]))
 
 
+def is_reached_before(curve: Curve, target: Target) -> bool:
+    """Whether a run was at its target when it was first looked at, after it had begun."""
+    at = _first_reached(curve.columns[target.metric], target)
+    return at == 0 and float(curve.columns["examples"][0]) > 0
+
+
 def bracket_target(curve: Curve, target: Target, axis: str) -> tuple[float, float]:
     """The evaluations between which a run got to its target; both infinite where it never did."""
     places = curve.columns[axis]

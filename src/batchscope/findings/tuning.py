@@ -42,7 +42,7 @@ class TunedSize:
     Attributes:
         constants: others that were tuned, in words; empty for none.
         curves: of that setting, one per seed.
-        at_edge: no higher, or no lower, rate was tried that trained.
+        at_edge: no higher, or no lower, rate was tried.
     """
 
     batch_size: int
@@ -90,7 +90,7 @@ def _tune(size: int, tried: Mapping[Setting, list[Curve]], ranking: Ranking) -> 
     best = min(scores, key=lambda setting: (scores[setting], setting))
     if scores[best][0] == 1:
         return None
-    rate, constants = best
+    rate, constants = trained[best][0].learning_rate, best[1]
     rates = {rate for rate, _ in tried}
     return TunedSize(
         batch_size=size,
@@ -116,6 +116,6 @@ def _score_run(curve: Curve, ranking: Ranking) -> Score:
     if ranking.target is not None:
         needed = reach_target(curve, ranking.target, "examples")
         if math.isfinite(needed):
-            return 0.0, 0.0, math.log(max(needed, 1.0)), loss
+            return 0.0, 0.0, math.log(max(needed, 1e-9)), loss
     value = tail_mean(curve, ranking.quality)
     return 0.0, 1.0, -value if ranking.higher else value, loss

@@ -132,7 +132,7 @@ class _Judge:
             return self._say("no_difference", 1 - max(quality.p_below, quality.p_above))
         if quality.is_better:
             return self._say("cannot_tell", 0.0, "the larger batch is the better one")
-        if not quality.is_worse or _two_sided(quality) > self._level:
+        if not quality.is_worse or quality.p_different > self._level:
             if quality.power is None or quality.power < POWER:
                 return self._say("not_enough_seeds", 0.0, self._describe_power())
             return self._say("cannot_tell", 0.0, "neither a difference nor its absence is shown")
@@ -140,7 +140,7 @@ class _Judge:
 
     def _explain(self) -> Verdict:
         """The larger batch is worse."""
-        sure = 1 - _two_sided(self._quality)
+        sure = 1 - self._quality.p_different
         norm = self._norm_arm()
         if norm is not None:
             return self._say("batch_norm_noise", sure, norm)
@@ -166,7 +166,7 @@ class _Judge:
         self._evidence.append(f"at matched training loss {_describe(left)}")
         # What further training brings within a run has no luck of another run in it.
         balance = compare_settings(matched, further, margin=self._margin)
-        settled = 1 - _two_sided(balance)
+        settled = 1 - balance.p_different
         if balance.is_worse and is_behind:
             return self._say("fewer_updates", min(sure, settled))
         if balance.is_better:
@@ -260,6 +260,8 @@ class _Judge:
 
     def _describe_power(self) -> str:
         power, seeds = self._quality.power, self._quality.seeds
+        if power is None and self._quality.censored == 0:
+            return f"{self._quality.difference}"
         if power is None:
             return f"{seeds} seeds, {self._quality.censored} of them without an end"
         needed = count_seeds(self._margin, self._quality.deviation)
@@ -311,6 +313,8 @@ def _mean_final(size: TunedSize, column: str, higher: bool) -> float:
 def _read_at(curve: Curve, metric: str, level: float) -> float | None:
     """The metric where training loss first falls to a level; None where it began below it."""
     losses, values = curve.columns["train_loss"], curve.columns[metric]
+    known = np.isfinite(losses) & np.isfinite(values)
+    losses, values = losses[known], values[known]
     below = np.flatnonzero(losses <= level)
     if len(below) == 0:
         return None
@@ -324,19 +328,8 @@ def _read_at(curve: Curve, metric: str, level: float) -> float | None:
     return float(values[at - 1] + share * (values[at] - values[at - 1]))
 
 
-def _two_sided(comparison: Comparison) -> float:
-    """A p-value of no difference, from the interval's own t."""
-    difference = comparison.difference
-    if not isinstance(difference, Interval) or difference.high == difference.low:
-        return 0.05
-    from scipy import stats
-
-    freedom = max(1, comparison.seeds - 1)
-    error = (difference.high - difference.low) / 2 / float(stats.t.ppf(0.975, freedom))
-    if not math.isfinite(error):
-        return 0.05
-    return 2 * float(stats.t.sf(abs(difference.value) / error, freedom))
-
-
 def _describe(comparison: Comparison) -> str:
-    return f"a difference of {comparison.difference}"
+    difference = comparison.difference
+    if not isinstance(difference, Interval):
+        return str(difference)
+    return f"worse by {difference}" if difference.value > 0 else f"not worse, by {difference}"

@@ -162,6 +162,8 @@ def show_analysis(console: Console, analysis: Analysis) -> None:
     _explain_table(console, analysis, marks="")
     for sentence in analysis.sentences:
         _print(console, f"- {sentence}", indent=2)
+    if analysis.notes:
+        _print(console, f"Read from the table: {'; '.join(analysis.notes)}.")
 
 
 def show_recommendation(console: Console, recommendation: Recommendation) -> None:

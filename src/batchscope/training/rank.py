@@ -34,6 +34,8 @@ def main() -> None:
         os._exit(1)
     if os.environ["RANK"] == "0":
         _write_once(folder / RESULT, result)
+    # One that leaves early takes the connections of the others with it.
+    distributed.barrier()
     distributed.destroy_process_group()
 
 

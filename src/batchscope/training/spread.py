@@ -78,7 +78,9 @@ def call_on_ranks(
         try:
             _launch(folder, count)
         except ChildFailedError as failure:
-            raise _explain(folder) from failure
+            # Whoever died after the result was whole took nothing with it.
+            if not (folder / RESULT).exists():
+                raise _explain(folder) from failure
         finally:
             ended.set()
             reader.join()

@@ -39,6 +39,7 @@ def analyze(
     margin: float | None = None,
     unit: str = "examples",
     runs: str | None = None,
+    ignore: Sequence[str] = (),
 ) -> Analysis:
     """Draw findings from a study, or from a table of runs that were measured elsewhere.
 
@@ -50,6 +51,7 @@ def analyze(
         target: what steps are counted to; None for the study's own, or one derived from the runs.
         mapping, where, examples_per_epoch, unit: of a table: role -> column, column -> value of the
             rows that are meant, the size of the training set, what one of the batch size is.
+        ignore: columns of a table that do not matter, though they tell runs apart.
         runs: W&B's export of the runs, where `study` is its export of a chart.
         margin: what counts as no difference in quality.
 
@@ -69,7 +71,15 @@ def analyze(
             examples_per_epoch=examples_per_epoch,
             unit=unit,
             runs=runs,
+            ignore=tuple(ignore),
         )
+        if budget is not None or which is not None:
+            raise InvalidInput(
+                f"{study} is a table of runs, not a store of studies",
+                where="--budget, --study",
+                expected="neither of them",
+                do="leave them out; --where chooses rows",
+            )
         return analyze_table(study, options)
     with _open(study) as store:
         row = _find(store, study, which)

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 import sqlalchemy as sa
+from sqlalchemy import exc as sa_errors
 
 from batchscope.errors import InvalidInput
 from batchscope.studies.connection import path_of
@@ -37,6 +38,8 @@ def find_kind(place: str) -> str | None:
     engine = sa.create_engine(f"sqlite:///{path}")
     try:
         tables = set(sa.inspect(engine).get_table_names())
+    except sa_errors.DatabaseError:
+        return None
     finally:
         engine.dispose()
     return "optuna" if tables >= _OPTUNA else "mlflow" if tables >= _MLFLOW else None

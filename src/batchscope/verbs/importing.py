@@ -1,5 +1,6 @@
 """Analyze runs that were measured elsewhere."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,10 +10,11 @@ import polars as pl
 from batchscope.budget import Target
 from batchscope.errors import BatchscopeError, InvalidInput
 from batchscope.findings.analysis import Analysis, analyze_curves
-from batchscope.findings.curves import read_curves
+from batchscope.findings.curves import RUN_COLUMNS, read_curves
 from batchscope.findings.tables import ROW, normalise_table
 from batchscope.verbs.foreign import find_kind, join_history, read_foreign
 
+_PLACES = ("step", "examples", "seconds", "noise_scale", "ghost_batch")
 SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
 
 
@@ -32,6 +34,7 @@ class TableOptions:
         margin: what counts as no difference in the metric.
         examples_per_epoch: turns epochs into examples and steps.
         unit: what one of the batch size is.
+        ignore: columns that do not matter, though they tell runs apart.
         runs: the file with the settings of the runs, where `place` is W&B's export of a chart.
 
     Raises:
@@ -45,16 +48,17 @@ class TableOptions:
     examples_per_epoch: float | None = None
     unit: str = "examples"
     runs: str | None = None
+    ignore: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.examples_per_epoch is not None and not self.examples_per_epoch > 0:
+        if self.examples_per_epoch is not None and not 0 < self.examples_per_epoch < math.inf:
             raise InvalidInput(
                 f"{self.examples_per_epoch:g} examples in an epoch",
                 where="--examples-per-epoch",
                 expected="a number above 0",
                 do="give the size of the training set",
             )
-        if self.margin is not None and not self.margin > 0:
+        if self.margin is not None and not 0 < self.margin < math.inf:
             raise InvalidInput(
                 f"a margin of {self.margin:g}",
                 where="--margin",
@@ -87,6 +91,13 @@ def analyze_groups(
     Raises:
         InvalidInput: there is no such column.
     """
+    if not is_table(place):
+        raise InvalidInput(
+            f"{place} is no table of runs",
+            where="--group",
+            expected="a CSV, TSV or Parquet file, or another tool's store",
+            do="leave --group out; --study chooses a study of a store",
+        )
     table = _read(place, options).with_row_index(ROW)
     if column not in table.columns:
         raise InvalidInput(
@@ -112,13 +123,16 @@ def _analyze(table: pl.DataFrame, name: str, options: TableOptions) -> Analysis:
         where=options.where,
         epoch_examples=options.examples_per_epoch,
         unit=options.unit,
+        ignore=options.ignore,
     )
     wanted = options.target
-    if wanted is not None and wanted.metric not in runs.frame.columns:
+    metrics = [c for c in runs.frame.columns if c not in (*RUN_COLUMNS, *_PLACES)]
+    known = [c for c in metrics if runs.frame[c].is_not_nan().any()]
+    if wanted is not None and wanted.metric not in known:
         raise InvalidInput(
             f"the table has no metric {wanted.metric!r}",
             where="--target",
-            expected=f"one of {', '.join(runs.frame.columns[8:])}",
+            expected=f"one of {', '.join(known)}",
             do="name one of these",
         )
     return analyze_curves(
@@ -145,16 +159,10 @@ def _read(place: str, options: TableOptions) -> pl.DataFrame:
 
 def _read_file(place: str) -> pl.DataFrame:
     path = Path(place)
-    separator = "\t" if path.suffix.lower() == ".tsv" else ","
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
             return pl.read_parquet(path)
-        return pl.read_csv(
-            path, separator=separator, infer_schema_length=10_000, ignore_errors=False
-        )
-    except pl.exceptions.ComputeError:
-        # A cell that does not fit its column: read as text, so that the cell can be named.
-        return pl.read_csv(path, separator=separator, infer_schema=False)
+        return _read_csv(path, "\t" if path.suffix.lower() == ".tsv" else ",")
     except FileNotFoundError as error:
         raise InvalidInput(
             f"there is no file {place}",
@@ -166,6 +174,14 @@ def _read_file(place: str) -> pl.DataFrame:
         raise InvalidInput(
             f"cannot read {place}: {str(error).splitlines()[0]}",
             where="STORE",
-            expected="a CSV, TSV or Parquet file with a header",
+            expected="a CSV, TSV or Parquet file in UTF-8, with a header",
             do="export the runs again; batchscope analyze --example writes one that works",
         ) from error
+
+
+def _read_csv(path: Path, separator: str) -> pl.DataFrame:
+    try:
+        return pl.read_csv(path, separator=separator, infer_schema_length=10_000)
+    except pl.exceptions.ComputeError:
+        # A cell that does not fit its column: read as text, so that the cell can be named.
+        return pl.read_csv(path, separator=separator, infer_schema=False)
