@@ -159,7 +159,7 @@ def analyze_curves(
     finals = {
         size.batch_size: {c.seed: _final_value(c, quality, higher) for c in size.curves}
         for size in tuned
-        if len(size.curves) == most
+        if len(size.curves) >= max(min(2, most), most / 2)
     }
     margin = _quality_margin(finals, quality) if margin is None else margin
     plateau = find_plateau(finals, margin=margin)

@@ -10,7 +10,7 @@ from scipy import stats
 from batchscope.budget import Target
 from batchscope.estimate import Estimate, Interval, NotIdentified
 from batchscope.findings.curves import Curve
-from batchscope.findings.to_target import is_reached_before, reach_target
+from batchscope.findings.to_target import is_reached_before, relative_steps
 from batchscope.findings.tuning import TunedSize
 
 _OFF = 4.0
@@ -70,7 +70,7 @@ def find_collapse(sizes: Sequence[TunedSize], levels: Sequence[Target]) -> Colla
         for size in sizes
         for curve in size.curves
         for place, level in enumerate(levels)
-        if math.isfinite(needed := reach_target(curve, level, "step")) and needed > 0
+        if math.isfinite(needed := relative_steps(curve, level)) and needed > 0
     ]
     if len({row[0] for row in rows}) < 2:
         return None
@@ -97,7 +97,7 @@ def _is_passed(size: TunedSize, level: Target) -> bool:
     """Whether every finished run of a size got there, between two evaluations."""
     finished = [curve for curve in size.curves if curve.finished]
     return bool(finished) and all(
-        math.isfinite(reach_target(curve, level, "step")) and not is_reached_before(curve, level)
+        math.isfinite(relative_steps(curve, level)) and not is_reached_before(curve, level)
         for curve in finished
     )
 

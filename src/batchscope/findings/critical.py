@@ -13,7 +13,7 @@ from batchscope.estimate import Estimate, Interval, NotIdentified
 from batchscope.findings.curves import Curve
 from batchscope.findings.plateau import pooled_deviation
 from batchscope.findings.scaling import ScalingFit, StepsToTarget, fit_scaling
-from batchscope.findings.to_target import bracket_target, is_reached_before, reach_target
+from batchscope.findings.to_target import bracket_target, is_reached_before, relative_steps
 from batchscope.findings.tuning import TunedSize
 
 Regime = Literal["perfect scaling", "diminishing returns", "maximal data parallelism"]
@@ -108,7 +108,7 @@ def find_critical(sizes: Sequence[TunedSize], target: Target) -> CriticalBatchSi
         b_2x_hyperbola=good.hyperbola if good else _as_nothing(nothing),
         b_20=_find_b_20(means, errors),
         smallest=min(run.batch_size for run in observed),
-        least_steps=good.least_steps if good else _as_nothing(nothing, unit="steps"),
+        least_steps=_least_steps(good, nothing, sizes),
         alpha=good.alpha if good else _as_nothing(nothing, unit=""),
         regimes=_find_regimes(sizes, critical),
         falling=_find_falling(means, errors),
@@ -117,19 +117,31 @@ def find_critical(sizes: Sequence[TunedSize], target: Target) -> CriticalBatchSi
     )
 
 
+def _least_steps(
+    good: ScalingFit | None, nothing: NotIdentified | None, sizes: Sequence[TunedSize]
+) -> Estimate:
+    if good is None:
+        return _as_nothing(nothing, unit="steps")
+    if not all(np.isfinite(c.columns["step"]).all() for s in sizes for c in s.curves):
+        return NotIdentified(
+            reason="nobody counted steps", remedy="--examples-per-epoch N", unit="steps"
+        )
+    return good.least_steps
+
+
 def _observe(curve: Curve, target: Target) -> StepsToTarget | None:
     # What diverged or was stopped says nothing of how long the others take.
     if not curve.finished or is_reached_before(curve, target):
         return None
-    if not len(curve.columns["step"]) or not np.isfinite(curve.columns["step"]).all():
+    if not len(curve.columns["examples"]):
         return None
-    needed = reach_target(curve, target, "step")
-    last = float(curve.columns["step"][-1])
+    needed = relative_steps(curve, target)
+    last = float(curve.columns["examples"][-1]) / curve.batch_size
     if not math.isfinite(needed):
         return StepsToTarget(
-            batch_size=curve.batch_size, seed=curve.seed, steps=max(last, 1.0), is_censored=True
+            batch_size=curve.batch_size, seed=curve.seed, steps=max(last, 1e-9), is_censored=True
         )
-    before, after = bracket_target(curve, target, "step")
+    before, after = bracket_target(curve, target, "examples")
     gap = math.log(after / before) if 0 < before < after else 0.0
     return StepsToTarget(
         batch_size=curve.batch_size, seed=curve.seed, steps=max(needed, 1e-9), gap=min(gap, 2.0)

@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from batchscope.budget import Target
 from batchscope.findings.curves import Curve, Values
 
@@ -27,6 +29,16 @@ def reach_target(curve: Curve, target: Target, axis: str) -> float:
         return float(places[0])
     share = _share(float(values[at - 1]), float(values[at]), target.value)
     return float(places[at - 1] + share * (places[at] - places[at - 1]))
+
+
+def relative_steps(curve: Curve, target: Target) -> float:
+    """Steps to a target, or examples over the batch size where nobody counted steps.
+
+    Of epochs alone that is steps up to a factor that all batch sizes share.
+    """
+    if np.isfinite(curve.columns["step"]).all():
+        return reach_target(curve, target, "step")
+    return reach_target(curve, target, "examples") / curve.batch_size
 
 
 def is_reached_before(curve: Curve, target: Target) -> bool:

@@ -133,6 +133,8 @@ class _Judge:
         if quality.is_better:
             return self._say("cannot_tell", 0.0, "the larger batch is the better one")
         if not quality.is_worse or quality.p_different > self._level:
+            if quality.power is None and not quality.censored:
+                return self._say("cannot_tell", 0.0, "runs without a spread say nothing of others")
             if quality.power is None or quality.power < POWER:
                 return self._say("not_enough_seeds", 0.0, self._describe_power())
             return self._say("cannot_tell", 0.0, "neither a difference nor its absence is shown")
@@ -260,8 +262,6 @@ class _Judge:
 
     def _describe_power(self) -> str:
         power, seeds = self._quality.power, self._quality.seeds
-        if power is None and self._quality.censored == 0:
-            return f"{self._quality.difference}"
         if power is None:
             return f"{seeds} seeds, {self._quality.censored} of them without an end"
         needed = count_seeds(self._margin, self._quality.deviation)
