@@ -8,7 +8,7 @@ from batchscope.budget import Target
 from batchscope.estimate import Interval
 from batchscope.findings.analysis import Analysis, analyze_curves
 from batchscope.findings.curves import read_curves
-from batchscope.findings.tables import normalise_table
+from batchscope.findings.tables.normalise import normalise_table
 
 Rows = list[dict[str, object]]
 

@@ -6,7 +6,7 @@ import pytest
 
 from batchscope.findings.analysis import Analysis, analyze_curves
 from batchscope.findings.curves import read_curves
-from batchscope.findings.tables import normalise_table
+from batchscope.findings.tables.normalise import normalise_table
 
 from . import planted
 

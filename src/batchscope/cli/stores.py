@@ -20,7 +20,7 @@ from batchscope.cli.options import (
     read_names,
 )
 from batchscope.cli.output import make_console, name_study, print_json, reporting
-from batchscope.findings.columns import parse_pairs
+from batchscope.findings.tables.columns import parse_pairs
 
 if TYPE_CHECKING:
     from batchscope.errors import BatchscopeError

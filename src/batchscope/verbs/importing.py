@@ -11,7 +11,8 @@ from batchscope.budget import Target
 from batchscope.errors import BatchscopeError, InvalidInput
 from batchscope.findings.analysis import Analysis, analyze_curves
 from batchscope.findings.curves import RUN_COLUMNS, read_curves
-from batchscope.findings.tables import ROW, normalise_table
+from batchscope.findings.tables.cells import ROW
+from batchscope.findings.tables.normalise import normalise_table
 from batchscope.verbs.foreign import find_kind, join_history, read_foreign
 
 _PLACES = ("step", "examples", "seconds", "noise_scale", "ghost_batch")

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 import batchscope as bs
 from batchscope.errors import BatchscopeError
-from batchscope.findings.tables import normalise_table
+from batchscope.findings.tables.normalise import normalise_table
 from batchscope.verbs.example_runs import write_example
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
+DATA = Path(__file__).parents[4] / "shared" / "data"
 needs_data = pytest.mark.skipif(
     not DATA.exists(), reason="the public measurements are not beside the project"
 )
