@@ -44,6 +44,24 @@ task = bs.Task(
 """
 
 
+# Files whose few tests start many processes: begun last, one of them would run beside nothing.
+LONG_FILES = (
+    "test_interruption.py",
+    "test_cli.py",
+    "test_ray_pool.py",
+    "test_docs.py",
+    "test_verbs.py",
+    "test_largest.py",
+    "test_noisy_quadratic.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long files first."""
+    places = {name: place for place, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
 def need(component: str, is_there: bool) -> None:
     """Skip where a real component is absent, or fail where it was promised."""
     if is_there:

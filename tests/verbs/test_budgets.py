@@ -24,11 +24,16 @@ def study(place: Path, budget: bs.Budget | str, **options: object) -> bs.Study:
     )
 
 
-@pytest.mark.parametrize("smaller", ["2ep", "10steps", "6ep until plateau", "6ep until error<=0.3"])
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> bs.Study:
+    place = tmp_path_factory.mktemp("long") / "runs.db"
+    return study(place, bs.epochs(6), also_read=["2ep", "10steps"])
+
+
+@pytest.mark.parametrize("smaller", ["10steps", "6ep until plateau", "6ep until error<=0.3"])
 def test_a_smaller_budget_is_read_from_the_same_runs_to_the_bit(
-    tmp_path: Path, smaller: str
+    long: bs.Study, tmp_path: Path, smaller: str
 ) -> None:
-    long = study(tmp_path / "long.db", bs.epochs(6), also_read=["2ep", "10steps"])
     short = study(tmp_path / "short.db", smaller)
 
     read = bs.analyze(long, budget=smaller)
@@ -41,6 +46,13 @@ def test_a_smaller_budget_is_read_from_the_same_runs_to_the_bit(
         for name in ("train_loss", "val_loss", "error"):
             # Only the last row: a run that is read elsewhere as well was evaluated more often.
             np.testing.assert_array_equal(mine.columns[name][-1], theirs.columns[name][-1])
+
+
+def test_a_budget_without_an_evaluation_at_its_end_is_refused(long: bs.Study) -> None:
+    assert bs.analyze(long, budget="2ep").curves[0].columns["examples"][-1] == 128
+
+    with pytest.raises(bs.InvalidInput, match="--also-read 11steps"):
+        bs.analyze(long, budget="11steps")
 
 
 def test_a_moving_rate_is_not_read_at_a_smaller_budget(tmp_path: Path) -> None:
