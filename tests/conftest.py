@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,6 +107,17 @@ def make_task(**changes: object) -> bs.Task:
         "budget": bs.epochs(3),
     }
     return bs.Task(**(parts | changes))  # type: ignore[arg-type]
+
+
+def make_staying_task(**changes: object) -> bs.Task:
+    """The same, with a lock: it stays in this process, and no worker has to be started."""
+    lock = threading.Lock()
+
+    def loss(model: torch.nn.Module, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        with lock:
+            return torch.nn.functional.cross_entropy(model(batch[0]), batch[1])
+
+    return make_task(loss=loss, **changes)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 import batchscope as bs
 from batchscope.studies.constants import TRIALS, check_tuned, draw_settings
 
-from ..conftest import make_task
+from ..conftest import make_staying_task
 
 
 def test_settings_cover_the_usual_ranges_evenly() -> None:
@@ -42,7 +42,7 @@ def test_what_cannot_be_tuned_is_refused(tune: list[str], effort: str, says: str
 
 def test_every_batch_size_gets_the_same_trials_and_the_best_gets_all_seeds(tmp_path: Path) -> None:
     done = bs.study(
-        make_task(optimizer=bs.Adam(lr=0.01)),
+        make_staying_task(optimizer=bs.Adam(lr=0.01)),
         batch_sizes=[8, 32],
         tune=["beta2", "weight_decay"],
         effort="quick",
@@ -51,7 +51,7 @@ def test_every_batch_size_gets_the_same_trials_and_the_best_gets_all_seeds(tmp_p
         jobs=1,
     )
     again = bs.study(
-        make_task(optimizer=bs.Adam(lr=0.01)),
+        make_staying_task(optimizer=bs.Adam(lr=0.01)),
         batch_sizes=[8, 32],
         tune=["beta2", "weight_decay"],
         effort="quick",
@@ -71,7 +71,7 @@ def test_every_batch_size_gets_the_same_trials_and_the_best_gets_all_seeds(tmp_p
     assert (
         "weight_decay"
         in bs.recommend(
-            make_task(optimizer=bs.Adam(lr=0.01)),
+            make_staying_task(optimizer=bs.Adam(lr=0.01)),
             batch_sizes=[8, 32],
             tune=["beta2", "weight_decay"],
             effort="quick",

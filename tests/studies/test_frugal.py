@@ -10,7 +10,7 @@ from batchscope.findings.tuning import Ranking
 from batchscope.studies.frugal import SHARES, FrugalSearch, Wanted
 from batchscope.verbs.deciding import read_recommendation
 
-from ..conftest import make_task
+from ..conftest import make_staying_task
 
 SIZES = tuple(2**power for power in range(3, 12))
 RANKING = Ranking(quality="error", higher=False)
@@ -122,7 +122,7 @@ def test_a_single_batch_size_is_searched_as_well() -> None:
 
 def test_a_frugal_study_is_analyzed_by_the_runs_that_went_to_their_end(tmp_path: object) -> None:
     done = bs.study(
-        make_task(budget=bs.epochs(16)),
+        make_staying_task(budget=bs.epochs(16)),
         batch_sizes=[4, 8, 16],
         effort="frugal",
         objective="quality",
@@ -137,7 +137,7 @@ def test_a_frugal_study_is_analyzed_by_the_runs_that_went_to_their_end(tmp_path:
     assert sum(c.status == "stopped" for c in chosen.analysis.curves) == len(done.runs) - 7
     assert set(chosen.plateau) <= {size.batch_size for size in sizes if size.seeds == 3}
     again = bs.study(
-        make_task(budget=bs.epochs(16)),
+        make_staying_task(budget=bs.epochs(16)),
         batch_sizes=[4, 8, 16],
         effort="frugal",
         objective="quality",

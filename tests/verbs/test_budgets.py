@@ -5,7 +5,7 @@ import pytest
 
 import batchscope as bs
 
-from ..conftest import make_task
+from ..conftest import make_staying_task
 
 SIZES = [8, 16]
 RATES = [0.01, 0.03]
@@ -13,7 +13,7 @@ RATES = [0.01, 0.03]
 
 def study(place: Path, budget: bs.Budget | str, **options: object) -> bs.Study:
     return bs.study(
-        make_task(),
+        make_staying_task(),
         batch_sizes=SIZES,
         learning_rates=RATES,
         seeds=2,
@@ -68,7 +68,7 @@ def test_a_fitted_rule_searches_three_sizes_and_moves_the_others_between_them(
     sizes = [4, 8, 16, 32, 64]
 
     done = bs.study(
-        make_task(),
+        make_staying_task(),
         batch_sizes=sizes,
         rule="fitted",
         effort="quick",

@@ -10,7 +10,7 @@ import batchscope as bs
 from batchscope.studies.progress import Unwatched
 from batchscope.studies.store import Store
 
-from ..conftest import make_task
+from ..conftest import make_staying_task, make_task
 
 
 class Listener(Unwatched):
@@ -86,7 +86,11 @@ def test_before_training_one_line_says_how_many_how_long_and_how_to_cap_it(
     listener = Listener()
 
     bs.study(
-        make_task(), batch_sizes=[8], effort="quick", store=f"{tmp_path}/r.db", watcher=listener
+        make_staying_task(),
+        batch_sizes=[8],
+        effort="quick",
+        store=f"{tmp_path}/r.db",
+        watcher=listener,
     )
 
     (line,) = [line for line in listener.lines if line.startswith("About")]
@@ -117,8 +121,10 @@ def _locked(lock, model, batch):
 def test_an_earlier_version_counts_only_where_it_is_asked_for(tmp_path: Path) -> None:
     place = f"{tmp_path}/runs.db"
     options = {"batch_sizes": [8], "effort": "quick", "store": place, "jobs": 1}
-    first = bs.study(make_task(), **options)
-    changed = make_task(metrics={"error": lambda model, batch: bs.metrics.error_rate(model, batch)})
+    first = bs.study(make_staying_task(), **options)
+    changed = make_staying_task(
+        metrics={"error": lambda model, batch: bs.metrics.error_rate(model, batch)}
+    )
 
     reused = bs.study(changed, reuse_changed=True, **options)
     plain = bs.study(changed, **options)
@@ -143,7 +149,7 @@ def test_what_was_spent_counts_every_example_trained_or_timed(study: bs.Study, p
 
 def test_a_target_on_training_loss_is_read_on_training_data(tmp_path: Path) -> None:
     found = bs.recommend(
-        make_task(budget=bs.epochs(10)),
+        make_staying_task(budget=bs.epochs(10)),
         target="train_loss<=0.6",
         batch_sizes=[8, 16],
         effort="quick",
@@ -167,7 +173,7 @@ def test_a_study_in_postgresql_answers_as_one_in_a_file(study: bs.Study, postgre
 
 def test_a_budget_of_seconds_goes_through(tmp_path: Path) -> None:
     found = bs.study(
-        make_task(),
+        make_staying_task(),
         batch_sizes=[8],
         budget=bs.seconds(0.1),
         effort="quick",
@@ -181,10 +187,10 @@ def test_a_budget_of_seconds_goes_through(tmp_path: Path) -> None:
 
 def test_what_the_store_has_already_is_said_before_training_goes_on(tmp_path: Path) -> None:
     options = {"batch_sizes": [8], "effort": "quick", "store": f"{tmp_path}/r.db", "jobs": 1}
-    first = bs.study(make_task(), seeds=1, **options)
+    first = bs.study(make_staying_task(), seeds=1, **options)
     listener = Listener()
 
-    bs.study(make_task(), seeds=2, watcher=listener, **options)
+    bs.study(make_staying_task(), seeds=2, watcher=listener, **options)
 
     (line,) = [line for line in listener.lines if line.startswith("About 1 run of")]
     assert f"{len(first.runs)} are in the store" in line
@@ -194,7 +200,7 @@ def test_seeds_follow_from_the_difference_that_is_to_be_seen(tmp_path: Path) -> 
     listener = Listener()
 
     found = bs.study(
-        make_task(),
+        make_staying_task(),
         batch_sizes=[8, 16],
         effort="quick",
         detect=0.05,
