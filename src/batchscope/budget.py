@@ -102,6 +102,20 @@ class Budget:
         since = examples[-1] - examples[best]
         return since >= max(train_size, examples[best])
 
+    def first_end(
+        self, columns: Mapping[str, Sequence[float]], train_size: int, *, within: int
+    ) -> int | None:
+        """The first of the evaluations below `within` at which a run ends early; None for none.
+
+        Args:
+            columns: of the whole trajectory.
+        """
+        for at in range(within):
+            so_far = {name: values[: at + 1] for name, values in columns.items()}
+            if self.ends_early(so_far, train_size):
+                return at
+        return None
+
 
 def epochs(amount: float) -> Budget:
     """A budget of passes over the training set."""

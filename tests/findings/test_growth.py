@@ -1,20 +1,30 @@
 import math
-from types import SimpleNamespace
-from typing import cast
 
 import numpy as np
 import pytest
 
+from batchscope.budget import Target
 from batchscope.estimate import Interval, NotIdentified
-from batchscope.findings.analysis import Analysis
+from batchscope.findings.critical import CriticalBatchSize
 from batchscope.findings.growth import find_growth
 
 
-def job(b_2x: float, *, error: float = 0.05) -> Analysis:
-    """An analysis of which only the critical batch sizes are looked at."""
+def job(b_2x: float, *, error: float = 0.05) -> CriticalBatchSize:
     half = math.exp(1.96 * error)
     found = Interval(value=b_2x, low=b_2x / half, high=b_2x * half, unit="examples")
-    return cast(Analysis, SimpleNamespace(critical=SimpleNamespace(b_2x=found, b_20=found)))
+    unknown = NotIdentified(reason="of no interest here", remedy="", unit="")
+    return CriticalBatchSize(
+        target=Target("val_loss", 0.1, "<="),
+        b_2x=found,
+        b_2x_hyperbola=unknown,
+        b_20=found,
+        smallest=8,
+        least_steps=unknown,
+        alpha=unknown,
+        regimes={},
+        falling=(),
+        warnings=(),
+    )
 
 
 def test_the_exponent_is_covered() -> None:

@@ -16,7 +16,9 @@ Rows = list[dict[str, object]]
 def analyze(
     rows: Rows, *, target: Target | None = None, metric: str | None = None, **options: float
 ) -> Analysis:
-    runs = normalise_table(pl.DataFrame(rows), mapping={}, where={}, metric=metric)
+    runs = normalise_table(
+        pl.DataFrame(rows), mapping={} if metric is None else {"metric": metric}, where={}
+    )
     return analyze_curves(
         read_curves(runs.frame),
         study="table",

@@ -158,8 +158,12 @@ def _show_groups(
     from batchscope.reports.groups_page import report_groups
     from batchscope.reports.terminal import show_analysis
 
-    page = None if output is None else report_groups(found, str(output), column=column)
-    growth = find_growth(column, {n: a for n, a in found.items() if isinstance(a, Analysis)})
+    jobs = {name: job for name, job in found.items() if isinstance(job, Analysis)}
+    sizes = {name: job.critical for name, job in jobs.items() if job.critical is not None}
+    growth = find_growth(column, sizes)
+    page = None
+    if output is not None:
+        page = report_groups(found, str(output), column=column, growth=growth)
     if json:
         groups = {
             name: result.to_dict() if isinstance(result, Analysis) else {"error": str(result)}

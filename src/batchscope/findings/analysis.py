@@ -26,6 +26,7 @@ from batchscope.findings.explanations import (
 )
 from batchscope.findings.fixed_rate import FixedRate, find_fixed_rate
 from batchscope.findings.ladder import build_ladder
+from batchscope.findings.norm_arms import split_norm_arms
 from batchscope.findings.plateau import Plateau, find_plateau
 from batchscope.findings.rate_exponent import RateExponent, find_rate_exponent
 from batchscope.findings.seeds import estimate_over_seeds
@@ -33,7 +34,7 @@ from batchscope.findings.sentences import TIME_MARGIN, write_sentences
 from batchscope.findings.sizes import SizeFindings, describe_size
 from batchscope.findings.to_target import reach_target
 from batchscope.findings.tuning import Ranking, TunedSize, tune_sizes
-from batchscope.findings.verdicts import Verdict, judge_sizes, split_norm_arms
+from batchscope.findings.verdicts import Verdict, judge_sizes
 
 _RATE_MARGIN = 0.01
 _RELATIVE_MARGIN = 0.02
@@ -154,7 +155,8 @@ def analyze_curves(
     derived = target is None
     target = derive_target(tuned, ranking) if derived else target
     sizes = tuple(describe_size(size, quality, target, unit) for size in tuned)
-    # A single lucky run does not beat a mean, of batch sizes as of rates.
+    # A single lucky run does not beat a mean, of batch sizes as of rates: sizes with fewer than
+    # half of the seeds that another has are left out.
     most = max((len(size.curves) for size in tuned), default=0)
     finals = {
         size.batch_size: {c.seed: _final_value(c, quality, higher) for c in size.curves}

@@ -13,7 +13,10 @@ from batchscope.findings.curves import Curve
 from batchscope.findings.to_target import is_reached_before, relative_steps
 from batchscope.findings.tuning import TunedSize
 
+_LEAST_SEEDS = 3
+# Robust deviations beyond which a run is off the curve: one in 16,000 by chance.
 _OFF = 4.0
+# Of gamma: what rounding leaves where runs repeat each other.
 _NO_WIDTH = 1e-6
 # Of a normal distribution's standard deviation to its median absolute deviation.
 _TO_DEVIATION = 1.4826
@@ -62,7 +65,7 @@ def find_collapse(sizes: Sequence[TunedSize], levels: Sequence[Target]) -> Colla
         levels: of one metric.
 
     Returns:
-        None with fewer than two batch sizes or no level that two of them pass.
+        None with fewer than two batch sizes or no level that all of them pass.
     """
     levels = [level for level in levels if all(_is_passed(size, level) for size in sizes)]
     rows = [
@@ -119,21 +122,11 @@ def _interval(
     seeds = np.array([row[1].seed for row in rows])
     every = {row[0] for row in rows}
     whole = [s for s in set(seeds.tolist()) if {r[0] for r in rows if r[1].seed == s} == every]
-    if len(whole) >= 3:
-        each: list[float] = []
-        for seed in whole:
-            here = seeds == seed
-            inside = _within(batch[here], level[here])
-            each.append(-float(inside @ steps[here] / max(float(inside @ inside), 1e-12)))
-        error = float(np.std(each, ddof=1)) / math.sqrt(len(each))
-        half = float(stats.t.ppf(0.975, len(each) - 1)) * error
-        # The curves may differ in form; what the sizes' means leave is another noise of gamma.
-    else:
-        half = 0.0
+    over_seeds = _half_over_seeds(whole, seeds, batch, level, steps)
     sizes = sorted(every)
     if len(sizes) < 3:
-        if half:
-            return Interval(value=value, low=value - half, high=value + half, unit="")
+        if over_seeds:
+            return Interval(value=value, low=value - over_seeds, high=value + over_seeds, unit="")
         return NotIdentified(
             reason="two batch sizes without repeated seeds", remedy="--seeds 3", unit=""
         )
@@ -142,12 +135,31 @@ def _interval(
     logs = np.log(sizes) - np.mean(np.log(sizes))
     error = math.sqrt(float(np.sum(np.square(means))) / (len(sizes) - 2) / float(logs @ logs))
     between = float(stats.t.ppf(0.975, len(sizes) - 2)) * error
-    widest = max(half, between)
+    widest = max(over_seeds, between)
     if widest < _NO_WIDTH:
         return NotIdentified(
             reason="the runs have no spread to measure it by", remedy="--seeds 3", unit=""
         )
     return Interval(value=value, low=value - widest, high=value + widest, unit="")
+
+
+def _half_over_seeds(
+    whole: Sequence[int],
+    seeds: np.ndarray,
+    batch: np.ndarray,
+    level: np.ndarray,
+    steps: np.ndarray,
+) -> float:
+    """Half of Student's t interval over the seeds' own gammas; 0 with fewer than three seeds."""
+    if len(whole) < _LEAST_SEEDS:
+        return 0.0
+    each: list[float] = []
+    for seed in whole:
+        here = seeds == seed
+        inside = _within(batch[here], level[here])
+        each.append(-float(inside @ steps[here] / max(float(inside @ inside), 1e-12)))
+    error = float(np.std(each, ddof=1)) / math.sqrt(len(each))
+    return float(stats.t.ppf(0.975, len(each) - 1)) * error
 
 
 def _name_axis(gamma: Estimate) -> str:

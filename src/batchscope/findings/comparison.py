@@ -12,7 +12,9 @@ from batchscope.findings.power import find_power
 from batchscope.findings.seeds import estimate_median
 
 LEVEL = 0.05
+# Of the largest value: what rounding leaves between runs that are the same.
 _ROUNDING = 1e-9
+_HUGE = 1e300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,9 +214,6 @@ def _between(lowest: np.ndarray, highest: np.ndarray, unit: str) -> Estimate:
             low=ends[0] if math.isfinite(ends[0]) else None,
         )
     return Interval(value=value, low=ends[0], high=ends[1], unit=unit)
-
-
-_HUGE = 1e300
 
 
 def _finite(values: np.ndarray) -> np.ndarray:

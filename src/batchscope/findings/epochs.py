@@ -78,7 +78,7 @@ def find_epochs(
         unit="epochs" if epoch_examples else "examples",
         improves_until=float(places[last]),
         is_unfinished=last == values.shape[1] - 1,
-        turns_at=_turns_at(values, curves, places),
+        turns_at=_turns_at(values, curves, places, margin),
         bought=compare_settings(
             dict(enumerate(values[:, last])), dict(enumerate(values[:, -1])), margin=margin
         ).difference,
@@ -103,12 +103,14 @@ def _improves_until(values: np.ndarray) -> int:
     return count - 1
 
 
-def _turns_at(values: np.ndarray, curves: Sequence[Curve], places: np.ndarray) -> float | None:
+def _turns_at(
+    values: np.ndarray, curves: Sequence[Curve], places: np.ndarray, margin: float
+) -> float | None:
     best = int(np.argmin(values.mean(0)))
     if best == values.shape[1] - 1:
         return None
     rise = compare_settings(
-        dict(enumerate(values[:, best])), dict(enumerate(values[:, -1])), margin=1.0
+        dict(enumerate(values[:, best])), dict(enumerate(values[:, -1])), margin=margin
     )
     losses = np.array([curve.columns["train_loss"] for curve in curves])
     falls = bool((losses[:, -1] < losses[:, best]).all())
@@ -129,17 +131,8 @@ def _stopping(
         losses = curve.columns["val_loss"]
         series = row if np.isnan(losses).any() else losses
         columns = {"val_loss": series.tolist(), "examples": curve.columns["examples"].tolist()}
-        end = next(
-            (
-                at
-                for at in range(1, len(series))
-                if _STOPPING.ends_early(
-                    {name: column[: at + 1] for name, column in columns.items()},
-                    round(epoch_examples),
-                )
-            ),
-            len(series) - 1,
-        )
+        end = _STOPPING.first_end(columns, round(epoch_examples), within=len(series))
+        end = len(series) - 1 if end is None else end
         saved.append(float(1 - places[end] / places[-1]))
         lost.append(float(row[end] - row[-1]))
     return {

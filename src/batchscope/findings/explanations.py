@@ -1,6 +1,7 @@
 """What the curves say together, in words: critical batch sizes, verdicts, axis, rates, epochs."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from batchscope.estimate import Estimate, Interval, NotIdentified, write_number
 from batchscope.findings.collapse import Collapse
@@ -177,20 +178,5 @@ def explain_noise(noise: Estimate | None, critical: CriticalBatchSize | None) ->
 
 
 def _tell(estimate: Estimate, unit: str) -> str:
-    if isinstance(estimate, Interval):
-        value = Interval(
-            value=estimate.value,
-            low=estimate.low,
-            high=estimate.high,
-            unit=unit,
-            confidence=estimate.confidence,
-        )
-        return str(value)
-    told = NotIdentified(
-        reason=estimate.reason,
-        remedy=estimate.remedy,
-        unit=unit,
-        low=estimate.low,
-        high=estimate.high,
-    )
-    return f"{told}; what would tell: {estimate.remedy}"
+    told = replace(estimate, unit=unit)
+    return f"{told}" if isinstance(told, Interval) else f"{told}; what would tell: {told.remedy}"

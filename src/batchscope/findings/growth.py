@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats
 
 from batchscope.estimate import Estimate, Interval, NotIdentified
-from batchscope.findings.analysis import Analysis
+from batchscope.findings.critical import CriticalBatchSize
 
 _LEAST_JOBS = 3
 
@@ -36,11 +36,14 @@ class Growth:
         )
 
 
-def find_growth(column: str, jobs: Mapping[str, Analysis]) -> Growth | None:
+def find_growth(column: str, jobs: Mapping[str, CriticalBatchSize]) -> Growth | None:
     """Fit log B_2x and log B_20 against the log of a column (Zhang et al. 2024 for data size).
 
     Each job counts by the width of its own interval; where the jobs scatter about the line by
     more, that scatter counts.
+
+    Args:
+        jobs: value of the column -> the critical batch sizes of that job.
 
     Returns:
         None where the column's values are no numbers above 0, or fewer than two.
@@ -53,15 +56,10 @@ def find_growth(column: str, jobs: Mapping[str, Analysis]) -> Growth | None:
             return None
     if len(values) < 2 or not all(0 < value < math.inf for value in values.values()):
         return None
-    criticals = {name: job.critical for name, job in jobs.items() if job.critical is not None}
-    found = {
-        name: (math.log(values[name]), critical.b_2x, critical.b_20)
-        for name, critical in criticals.items()
-    }
     return Growth(
         column=column,
-        b_2x=_fit([(x, b_2x) for x, b_2x, _ in found.values()]),
-        b_20=_fit([(x, b_20) for x, _, b_20 in found.values()]),
+        b_2x=_fit([(math.log(values[name]), job.b_2x) for name, job in jobs.items()]),
+        b_20=_fit([(math.log(values[name]), job.b_20) for name, job in jobs.items()]),
     )
 
 

@@ -15,8 +15,8 @@ _RUNGS = (0.4, 0.55, 0.7, 0.85, 1.0)
 def build_ladder(sizes: Sequence[TunedSize], target: Target) -> list[Target]:
     """Five targets of one metric, the last being `target`.
 
-    They begin where the worst run's first evaluation is, so that every run passes between its
-    evaluations and none is past a rung at its first one.
+    They begin at the best of the runs' first evaluations, so that no run is past a rung at its
+    first one; three digits are written, so that what is printed is what is used.
     """
     firsts = [
         float(curve.columns[target.metric][0])

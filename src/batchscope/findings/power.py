@@ -37,13 +37,7 @@ def count_seeds(difference: float, deviation: float, *, paired: bool = True) -> 
         >>> count_seeds(0.02, 0.01)
         7
     """
-    if not 0 < difference < math.inf:
-        raise InvalidInput(
-            f"a difference of {difference}",
-            where="--detect",
-            expected="a number above 0, in the units of the metric",
-            do="give the smallest difference that would change what you do, such as 0.01",
-        )
+    check_difference(difference)
     if deviation == 0:
         return 2
     enough = (
@@ -52,3 +46,18 @@ def count_seeds(difference: float, deviation: float, *, paired: bool = True) -> 
         if find_power(difference, deviation, seeds, paired=paired) >= POWER
     )
     return next(enough, _MOST)
+
+
+def check_difference(difference: float) -> None:
+    """See that a difference is one that can be looked for.
+
+    Raises:
+        InvalidInput: it is not above 0.
+    """
+    if not 0 < difference < math.inf:
+        raise InvalidInput(
+            f"a difference of {difference}",
+            where="--detect",
+            expected="a number above 0, in the units of the metric",
+            do="give the smallest difference that would change what you do, such as 0.01",
+        )

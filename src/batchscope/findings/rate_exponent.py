@@ -71,12 +71,12 @@ def _fit(points: Sequence[tuple[float, float, float]]) -> Estimate:
             unit="",
         )
     sizes, rates, errors = map(np.array, zip(*points, strict=True))
-    (value, _), covariance = np.polyfit(sizes, rates, 1, cov="unscaled")
-    rest = rates - np.polyval(np.polyfit(sizes, rates, 1), sizes)
+    line, covariance = np.polyfit(sizes, rates, 1, cov="unscaled")
+    rest = rates - np.polyval(line, sizes)
     variance = max(float(rest @ rest) / (len(points) - 2), float(np.mean(errors**2)))
     error = math.sqrt(variance * float(covariance[0, 0]))
     half = float(stats.t.ppf(0.975, len(points) - 2)) * error
-    value = float(value)
+    value = float(line[0])
     return Interval(value=value, low=value - half, high=value + half, unit="")
 
 

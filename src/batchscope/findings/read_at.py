@@ -38,10 +38,9 @@ def _read_at(curve: Curve, budget: Budget, train_size: int) -> Curve:
     taken = curve.columns["step"]
     last = int(np.searchsorted(taken, steps, side="right")) - 1
     columns = {name: values.tolist() for name, values in curve.columns.items()}
-    for end in range(last + 1):
-        so_far = {name: values[: end + 1] for name, values in columns.items()}
-        if budget.ends_early(so_far, train_size):
-            return _cut(curve, end)
+    end = budget.first_end(columns, train_size, within=last + 1)
+    if end is not None:
+        return _cut(curve, end)
     if last >= 0 and taken[last] == steps:
         return _cut(curve, last)
     if not curve.finished:

@@ -2,15 +2,18 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
+from batchscope.budget import Target
 from batchscope.estimate import Interval, write_number
 from batchscope.findings.comparison import LEVEL, Comparison, compare_settings
 from batchscope.findings.curves import Curve, test_column
+from batchscope.findings.norm_arms import ghost_of
 from batchscope.findings.power import POWER, count_seeds
+from batchscope.findings.to_target import reach_target
 from batchscope.findings.tuning import Ranking, TunedSize, tune_sizes
 
 VerdictName = Literal[
@@ -23,7 +26,9 @@ VerdictName = Literal[
     "cannot_tell",
 ]
 
+# Fewer than three pairs have no spread to speak of.
 _LEAST_SEEDS = 3
+# Training losses at the end of runs that were not read before it.
 _ALIKE = 0.05
 
 
@@ -81,16 +86,9 @@ def judge_sizes(
     pairs = [(best, size) for size in tuned if size.batch_size > best.batch_size]
     if best is not tuned[0]:
         pairs.append((tuned[0], tuned[-1]))
+    ranking = Ranking(quality=metric, higher=higher)
     return [
-        _Judge(
-            small,
-            large,
-            curves,
-            arms,
-            judged,
-            Ranking(quality=metric, higher=higher),
-            margin=margin,
-        ).judge()
+        _Judge(small, large, curves, arms, judged, ranking, margin=margin).judge()
         for small, large in pairs
     ]
 
@@ -230,8 +228,8 @@ class _Judge:
         """Whether the larger batch is as good as the smaller where batch norm sees as few."""
         small = _finals(self._small, self._metric, self._sign)
         here = [curve for curve in self._arms if curve.batch_size == self._large.batch_size]
-        for ghost in sorted({_ghost_of(curve) or math.inf for curve in here}):
-            for arm in tune_sizes([c for c in here if _ghost_of(c) == ghost], self._ranking):
+        for ghost in sorted({ghost_of(curve) or math.inf for curve in here}):
+            for arm in tune_sizes([c for c in here if ghost_of(c) == ghost], self._ranking):
                 values = _finals(arm, self._metric, self._sign)
                 compared = compare_settings(small, values, margin=self._margin)
                 if compared.is_equivalent or compared.is_better:
@@ -271,25 +269,6 @@ class _Judge:
         )
 
 
-def split_norm_arms(curves: Sequence[Curve]) -> tuple[list[Curve], list[Curve]]:
-    """The runs in which batch norm sees the whole batch, and those in which it sees fewer.
-
-    Where it never sees the whole batch nothing is set apart.
-    """
-    arms = [c for c in curves if (_ghost_of(c) or math.inf) < c.batch_size]
-    plain = [c for c in curves if not (_ghost_of(c) or math.inf) < c.batch_size]
-    sizes = {c.batch_size for c in plain}
-    if any(c.batch_size not in sizes for c in arms):
-        return list(curves), []
-    return plain, arms
-
-
-def _ghost_of(curve: Curve) -> float | None:
-    """Examples that batch norm sees at once, where the table says so."""
-    values = curve.columns.get("ghost_batch")
-    return None if values is None or not np.isfinite(values[0]) else float(values[0])
-
-
 def _judged_column(metric: str, tuned: Sequence[TunedSize]) -> str:
     test = test_column(metric)
     curves = [curve for size in tuned for curve in size.curves]
@@ -312,20 +291,13 @@ def _mean_final(size: TunedSize, column: str, higher: bool) -> float:
 
 def _read_at(curve: Curve, metric: str, level: float) -> float | None:
     """The metric where training loss first falls to a level; None where it began below it."""
-    losses, values = curve.columns["train_loss"], curve.columns[metric]
-    known = np.isfinite(losses) & np.isfinite(values)
-    losses, values = losses[known], values[known]
-    below = np.flatnonzero(losses <= level)
-    if len(below) == 0:
+    known = np.isfinite(curve.columns["train_loss"]) & np.isfinite(curve.columns[metric])
+    read = replace(curve, columns={k: v[known] for k, v in curve.columns.items()})
+    losses = read.columns["train_loss"]
+    if not len(losses) or losses[0] < level:
         return None
-    at = int(below[0])
-    if at == 0:
-        return float(values[0]) if losses[0] == level else None
-    before, after = float(losses[at - 1]), float(losses[at])
-    if min(before, after, level) > 0:
-        before, after, level = math.log(before), math.log(after), math.log(level)
-    share = 1.0 if before == after else (before - level) / (before - after)
-    return float(values[at - 1] + share * (values[at] - values[at - 1]))
+    value = reach_target(read, Target("train_loss", level, "<="), metric)
+    return value if math.isfinite(value) else None
 
 
 def _describe(comparison: Comparison) -> str:

@@ -5,12 +5,16 @@ from pathlib import Path
 
 from batchscope.errors import BatchscopeError
 from batchscope.findings.analysis import Analysis
-from batchscope.findings.growth import find_growth
+from batchscope.findings.growth import Growth
 from batchscope.reports.page import make_environment, write_whole
 
 
 def report_groups(
-    found: Mapping[str, Analysis | BatchscopeError], path: str, *, column: str
+    found: Mapping[str, Analysis | BatchscopeError],
+    path: str,
+    *,
+    column: str,
+    growth: Growth | None,
 ) -> str:
     """Write one page for all jobs of a table, and return its absolute path.
 
@@ -27,7 +31,7 @@ def report_groups(
             column=column,
             jobs=jobs,
             failed=failed,
-            growth=find_growth(column, jobs),
+            growth=growth,
         )
     )
     return write_whole(text, Path(path))

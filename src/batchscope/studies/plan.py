@@ -11,7 +11,7 @@ import torch
 
 from batchscope.budget import Budget, Target, until_target
 from batchscope.errors import InvalidInput
-from batchscope.findings.power import count_seeds
+from batchscope.findings.power import check_difference
 from batchscope.findings.tuning import Ranking
 from batchscope.records import Configuration, HyperParameters, Precision, count_devices, name_kind
 from batchscope.studies.constants import check_tuned
@@ -171,7 +171,7 @@ def make_plan(
     chosen_budget = resolve_budget(task, budget or task.budget)
     _check_also_read(also_read, chosen_budget, chosen_schedule)
     if detect is not None:
-        count_seeds(detect, deviation=1.0)
+        check_difference(detect)
     if warmup:
         chosen_schedule = replace(chosen_schedule, warmup=_check_warmup(warmup))
     chosen_objective = _choose("--objective", objective, get_args(Objective))

@@ -12,6 +12,7 @@ from batchscope.errors import BatchscopeError, InvalidInput
 from batchscope.findings.analysis import Analysis, analyze_curves
 from batchscope.findings.curves import RUN_COLUMNS, read_curves
 from batchscope.findings.tables.cells import ROW
+from batchscope.findings.tables.columns import check_column
 from batchscope.findings.tables.normalise import normalise_table
 from batchscope.verbs.foreign import find_kind, join_history, read_foreign
 
@@ -100,13 +101,7 @@ def analyze_groups(
             do="leave --group out; --study chooses a study of a store",
         )
     table = _read(place, options).with_row_index(ROW)
-    if column not in table.columns:
-        raise InvalidInput(
-            f"the table has no column {column!r}",
-            where="--group",
-            expected=f"one of {', '.join(table.columns[1:])}",
-            do="name one of these",
-        )
+    check_column(column, table.columns[1:], where="--group")
     found: dict[str, Analysis | BatchscopeError] = {}
     for (value,), part in table.partition_by(column, as_dict=True, maintain_order=True).items():
         name = str(value)

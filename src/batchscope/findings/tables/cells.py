@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from batchscope.errors import InvalidInput
+from batchscope.findings.tables.columns import check_column
 
 # Where a row stood in the file, for messages.
 ROW = "_row"
@@ -24,13 +25,7 @@ def keep_where(table: pl.DataFrame, where: Mapping[str, str]) -> pl.DataFrame:
         InvalidInput: there is no such column, or no such value in it.
     """
     for column, value in where.items():
-        if column not in table.columns:
-            raise InvalidInput(
-                f"the table has no column {column!r}",
-                where="--where",
-                expected=f"one of {', '.join(table.columns[1:])}",
-                do="name one of these",
-            )
+        check_column(column, table.columns[1:], where="--where")
         kept = table.filter(pl.col(column).cast(pl.String) == value)
         if kept.is_empty():
             values = table[column].cast(pl.String).unique().drop_nulls().sort().head(8)

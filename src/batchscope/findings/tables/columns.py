@@ -54,14 +54,7 @@ def recognise_columns(columns: Sequence[str], given: Mapping[str, str]) -> dict[
                 expected=f"one of {', '.join((*ROLES, 'metric'))}",
                 do=f"did you mean {near[0]}?" if near else "write for example --map batch_size=bs",
             )
-        if column not in columns:
-            near = get_close_matches(column, columns, 1)
-            raise InvalidInput(
-                f"the table has no column {column!r}",
-                where="--map",
-                expected=f"one of {', '.join(columns)}",
-                do=f"did you mean {near[0]}?" if near else "name one of these",
-            )
+        check_column(column, columns, where="--map")
     by_name = {_plain(column): column for column in reversed(columns)}
     # A metric may be one of the losses as well.
     taken = {column for role, column in given.items() if role != "metric"}
@@ -75,6 +68,23 @@ def recognise_columns(columns: Sequence[str], given: Mapping[str, str]) -> dict[
             taken.add(column)
     _check(found, columns)
     return found
+
+
+def check_column(column: str, columns: Sequence[str], *, where: str) -> None:
+    """See that a table has a column.
+
+    Raises:
+        InvalidInput: it does not.
+    """
+    if column in columns:
+        return
+    near = get_close_matches(column, columns, 1)
+    raise InvalidInput(
+        f"the table has no column {column!r}",
+        where=where,
+        expected=f"one of {', '.join(columns)}",
+        do=f"did you mean {near[0]}?" if near else "name one of these",
+    )
 
 
 def parse_pairs(text: str | None, *, option: str) -> dict[str, str]:

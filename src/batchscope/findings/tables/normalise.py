@@ -38,7 +38,6 @@ class ForeignRuns:
         metric, higher: what quality is measured by, and whether higher is better.
         unit: of `examples`: "examples", or "epochs" where nobody knows how many an epoch has.
         epoch_examples: examples in an epoch; None where unknown.
-        has_steps: whether optimizer steps are known.
         notes: sentences on what was taken for what.
     """
 
@@ -47,7 +46,6 @@ class ForeignRuns:
     higher: bool
     unit: str
     epoch_examples: float | None
-    has_steps: bool
     notes: tuple[str, ...]
 
 
@@ -56,8 +54,6 @@ def normalise_table(
     *,
     mapping: Mapping[str, str],
     where: Mapping[str, str],
-    metric: str | None = None,
-    higher: bool | None = None,
     epoch_examples: float | None = None,
     unit: str = "examples",
     ignore: Sequence[str] = (),
@@ -68,9 +64,8 @@ def normalise_table(
     level that was never reached has no place, and is left to be censored.
 
     Args:
-        mapping: role -> column, where a name does not say it.
+        mapping: role, or "metric" -> column, where a name does not say it.
         where: column -> the value of the rows that are meant.
-        metric: the column to judge by; None for the one that is left.
         ignore: columns that do not matter.
         epoch_examples: examples in an epoch, to turn epochs into examples and steps.
 
@@ -89,8 +84,7 @@ def normalise_table(
         table = table.with_row_index(ROW)
     table = keep_where(table, where).drop(ignore, strict=False)
     columns = [name for name in table.columns if name != ROW]
-    given = {**mapping, **({} if metric is None else {"metric": metric})}
-    roles = recognise_columns(columns, given)
+    roles = recognise_columns(columns, mapping)
     notes = [f"{column} is read as {role}" for role, column in roles.items() if role != column]
     judged = roles.get("metric") or find_metric(table, columns, roles)
     others = [c for c in columns if c not in roles.values() and c != judged]
@@ -99,8 +93,8 @@ def normalise_table(
     table = as_numbers(table, {*numbers, judged})
     table = drop_impossible(table, roles, notes)
     table = name_runs(table, roles, others, notes)
-    is_higher = is_higher_better(table, judged, roles) if higher is None else higher
-    frame, steps_known, found_unit = place_rows(table, roles, epoch_examples, unit, notes)
+    is_higher = is_higher_better(table, judged, roles)
+    frame, found_unit = place_rows(table, roles, epoch_examples, unit, notes)
     if epoch_examples is None and found_unit != "epochs" and "epoch" in roles:
         epoch_examples = examples_in_epoch(frame["examples"], table[roles["epoch"]])
     frame = _with_losses(frame, table, roles, judged)
@@ -121,7 +115,6 @@ def normalise_table(
         higher=is_higher,
         unit=found_unit,
         epoch_examples=epoch_examples if found_unit != "epochs" else 1.0,
-        has_steps=steps_known,
         notes=tuple(notes),
     )
 

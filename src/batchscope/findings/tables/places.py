@@ -16,7 +16,7 @@ def place_rows(
     epoch_examples: float | None,
     unit: str,
     notes: list[str],
-) -> tuple[pl.DataFrame, bool, str]:
+) -> tuple[pl.DataFrame, str]:
     """Where each row stands: steps, examples and seconds, as far as they follow."""
     size = table[roles["batch_size"]]
     nothing = pl.Series("nothing", [math.nan] * len(table), dtype=pl.Float64)
@@ -48,7 +48,7 @@ def place_rows(
             "seconds": seconds,
         }
     )
-    return frame, step is not None, found_unit
+    return frame, found_unit
 
 
 def _read_seconds(table: pl.DataFrame, roles: Mapping[str, str], notes: list[str]) -> pl.Series:
@@ -79,7 +79,7 @@ def holds_levels(frame: pl.DataFrame, metric: str) -> bool:
     begins = frame.group_by("run").agg(pl.col("examples").min().alias("first"))["first"]
     several = frame["run"].n_unique() > 1
     shared = distinct <= _MOST_LEVELS and distinct <= len(frame) / 2
-    return several and shared and bool((begins > 0).mean() or 0 > 0)
+    return several and shared and bool((begins > 0).any())
 
 
 def with_beginnings(frame: pl.DataFrame, metric: str, *, higher: bool) -> pl.DataFrame:
