@@ -83,6 +83,7 @@ def test_verbs_on_a_store_name_the_study_in_their_first_line(folder: Path, verb:
     [
         (("analyze",), "findings"),
         (("runs",), "runs"),
+        (("cost", "batchscope.db", "--device-hour", "2", "--watts", "50"), "frontier"),
         (("report",), "report"),
         (("tasks",), "tasks"),
         (("profile", "mytask.py:task", "--batch-sizes", "8,16"), "smallest_efficient"),

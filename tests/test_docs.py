@@ -17,7 +17,18 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 VERBS = (
     *("recommend", "study", "profile", "noise", "fit", "branch", "bottleneck", "energy"),
-    *("curvature", "analyze", "report", "runs", "status", "tasks", "init"),
+    *(
+        "curvature",
+        "analyze",
+        "cost",
+        "laws",
+        "report",
+        "runs",
+        "status",
+        "tasks",
+        "init",
+        "advise",
+    ),
 )
 MODULES = [
     module.name
@@ -79,6 +90,8 @@ def test_every_json_key_is_documented(tmp_path: Path) -> None:
 def test_every_verb_and_option_of_the_docs_exists(tmp_path: Path) -> None:
     text = "\n".join(page.read_text() for page in PAGES)
     helped = {verb: run_command(verb, "--help", folder=tmp_path).stdout for verb in VERBS}
+    for part in ("ask", "tell", "timed", "record"):
+        helped["advise"] += run_command("advise", part, "--help", folder=tmp_path).stdout
 
     assert set(re.findall(r"(?<!import )batchscope ([a-z]+)\b(?= )", text)) <= {*helped, "VERB"}
     options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))

@@ -8,6 +8,8 @@ from .budget import seconds as seconds
 from .budget import steps as steps
 from .budget import until_plateau as until_plateau
 from .budget import until_target as until_target
+from .decisions.cost import Prices as Prices
+from .decisions.laws import OwnRun as OwnRun
 from .decisions.recommendation import Recommendation as Recommendation
 from .errors import BatchscopeError as BatchscopeError
 from .errors import CannotTell as CannotTell
@@ -27,6 +29,9 @@ from .reports.displays import figure as figure
 from .reports.displays import table as table
 from .reports.page import report as report
 from .task import Task as Task
+from .verbs.advising import Advisor as Advisor
+from .verbs.advising import Trial as Trial
+from .verbs.costing import cost as cost
 from .verbs.deciding import analyze as analyze
 from .verbs.deciding import recommend as recommend
 from .verbs.fitting import fit as fit

@@ -1,9 +1,9 @@
 """The command line: parse, call, show."""
 
-from batchscope.cli import instruments, stores, tasks, training
+from batchscope.cli import advising, costs, instruments, stores, tasks, training
 from batchscope.cli.app import app
 
-__all__ = ["app", "instruments", "main", "stores", "tasks", "training"]
+__all__ = ["advising", "app", "costs", "instruments", "main", "stores", "tasks", "training"]
 
 # Each of these modules adds its commands; a newcomer needs them in this order.
 _ORDER = [
@@ -17,6 +17,8 @@ _ORDER = [
     "energy",
     "curvature",
     "analyze",
+    "cost",
+    "laws",
     "report",
     "runs",
     "status",

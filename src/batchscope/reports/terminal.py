@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from batchscope.decisions.laws import Extrapolation
 from batchscope.decisions.recommendation import Recommendation
 from batchscope.estimate import Estimate, Interval, NotIdentified, write_number
 from batchscope.findings.analysis import Analysis
@@ -15,6 +16,7 @@ from batchscope.findings.curves import Curve, test_column
 from batchscope.findings.sizes import SizeFindings
 from batchscope.records import Run
 from batchscope.reports.readings import Reading, describe
+from batchscope.verbs.costing import Costs
 from batchscope.verbs.preview import Preview
 from batchscope.verbs.profiling import Profile
 from batchscope.verbs.standing import Standing
@@ -164,6 +166,52 @@ def show_analysis(console: Console, analysis: Analysis) -> None:
         _print(console, f"- {sentence}", indent=2)
     if analysis.notes:
         _print(console, f"Read from the table: {'; '.join(analysis.notes)}.")
+
+
+def show_costs(console: Console, found: Costs) -> None:
+    """What each batch size costs, a row each, and what going to the next one does."""
+    _print(console, f"To {found.target}")
+    has_money = any(isinstance(c.total, Interval) and c.total.value > 0 for c in found.costs)
+    has_energy = any(isinstance(c.kilowatt_hours, Interval) for c in found.costs)
+    heads = ["batch size", "seconds", "device-hours"]
+    heads += ["total cost"] if has_money else []
+    heads += ["kWh"] if has_energy else []
+    table = _table(*heads)
+    for cost in found.costs:
+        mark = " *" if cost.use.batch_size in found.frontier else ""
+        row = [f"{cost.use.batch_size:,}{mark}", _short(cost.seconds), _short(cost.device_hours)]
+        row += [_short(cost.total)] if has_money else []
+        row += [_short(cost.kilowatt_hours)] if has_energy else []
+        table.add_row(*row)
+    console.print(table)
+    _print(console, "* no other batch size is both faster and cheaper. Means with 95% intervals.")
+    _print(console, f"Cheapest: {found.cheapest:,}. Fastest: {found.fastest:,}.")
+    for sentence in found.sentences:
+        _print(console, f"- {sentence}")
+
+
+def show_laws(console: Console, found: Extrapolation) -> None:
+    """What each law says, and how far outside what it was fitted on."""
+    _print(console, str(found))
+    table = _table("law", "of", "says", "outside its data by", "off on your runs")
+    for said in found.said:
+        away = said.doublings_outside
+        errors = ", ".join(f"{error:.2g} times" for error in said.errors)
+        table.add_row(
+            said.law.name,
+            said.law.what,
+            f"{write_number(said.value)} {said.law.unit}".rstrip(),
+            f"{away:.1f} doublings" if away > 0 else "nothing",
+            errors or "not measured",
+        )
+    console.print(table)
+    for source in dict.fromkeys(said.law.source for said in found.said):
+        _print(console, f"- {source}")
+    _print(
+        console,
+        "Laws are no measurement: a batch size found on a small model of your own, given with "
+        "--measured, moves them and shows how far each errs.",
+    )
 
 
 def show_recommendation(console: Console, recommendation: Recommendation) -> None:

@@ -1,0 +1,238 @@
+"""What a batch size costs: consumption per step times steps, and what had to be bought before."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from batchscope.errors import InvalidInput
+from batchscope.estimate import Estimate, Interval, NotIdentified, write_number
+
+_HOUR = 3600.0
+_JOULES = 3.6e6
+# More time per step than this is no longer "little".
+_LITTLE = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """What is paid, in one currency.
+
+    Attributes:
+        device_hour: of one device for an hour, electricity apart.
+        kilowatt_hour: of electricity.
+        grams_per_kilowatt_hour: of CO2.
+        hardware, engineering: paid once, before the first run.
+        runs: over which what is paid once is spread.
+
+    Raises:
+        InvalidInput: a price is below 0, or there are no runs.
+    """
+
+    device_hour: float = 0.0
+    kilowatt_hour: float = 0.0
+    grams_per_kilowatt_hour: float = 0.0
+    hardware: float = 0.0
+    engineering: float = 0.0
+    runs: int = 1
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            value = getattr(self, name)
+            least = 1 if name == "runs" else 0
+            if not least <= value < math.inf:
+                raise InvalidInput(
+                    f"{name} of {value}",
+                    where="Prices",
+                    expected=f"a number from {least} on",
+                    do="leave it out where nothing is paid",
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """What one training takes.
+
+    Attributes:
+        steps: to the target.
+        step_seconds: of one step.
+        watts: of each device; None where unknown.
+        is_present: whether the hardware is there already.
+    """
+
+    batch_size: int
+    devices: int
+    steps: Estimate
+    step_seconds: Estimate
+    watts: float | None = None
+    is_present: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What one training costs; money in the currency of the prices.
+
+    Attributes:
+        usage: device-hours and electricity of one run.
+        upfront: what was paid once, per run; 0 where the hardware is there already.
+    """
+
+    use: Use
+    examples: Estimate
+    seconds: Estimate
+    device_hours: Estimate
+    kilowatt_hours: Estimate
+    carbon_grams: Estimate
+    usage: Estimate
+    upfront: float
+    total: Estimate
+
+    def to_dict(self) -> dict[str, object]:
+        """The cost as JSON."""
+        estimates: dict[str, object] = {
+            name: getattr(self, name).to_dict()
+            for name in self.__slots__
+            if name not in {"use", "upfront"}
+        }
+        return {
+            "batch_size": self.use.batch_size,
+            "devices": self.use.devices,
+            "upfront": self.upfront,
+        } | estimates
+
+
+def cost_of(use: Use, prices: Prices) -> Cost:
+    """The cost of one training: consumption per step times steps.
+
+    The intervals of steps and of seconds per step are taken as of independent log-normals.
+    """
+    seconds = multiply([use.steps, use.step_seconds], unit="s")
+    hours = scale(seconds, use.devices / _HOUR, unit="device-hours")
+    unknown = NotIdentified(reason="watts are not known", remedy="batchscope energy", unit="kWh")
+    energy = unknown
+    if use.watts is not None:
+        energy = scale(seconds, use.devices * use.watts / _JOULES, unit="kWh")
+    is_free = prices.kilowatt_hour == 0
+    hourly = prices.device_hour / _HOUR * use.devices
+    power = 0.0 if use.watts is None else use.watts * use.devices / _JOULES
+    usage: Estimate = scale(seconds, hourly + power * prices.kilowatt_hour, unit="")
+    if use.watts is None and not is_free:
+        usage = unknown
+    once = 0.0 if use.is_present else (prices.hardware + prices.engineering) / prices.runs
+    return Cost(
+        use=use,
+        examples=scale(use.steps, use.batch_size, unit="examples"),
+        seconds=seconds,
+        device_hours=hours,
+        kilowatt_hours=energy,
+        carbon_grams=scale(energy, prices.grams_per_kilowatt_hour, unit="g CO2"),
+        usage=usage,
+        upfront=once,
+        total=shift(usage, once),
+    )
+
+
+def explain_change(small: Cost, large: Cost, prices: Prices) -> str:
+    """What going from one batch size to a larger one costs and saves, in a sentence or two.
+
+    The three cases of the Deep Learning Tuning Playbook: it fits the hardware at hand, it takes
+    more devices, or something has to be bought first.
+    """
+    steps = _ratio(large.use.steps, small.use.steps)
+    step = _ratio(large.use.step_seconds, small.use.step_seconds)
+    if steps is None or step is None:
+        return "Steps or seconds per step are not known at both: nothing can be said of the cost."
+    size = f"A batch of {large.use.batch_size:,} instead of {small.use.batch_size:,}"
+    time = f"the time is {_times(steps * step)}"
+    if not large.use.is_present:
+        return f"{size} needs an upgrade; {time}. {_pay_back(small, large, prices)}"
+    if large.use.devices > small.use.devices:
+        more = large.use.devices / small.use.devices
+        return (
+            f"{size} takes {write_number(more)} times the devices for {_times(steps)} the steps: "
+            f"{time}, the device-hours are {_times(steps * step * more)}."
+        )
+    extra = step - 1
+    if extra <= _LITTLE:
+        fits = "fits the hardware at hand at little extra time per step"
+    else:
+        fits = f"fits the hardware at hand at {write_number(100 * extra)}% more time per step"
+    return f"{size} {fits} and takes {_times(steps)} the steps: {time}, and so is the usage."
+
+
+def break_even_runs(small: Cost, large: Cost, prices: Prices) -> float:
+    """Runs after which what is paid once is saved; infinite where usage does not fall.
+
+    Raises:
+        InvalidInput: the usage of one of them is not known.
+    """
+    if not isinstance(small.usage, Interval) or not isinstance(large.usage, Interval):
+        raise InvalidInput(
+            "the usage of a batch size is not known",
+            where="break_even_runs",
+            expected="steps and seconds per step of both",
+            do="measure them",
+        )
+    saved = small.usage.value - large.usage.value
+    return (prices.hardware + prices.engineering) / saved if saved > 0 else math.inf
+
+
+def multiply(estimates: Sequence[Estimate], *, unit: str) -> Estimate:
+    """The product of independent estimates, whose logs' half-widths add as squares do."""
+    value, low, high = 1.0, 0.0, 0.0
+    for estimate in estimates:
+        if isinstance(estimate, NotIdentified):
+            return NotIdentified(reason=estimate.reason, remedy=estimate.remedy, unit=unit)
+        if estimate.value <= 0:
+            return Interval(value=0.0, low=0.0, high=0.0, unit=unit)
+        value *= estimate.value
+        below = math.inf if estimate.low <= 0 else math.log(estimate.value / estimate.low)
+        low = math.hypot(low, below)
+        high = math.hypot(high, math.log(estimate.high / estimate.value))
+    return Interval(value=value, low=value * math.exp(-low), high=value * math.exp(high), unit=unit)
+
+
+def scale(estimate: Estimate, factor: float, *, unit: str) -> Estimate:
+    """An estimate times a number from 0 on that is known."""
+    if isinstance(estimate, NotIdentified):
+        return NotIdentified(reason=estimate.reason, remedy=estimate.remedy, unit=unit)
+    ends = [
+        0.0 if factor == 0 else factor * end
+        for end in (estimate.low, estimate.value, estimate.high)
+    ]
+    return Interval(
+        low=ends[0], value=ends[1], high=ends[2], unit=unit, confidence=estimate.confidence
+    )
+
+
+def shift(estimate: Estimate, by: float) -> Estimate:
+    """An estimate and a number that is known."""
+    if isinstance(estimate, NotIdentified):
+        return estimate
+    return Interval(
+        value=estimate.value + by,
+        low=estimate.low + by,
+        high=estimate.high + by,
+        unit=estimate.unit,
+        confidence=estimate.confidence,
+    )
+
+
+def _ratio(large: Estimate, small: Estimate) -> float | None:
+    if isinstance(large, NotIdentified) or isinstance(small, NotIdentified):
+        return None
+    return large.value / small.value
+
+
+def _times(ratio: float) -> str:
+    return f"{write_number(ratio)} times"
+
+
+def _pay_back(small: Cost, large: Cost, prices: Prices) -> str:
+    runs = break_even_runs(small, large, prices)
+    if math.isinf(runs):
+        return "It never pays back: the usage of a run does not fall."
+    planned = f"{prices.runs:,} {'run is' if prices.runs == 1 else 'runs are'} planned"
+    whole = math.ceil(runs)
+    if whole <= prices.runs:
+        return f"It pays back after {whole:,} runs, and {planned}."
+    return f"It does not pay back: it would after {whole:,} runs, and {planned}."

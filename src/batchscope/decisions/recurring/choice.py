@@ -1,0 +1,130 @@
+"""Which batch size the next run of a recurring job should have: what it costs and what it tells."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from batchscope.decisions.recurring.worlds import Array
+
+_OUTCOMES = 12
+_LEAST_NOISE = 1e-6
+# A batch size that reaches the target less often than this is no anchor.
+_LEAST_REACH = 0.05
+_TIE = 1e-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The next run.
+
+    Attributes:
+        at: position of the batch size.
+        best: position of the batch size that is best by what is known.
+        stop_cost: what the run may cost before it is given up; infinite for no limit.
+        saving: what the others could still save per run, as a share of the best's cost.
+    """
+
+    at: int
+    best: int
+    stop_cost: float
+    saving: float
+
+
+def choose(
+    epochs: Array,
+    costs: Array,
+    *,
+    noise: float,
+    max_epochs: float,
+    max_cost: float,
+    recurrences: float,
+    may_stop: bool,
+    chances: Array | float = 1.0,
+    given: int | None = None,
+) -> Choice:
+    """The batch size with the lowest cost of this run less what knowing its outcome saves later.
+
+    The outcome of a run at each batch size is put into bins; each bin, if it came, would change
+    which batch size is taken afterwards (the knowledge gradient of Frazier et al. 2009), for all
+    recurrences left. Of runs that are given up or fail the job is run once more at the best.
+
+    Args:
+        epochs: (worlds, batch sizes) log of the epochs needed on average.
+        costs: the same of the cost per epoch.
+        noise: standard deviation of the log of one run's epochs.
+        recurrences: of the job that follow this one.
+        may_stop: whether a run may be given up for its cost.
+        chances: per batch size, that a run does not fail for another reason than its epochs.
+        given: the batch size to run, where that is decided otherwise.
+    """
+    count = epochs.shape[1]
+    limit = np.log(_limits(costs, max_epochs, max_cost))
+    reach = special.ndtr((limit - epochs) / max(noise, _LEAST_NOISE)) * chances
+    ended = np.maximum(epochs, 0.0)
+    spent = np.exp(np.where(limit > epochs, np.minimum(ended, limit), limit) + costs)
+    # A job whose run fails is run once more at the best.
+    anchor = float((spent / np.maximum(reach, _LEAST_REACH)).mean(axis=0).min())
+    whole = spent + (1 - reach) * anchor
+    means = whole.mean(axis=0)
+    best = int(np.argmin(means))
+    least = float(means[best])
+    stops = _find_stops(spent, least) if may_stop else np.full(count, math.inf)
+    stops[best] = math.inf
+    first = np.minimum(spent, stops)
+    now = (first + np.where(spent > stops, 1.0, 1 - reach) * least).mean(axis=0)
+    ceilings = np.minimum(limit + costs, np.log(stops))
+    gains = least - _expect_least(epochs + costs, ceilings, whole, noise)
+    total = now - recurrences * gains
+    # A tie goes to what is best already.
+    total[best] -= _TIE * least
+    at = int(np.argmin(total)) if given is None else given
+    saving = float(np.max(np.delete(gains, best), initial=0.0)) / least
+    return Choice(at=at, best=best, stop_cost=float(stops[at]), saving=saving)
+
+
+def _limits(costs: Array, max_epochs: float, max_cost: float) -> Array:
+    """Epochs that a run may take in each world."""
+    return np.minimum(max_epochs, np.maximum(max_cost / np.exp(costs), 1e-3))
+
+
+def _find_stops(spent: Array, again: float) -> Array:
+    """Per batch size the cost at which giving up is cheapest on average; infinite for never.
+
+    Of worlds that cost more than the stop, the stop is spent and `again` for the job begun anew.
+
+    Args:
+        spent: (worlds, batch sizes) cost of a run to its end.
+    """
+    ordered = np.sort(spent, axis=0)
+    count = len(ordered)
+    below = np.cumsum(ordered, axis=0) - ordered
+    above = count - np.arange(count)[:, None]
+    # A run below what the best costs may still win: given up there it would tell nothing.
+    total = np.where(ordered < again, math.inf, below + above * (ordered + again))
+    at = np.argmin(total, axis=0)
+    least = np.take_along_axis(total, at[None], axis=0)[0]
+    stops = np.take_along_axis(ordered, at[None], axis=0)[0]
+    return np.where(least < ordered.sum(axis=0), stops, math.inf)
+
+
+def _expect_least(logs: Array, ceilings: Array, whole: Array, noise: float) -> Array:
+    """The cost per job once the outcome of a run is known, on average; per batch size run.
+
+    Args:
+        logs: (worlds, batch sizes) log cost of a run.
+        ceilings: the log cost above which it ends without the target.
+        whole: (worlds, batch sizes) cost per job.
+    """
+    wide = max(noise, _LEAST_NOISE)
+    worlds, count = logs.shape
+    ranks = np.arange(1, _OUTCOMES) * worlds // _OUTCOMES
+    edges = np.sort(logs, axis=0)[ranks]
+    ends = np.empty((_OUTCOMES + 2, worlds, count))
+    ends[0], ends[-1] = 0.0, 1.0
+    ends[1:-2] = special.ndtr((np.minimum(edges[:, None], ceilings) - logs) / wide)
+    ends[-2] = special.ndtr((ceilings - logs) / wide)
+    chances = np.diff(ends, axis=0).transpose(2, 0, 1)
+    # Summed over bins these are the means over all worlds: knowing never seems to cost.
+    return (chances @ whole).min(axis=2).sum(axis=1) / worlds

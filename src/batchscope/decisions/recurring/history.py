@@ -1,0 +1,239 @@
+"""What recurring runs have shown: epochs and costs at each batch size, and whether they drift."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from scipy import stats
+
+from batchscope.decisions.recurring.worlds import Seen
+
+# The spread of epochs between seeds: a tenth, worth as much as four runs' evidence.
+_PRIOR_SPREAD, _PRIOR_RUNS = 0.1, 4
+# Of a timing of a few steps.
+_TIMING_SPREAD = 0.03
+# How well a level on the way tells the rest: half of what is extrapolated, in logs.
+_EXTRAPOLATED = 0.5
+# Drift: the newest runs on one side of what the earlier ones predict, by chance once in 1,000.
+_DRIFTED_RUNS, _LEAST_BEFORE, _BY_CHANCE = 2, 3, 0.001
+
+
+Setting = tuple[int, float | None]
+# Of one batch size, bounds beyond which further ones tell nothing.
+_MOST_BOUNDS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        batch_size: examples per step.
+        power_limit: watts; None where the device chose.
+        cost: of the whole run, in the user's unit.
+        epochs: trained, perhaps in part.
+        reached: whether the target was reached.
+        stopped: whether it was given up for its cost, so that it might have reached the target.
+        progress: level of the metric -> the epoch in which it was passed.
+    """
+
+    batch_size: int
+    power_limit: float | None
+    cost: float
+    epochs: float
+    reached: bool
+    stopped: bool
+    progress: Mapping[float, float] = field(default_factory=dict[float, float])
+
+
+@dataclass(slots=True)
+class _Size:
+    """What runs of one batch size came to.
+
+    Attributes:
+        logs: log epochs of runs that reached the target.
+        stopped: runs that were given up for their cost.
+        failures: runs that ended without the target.
+        all_logs: log epochs of every run in order, of failed ones twice the limit.
+    """
+
+    logs: list[float] = field(default_factory=list[float])
+    stopped: list[Outcome] = field(default_factory=list[Outcome])
+    failures: int = 0
+    all_logs: list[float] = field(default_factory=list[float])
+    total: float = 0.0
+    squares: float = 0.0
+
+    def add(self, outcome: Outcome, max_epochs: float) -> None:
+        log = math.log(max(outcome.epochs, 1.0))
+        if outcome.reached:
+            self.logs.append(log)
+            self.total += log
+            self.squares += log * log
+        elif outcome.stopped:
+            self.stopped.append(outcome)
+        else:
+            self.failures += 1
+            log = math.log(2 * max_epochs)
+        self.all_logs.append(log)
+
+    def mean(self) -> float:
+        return self.total / len(self.logs)
+
+    def scatter(self) -> float:
+        """Sum of squares about the mean."""
+        return max(self.squares - self.total * self.mean(), 0.0) if self.logs else 0.0
+
+
+@dataclass(slots=True)
+class History:
+    """Outcomes and timings since the last drift.
+
+    Attributes:
+        max_epochs: after which a run has failed.
+        seen: runs whose end is known, since the beginning.
+        reached: of these, those that reached the target.
+    """
+
+    max_epochs: float
+    seen: int = 0
+    reached: int = 0
+    _sizes: dict[int, _Size] = field(default_factory=dict[int, _Size])
+    _costs: dict[Setting, list[float]] = field(default_factory=dict[Setting, list[float]])
+    # Level -> log of epochs from it to the target: count and sum over runs that reached it.
+    _left: dict[float, tuple[int, float]] = field(default_factory=dict[float, tuple[int, float]])
+
+    def add(self, outcome: Outcome) -> None:
+        """Take a run's end."""
+        self.seen += 1
+        self.reached += outcome.reached
+        self._sizes.setdefault(outcome.batch_size, _Size()).add(outcome, self.max_epochs)
+        if outcome.reached:
+            for level, epoch in outcome.progress.items():
+                count, total = self._left.get(level, (0, 0.0))
+                left = math.log(max(outcome.epochs, 1.0) / max(epoch, 1.0))
+                self._left[level] = (count + 1, total + left)
+        if outcome.epochs > 0 and outcome.cost > 0:
+            self.time(outcome.batch_size, outcome.power_limit, outcome.cost / outcome.epochs)
+
+    def time(self, batch_size: int, power_limit: float | None, cost: float) -> None:
+        """Take a cost per epoch."""
+        self._costs.setdefault((batch_size, power_limit), []).append(math.log(cost))
+
+    def forget_drifted(self, outcome: Outcome) -> str | None:
+        """Notice drift of the setting that an outcome came from, and keep only what came with it.
+
+        Returns:
+            What drifted; None for nothing.
+        """
+        size = self._sizes[outcome.batch_size]
+        setting = (outcome.batch_size, outcome.power_limit)
+        costs = self._costs.get(setting, [])
+        if _is_drifting(size.all_logs, self.spread()):
+            newest = size.all_logs[-_DRIFTED_RUNS:]
+            self._left.clear()
+            self._sizes = {outcome.batch_size: _Size()}
+            for log in newest:
+                # Runs that failed are not begun with again: they tell no epochs.
+                if log < math.log(2 * self.max_epochs):
+                    again = replace(outcome, epochs=math.exp(log), reached=True, progress={})
+                    self._sizes[outcome.batch_size].add(again, self.max_epochs)
+            return "epochs"
+        if _is_drifting(costs, _TIMING_SPREAD):
+            self._costs = {setting: costs[-_DRIFTED_RUNS:]}
+            return "cost per epoch"
+        return None
+
+    def spread(self) -> float:
+        """Standard deviation of the log of epochs between runs of one batch size."""
+        total, freedom = _PRIOR_RUNS * _PRIOR_SPREAD**2, float(_PRIOR_RUNS)
+        for size in self._sizes.values():
+            if len(size.logs) > 1:
+                total += size.scatter()
+                freedom += len(size.logs) - 1
+        return math.sqrt(total / freedom)
+
+    def see_chances(self, order: Sequence[int]) -> list[float]:
+        """Per batch size, the share of runs that reach the target where some did and some not."""
+        shares: list[float] = []
+        for at in order:
+            size = self._sizes.get(at)
+            if size is None or not size.logs or not size.failures:
+                shares.append(1.0)
+                continue
+            # Jeffreys' prior: half a success and half a failure more.
+            shares.append((len(size.logs) + 0.5) / (len(size.logs) + size.failures + 1))
+        return shares
+
+    def see_epochs(self, order: Sequence[int]) -> list[Seen]:
+        """Epochs to the target in logs, per batch size.
+
+        Where some runs reach the target, those that fail say nothing of the others' epochs.
+
+        Args:
+            order: batch sizes by position.
+        """
+        noise = self.spread() ** 2
+        seen: list[Seen] = []
+        for batch_size, size in self._sizes.items():
+            at = order.index(batch_size)
+            if size.logs:
+                # An epoch is seen as a whole one.
+                each = noise + math.exp(-2 * size.mean()) / 12
+                seen.append(Seen(at, size.mean(), each / len(size.logs)))
+            else:
+                failed = Seen(at, math.log(self.max_epochs), noise, is_bound=True)
+                seen += [failed] * min(size.failures, _MOST_BOUNDS)
+            bounds: list[Seen] = []
+            for outcome in size.stopped[-_MOST_BOUNDS:]:
+                limit = math.log(max(outcome.epochs, 0.5))
+                further = self._extrapolate(outcome)
+                if further is None:
+                    bounds.append(Seen(at, limit, noise, is_bound=True))
+                else:
+                    value, variance = further
+                    seen.append(Seen(at, max(value, limit), noise + variance))
+            seen += bounds
+        return seen
+
+    def see_costs(self, order: Sequence[int]) -> dict[int, tuple[float, float | None]]:
+        """Position -> the least known cost per epoch, and the power limit that has it."""
+        best: dict[int, tuple[float, float | None]] = {}
+        for (size, limit), logs in self._costs.items():
+            cost = math.exp(sum(logs) / len(logs))
+            at = order.index(size)
+            if at not in best or cost < best[at][0]:
+                best[at] = (cost, limit)
+        return best
+
+    def _extrapolate(self, outcome: Outcome) -> tuple[float, float] | None:
+        """Log epochs that a stopped run would have needed, by what others had left at its level."""
+        passed = sorted(outcome.progress.items(), key=lambda item: item[1], reverse=True)
+        for level, epoch in passed:
+            if level in self._left:
+                count, total = self._left[level]
+                left = total / count
+                return math.log(max(epoch, 1.0)) + left, (_EXTRAPOLATED * left) ** 2
+        return None
+
+
+def _is_drifting(logs: Sequence[float], spread: float) -> bool:
+    """Whether the newest values lie outside what the earlier ones predict, all on one side.
+
+    Outside the prediction interval of normal values, and beyond every earlier one: epochs are
+    whole numbers with long tails.
+    """
+    before, newest = logs[:-_DRIFTED_RUNS], logs[-_DRIFTED_RUNS:]
+    if len(before) < _LEAST_BEFORE:
+        return False
+    is_above, is_below = min(newest) > max(before), max(newest) < min(before)
+    if not (is_above or is_below):
+        return False
+    freedom = len(before) - 1 + _PRIOR_RUNS
+    total = _PRIOR_RUNS * spread**2 + float(np.var(before)) * len(before)
+    error = math.sqrt(total / freedom * (1 + 1 / len(before)))
+    # The chances of the newest values multiply, once for either side.
+    each = (_BY_CHANCE / 2) ** (1 / _DRIFTED_RUNS)
+    nearest = min(newest) if is_above else max(newest)
+    return abs(nearest - float(np.mean(before))) > float(stats.t.isf(each, freedom)) * error

@@ -1,0 +1,117 @@
+"""The next run of a recurring job, from its history and from what is still running."""
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from batchscope.decisions.recurring.choice import choose
+from batchscope.decisions.recurring.history import History
+from batchscope.decisions.recurring.worlds import WORLDS, Array, Seen, believe_cost, believe_epochs
+
+# Where nothing was timed, of the cost per epoch at one batch size.
+_TIMED_VARIANCE = 1e-4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Next:
+    """What the next run should be.
+
+    Attributes:
+        batch_size: examples per step.
+        power_limit: watts; None where none was timed.
+        stop_cost: infinite for never.
+        is_best: whether it is the best by what is known.
+        saving: what the others could still save per run, as a share of the best's cost.
+    """
+
+    batch_size: int
+    power_limit: float | None
+    stop_cost: float
+    is_best: bool
+    saving: float
+
+
+class Planner:
+    """One model of all batch sizes of a job: epochs to the target times cost per epoch.
+
+    Args:
+        sizes: on offer, ascending.
+        default: one of them.
+        max_epochs: after which a run has failed.
+        max_cost: of one run; infinite for no limit.
+        seed: of the worlds drawn, the same for each call.
+    """
+
+    def __init__(
+        self, sizes: Sequence[int], default: int, *, max_epochs: float, max_cost: float, seed: int
+    ) -> None:
+        self._sizes = tuple(sizes)
+        self._max_epochs = max_epochs
+        self._max_cost = max_cost
+        self._epochs = believe_epochs(sizes, default, max_epochs)
+        self._cost = believe_cost(sizes)
+        rng = np.random.default_rng(seed)
+        self._normals: Array = rng.standard_normal((2, WORLDS, len(sizes)))
+        # Forms are drawn evenly: the departures must not follow their order.
+        self._order = rng.permutation(WORLDS)
+
+    def plan(self, history: History, *, running: Sequence[int], recurrences: float) -> Next:
+        """The next run.
+
+        Args:
+            running: batch sizes of runs whose end is not known.
+            recurrences: of the job that follow this one.
+        """
+        noise = history.spread()
+        seen = history.see_epochs(self._sizes)
+        known = history.see_costs(self._sizes)
+        costs = self._draw_costs({at: cost for at, (cost, _) in known.items()})
+        epochs = self._draw_epochs(seen, noise)
+        ask = functools.partial(
+            choose,
+            costs=costs,
+            noise=noise,
+            max_epochs=self._max_epochs,
+            max_cost=self._max_cost,
+            recurrences=recurrences,
+            may_stop=history.reached > 0,
+            chances=np.array(history.see_chances(self._sizes)),
+        )
+        chosen = ask(epochs)
+        if running and chosen.at != chosen.best:
+            # As if each had ended as expected: another run there would tell less.
+            places = [self._sizes.index(size) for size in running]
+            expected = epochs.mean(axis=0)
+            believed = [Seen(at, float(expected[at]), noise**2) for at in places]
+            chosen = ask(self._draw_epochs([*seen, *believed], noise))
+            if chosen.at in places:
+                # What is best in one of the worlds: runs spread as far as beliefs do.
+                world = self._order[len(places) % WORLDS]
+                chosen = ask(epochs, given=int(np.argmin(epochs[world] + costs[world])))
+        return Next(
+            batch_size=self._sizes[chosen.at],
+            power_limit=known[chosen.at][1] if chosen.at in known else self._usual_limit(known),
+            stop_cost=min(chosen.stop_cost, self._max_cost),
+            is_best=chosen.at == chosen.best,
+            saving=chosen.saving,
+        )
+
+    def _draw_epochs(self, seen: Sequence[Seen], noise: float) -> Array:
+        return self._epochs.draw(seen, noise**2, self._normals[0])
+
+    def _draw_costs(self, known: dict[int, float]) -> Array:
+        if len(known) == len(self._sizes):
+            logs = np.log([known[at] for at in range(len(self._sizes))])
+            return np.broadcast_to(logs, (WORLDS, len(logs)))
+        # Only ratios count while nothing was timed.
+        known = known or {0: 1.0}
+        seen = [Seen(at, math.log(cost), _TIMED_VARIANCE) for at, cost in known.items()]
+        return self._cost.draw(seen, 0.0, self._normals[1])[self._order]
+
+    @staticmethod
+    def _usual_limit(known: dict[int, tuple[float, float | None]]) -> float | None:
+        limits = [limit for _, limit in known.values() if limit is not None]
+        return max(set(limits), key=limits.count) if limits else None

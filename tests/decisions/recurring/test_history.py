@@ -1,0 +1,91 @@
+import math
+
+import numpy as np
+import pytest
+
+from batchscope.decisions.recurring.history import History, Outcome
+
+
+def outcome(size: int, epochs: float, *, reached: bool = True, **others: object) -> Outcome:
+    values: dict[str, object] = {
+        "power_limit": None,
+        "cost": 2.0 * epochs,
+        "stopped": False,
+        "progress": {},
+    }
+    return Outcome(batch_size=size, epochs=epochs, reached=reached, **values | others)  # type: ignore[arg-type]
+
+
+def test_the_spread_between_runs_is_measured_and_begins_at_a_tenth() -> None:
+    history = History(100)
+    assert history.spread() == pytest.approx(0.1)
+
+    rng = np.random.default_rng(0)
+    for _ in range(400):
+        history.add(outcome(64, 40 * math.exp(0.3 * rng.standard_normal())))
+
+    # 400 draws: one deviation of their standard deviation is 3.5%.
+    assert history.spread() == pytest.approx(0.3, rel=0.11)
+
+
+def test_a_stopped_run_tells_by_the_level_that_it_had_passed() -> None:
+    history = History(100)
+    history.add(outcome(64, 20, progress={0.5: 5.0, 0.7: 10.0}))
+    stopped = outcome(128, 8, reached=False, stopped=True, progress={0.5: 8.0})
+    history.add(stopped)
+
+    seen = {s.at: s for s in history.see_epochs([64, 128])}
+    # The other run needed four times the epochs that it had at this level.
+    assert seen[1].value == pytest.approx(math.log(32))
+    assert not seen[1].is_bound
+    assert seen[1].variance > seen[0].variance
+
+
+def test_a_failure_without_levels_is_a_bound() -> None:
+    history = History(100)
+    history.add(outcome(64, 100, reached=False))
+
+    (seen,) = history.see_epochs([64])
+    assert seen.is_bound
+    assert seen.value == pytest.approx(math.log(100))
+
+
+def test_drift_is_noticed_and_everything_before_it_forgotten() -> None:
+    history = History(100)
+    for size, epochs in [(64, 10), (128, 12), (64, 11), (64, 10), (64, 10)]:
+        history.add(outcome(size, epochs))
+        assert history.forget_drifted(outcome(size, epochs)) is None
+    history.add(outcome(64, 30))
+    assert history.forget_drifted(outcome(64, 30)) is None
+    history.add(outcome(64, 28))
+
+    assert history.forget_drifted(outcome(64, 28)) == "epochs"
+    assert [s.at for s in history.see_epochs([64, 128])] == [0]
+    assert math.exp(history.see_epochs([64, 128])[0].value) == pytest.approx(29, rel=0.01)
+
+
+def test_a_cost_that_changes_is_noticed() -> None:
+    history = History(100)
+    for cost in (20.0, 20.2, 19.9, 20.1):
+        history.add(outcome(64, 10, cost=cost))
+    for cost in (30.0, 30.0):
+        history.add(outcome(64, 10, cost=cost))
+        drifted = history.forget_drifted(outcome(64, 10, cost=cost))
+
+    assert drifted == "cost per epoch"
+    assert history.see_costs([64])[0][0] == pytest.approx(3.0)
+
+
+def test_runs_that_do_not_change_are_seldom_taken_for_drift() -> None:
+    rng = np.random.default_rng(1)
+    false = 0
+    for _ in range(200):
+        history = History(100)
+        for _ in range(50):
+            # As whole numbers with a long tail, as epochs are.
+            one = outcome(64, float(np.ceil(4 * math.exp(0.15 * abs(rng.standard_normal())))))
+            history.add(one)
+            false += history.forget_drifted(one) is not None
+
+    # Once in 1,000 per look would be 10 of 10,000; looks overlap.
+    assert false <= 20

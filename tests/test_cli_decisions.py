@@ -1,0 +1,50 @@
+import json
+from pathlib import Path
+
+from .conftest import run_command
+
+
+def test_the_advisor_goes_through_the_shell(tmp_path: Path) -> None:
+    def advise(*arguments: str) -> str:
+        done = run_command("advise", *arguments, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    first = advise("ask", "--batch-sizes", "32..128", "--default", "64", "--max-epochs", "50")
+    assert first.startswith("trial 1: batch size 64\n")
+    advise("timed", "--batch-size", "128", "--cost-per-epoch", "2")
+    advise("tell", "1", "--cost", "40", "--epochs", "10", "--reached", "--progress", "0.5:3")
+    advise("record", "--batch-size", "32", "--cost", "90", "--epochs", "9", "--reached")
+    assert json.loads(advise("ask", "--json"))["batch_size"] in {64, 128}
+
+    again = run_command(
+        *("advise", "tell", "1", "--cost", "1", "--epochs", "1", "--not-reached"), folder=tmp_path
+    )
+    assert again.returncode == 1
+    assert "told of before" in again.stderr
+
+
+def test_a_first_question_without_settings_says_what_is_missing(tmp_path: Path) -> None:
+    done = run_command("advise", "ask", folder=tmp_path)
+
+    assert done.returncode == 1
+    assert "--batch-sizes is not said" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_laws_fit_80_columns_and_say_that_they_extrapolate(tmp_path: Path) -> None:
+    done = run_command("laws", "--parameters", "1e9", "--tokens", "2e11", folder=tmp_path)
+
+    assert done.returncode == 0
+    assert "An extrapolation" in done.stdout
+    assert "doublings" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_a_measurement_that_is_none_is_refused(tmp_path: Path) -> None:
+    done = run_command(
+        *("laws", "--parameters", "1e9", "--tokens", "2e10", "--measured", "1e8"), folder=tmp_path
+    )
+
+    assert done.returncode == 1
+    assert "'1e8' is no measurement" in done.stderr

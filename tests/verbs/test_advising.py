@@ -1,0 +1,220 @@
+import math
+import multiprocessing
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from batchscope import Advisor, InvalidInput, StoreError
+
+SIZES = [32, 64, 128, 256, 512, 1024]
+
+
+def advisor(state: str | None = None, **others: object) -> Advisor:
+    arguments: dict[str, object] = {"default": 512, "max_epochs": 200, "state": state} | others
+    return Advisor(SIZES, **arguments)  # type: ignore[arg-type]
+
+
+def epochs_of(size: int) -> float:
+    return 10 * (1 + size / 100)
+
+
+def cost_of(size: int) -> float:
+    return 200 / size + 1
+
+
+def play(one: Advisor, times: int, *, scale: float = 1.0, seed: int = 0) -> list[int]:
+    """Run jobs whose best batch size is 128 or its neighbours; the batch sizes of each run."""
+    rng = np.random.default_rng(seed)
+    chosen: list[int] = []
+    done = 0
+    while done < times:
+        trial = one.ask()
+        size = trial.batch_size
+        needed = epochs_of(size) * scale * math.exp(0.08 * rng.standard_normal())
+        each = cost_of(size)
+        reached = needed * each <= (trial.stop_cost or math.inf)
+        epochs = needed if reached else math.floor((trial.stop_cost or 0) / each)
+        progress = [(share, share * epochs) for share in (0.25, 0.5)]
+        one.tell(trial, cost=epochs * each, reached=reached, epochs=epochs, progress=progress)
+        chosen.append(size)
+        done += reached
+    return chosen
+
+
+def test_the_default_comes_first_and_the_best_is_found() -> None:
+    one = advisor(recurrences=60)
+    for size in SIZES:
+        one.timed(size, cost_of(size))
+    chosen = play(one, 60)
+
+    best = min(SIZES, key=lambda size: epochs_of(size) * cost_of(size))
+    assert chosen[0] == 512
+    good = [
+        size
+        for size in chosen
+        if epochs_of(size) * cost_of(size) <= 1.1 * epochs_of(best) * cost_of(best)
+    ]
+    assert len(good) >= 0.8 * len(chosen)
+
+
+def test_without_timings_it_learns_costs_from_the_runs() -> None:
+    chosen = play(advisor(recurrences=60), 60)
+
+    late = Counter(chosen[30:]).most_common(1)[0][0]
+    assert epochs_of(late) * cost_of(late) <= 1.15 * min(epochs_of(s) * cost_of(s) for s in SIZES)
+
+
+def test_it_settles_says_so_and_looks_again_after_drift() -> None:
+    one = advisor()
+    for size in SIZES:
+        one.timed(size, cost_of(size))
+    play(one, 40)
+    settled = one.ask()
+    assert "nothing is to be gained" in settled.reason
+    assert len({one.ask().batch_size for _ in range(5)}) == 1
+
+    again = advisor()
+    for size in SIZES:
+        again.timed(size, cost_of(size))
+    play(again, 40)
+    play(again, 2, scale=3.0, seed=1)
+    assert "has changed" in again.ask().reason
+
+
+def test_a_second_tell_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    state = str(tmp_path / "advisor.db")
+    one, other = advisor(state), advisor()
+    for each in (one, other):
+        trial = each.ask()
+        each.tell(trial, cost=10, reached=True, epochs=5)
+
+    with pytest.raises(InvalidInput, match="told of before"):
+        one.tell(trial.id, cost=99, reached=False, epochs=1)
+    assert advisor(state).ask() == other.ask()
+
+
+def test_nothing_of_a_run_that_took_nothing_is_refused() -> None:
+    one = advisor()
+    one.tell(one.ask(), cost=0, reached=False, epochs=0)
+
+    assert one.ask().batch_size != 512
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ({"cost": -1.0}, "cost of -1"),
+        ({"epochs": math.nan}, "epochs of nan"),
+        ({"progress": [(0.5, -1.0)]}, "passed in epoch -1"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(named: dict[str, object], said: str) -> None:
+    one = advisor()
+    trial = one.ask()
+    good: dict[str, object] = {"cost": 1.0, "epochs": 1.0, "reached": True}
+
+    with pytest.raises(InvalidInput, match=said):
+        one.tell(trial, **good | named)  # type: ignore[arg-type]
+    one.tell(trial, **good)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ({"default": 100}, "default of 100"),
+        ({"max_epochs": 0}, "max_epochs of 0"),
+        ({"recurrences": 0}, "recurrences of 0"),
+        ({"direction": "up"}, "direction of 'up'"),
+        ({"max_cost": -1.0}, "max_cost of -1"),
+    ],
+)
+def test_settings_that_contradict_are_refused(named: dict[str, object], said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        advisor(**named)
+
+
+def test_another_job_cannot_use_the_state(tmp_path: Path) -> None:
+    state = str(tmp_path / "advisor.db")
+    advisor(state)
+
+    with pytest.raises(InvalidInput, match="default 512, not 64"):
+        advisor(state, default=64)
+
+
+def test_a_file_that_is_no_state_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("nothing of the kind")
+
+    with pytest.raises(StoreError, match="an SQLite file"):
+        advisor(str(path))
+
+
+def test_no_run_passes_the_users_limit() -> None:
+    one = advisor(max_cost=30.0, recurrences=30)
+    for size in SIZES:
+        one.timed(size, cost_of(size))
+
+    assert all((one.ask().stop_cost or math.inf) <= 30.0 for _ in range(4))
+
+
+def test_a_run_that_is_lost_is_no_failure_and_may_still_be_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = advisor(lease_seconds=60)
+    trial = one.ask()
+    assert "open" in one.ask().reason
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 120)
+
+    assert "open" not in one.ask().reason
+    assert one.ask().reason
+    one.tell(trial, cost=60, reached=True, epochs=40)
+
+
+def ask_and_die(state: str, told: bool) -> int:
+    trial = advisor(state).ask()
+    if told:
+        one = advisor(state)
+        epochs = epochs_of(trial.batch_size)
+        one.tell(trial, cost=epochs * cost_of(trial.batch_size), reached=True, epochs=epochs)
+    return trial.batch_size
+
+
+def test_eight_jobs_at_once_neither_wait_nor_all_try_the_same(tmp_path: Path) -> None:
+    state = str(tmp_path / "advisor.db")
+    one = advisor(state)
+    for size in SIZES:
+        one.timed(size, cost_of(size))
+    one.tell(one.ask(), cost=epochs_of(512) * cost_of(512), reached=True, epochs=epochs_of(512))
+    with multiprocessing.get_context("spawn").Pool(8) as pool:
+        sizes = pool.starmap(ask_and_die, [(state, False)] * 8)
+
+    assert len(set(sizes)) >= 3
+    # None of them could win by what timings and the curve say: 32 costs seven times as much.
+    assert 32 not in sizes
+    with multiprocessing.get_context("spawn").Pool(8) as pool:
+        pool.starmap(ask_and_die, [(state, True)] * 16)
+    trial = advisor(state).ask()
+    assert int(trial.id) == 1 + 8 + 16 + 1
+
+
+def test_runs_of_the_weeks_before_are_used() -> None:
+    one = advisor(recurrences=20)
+    for size in (64, 128, 256, 512):
+        one.record(size, cost=epochs_of(size) * cost_of(size), reached=True, epochs=epochs_of(size))
+
+    assert one.ask().batch_size in {64, 128, 256}
+
+
+def test_of_power_limits_the_cheapest_is_taken() -> None:
+    one = advisor(power_limits=[100, 200])
+    for size in SIZES:
+        one.timed(size, cost_of(size), power_limit=200)
+        one.timed(size, 0.8 * cost_of(size), power_limit=100)
+
+    assert one.ask().power_limit == 100
+    with pytest.raises(InvalidInput, match="power limit of 150"):
+        one.timed(64, 1.0, power_limit=150)
