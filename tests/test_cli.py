@@ -83,6 +83,7 @@ def test_verbs_on_a_store_name_the_study_in_their_first_line(folder: Path, verb:
     [
         (("analyze",), "findings"),
         (("runs",), "runs"),
+        (("forecast", "batchscope.db", "--batch-sizes", "24"), "left_out"),
         (("cost", "batchscope.db", "--device-hour", "2", "--watts", "50"), "frontier"),
         (("report",), "report"),
         (("tasks",), "tasks"),

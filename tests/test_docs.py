@@ -21,6 +21,7 @@ VERBS = (
         "curvature",
         "analyze",
         "cost",
+        "forecast",
         "laws",
         "report",
         "runs",

@@ -35,6 +35,7 @@ from .verbs.costing import cost as cost
 from .verbs.deciding import analyze as analyze
 from .verbs.deciding import recommend as recommend
 from .verbs.fitting import fit as fit
+from .verbs.forecasting import forecast as forecast
 from .verbs.gauging import bottleneck as bottleneck
 from .verbs.gauging import branch as branch
 from .verbs.gauging import curvature as curvature

@@ -18,6 +18,7 @@ _ORDER = [
     "curvature",
     "analyze",
     "cost",
+    "forecast",
     "laws",
     "report",
     "runs",

@@ -1,11 +1,19 @@
-"""The commands of what training costs: cost, laws."""
+"""The commands of what training takes and costs: cost, forecast, laws."""
 
 from typing import Annotated
 
 import typer
 
 from batchscope.cli.app import app
-from batchscope.cli.options import STORE, DebugOption, JsonOption, StorePlace, StudyOption
+from batchscope.cli.options import (
+    STORE,
+    DebugOption,
+    JsonOption,
+    StorePlace,
+    StudyOption,
+    TargetOption,
+    read_sizes,
+)
 from batchscope.cli.output import make_console, name_study, print_json, reporting
 from batchscope.errors import InvalidInput
 
@@ -71,6 +79,34 @@ def cost(
 
         name_study(found.study, found.task)
         show_costs(make_console(), found)
+
+
+@app.command()
+def forecast(
+    store: StorePlace = STORE,
+    study: StudyOption = None,
+    batch_sizes: Annotated[
+        str, typer.Option("--batch-sizes", metavar="LIST", help="To predict: 48,4096.")
+    ] = "",
+    target: TargetOption = None,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Predict what batch sizes need that were never run, checked on those that were.
+
+    Example: batchscope forecast batchscope.db --batch-sizes 48,4096
+    """
+    with reporting(debug):
+        from batchscope.verbs.forecasting import forecast as predict
+
+        sizes = read_sizes(batch_sizes or None) or []
+        found = predict(store, sizes, which=study, target=target)
+        if json:
+            print_json(found.to_dict())
+            return
+        from batchscope.reports.terminal import show_forecast
+
+        show_forecast(make_console(), found)
 
 
 @app.command()

@@ -81,7 +81,7 @@ def find_critical(sizes: Sequence[TunedSize], target: Target) -> CriticalBatchSi
     """
     if len(sizes) < 2:
         return None
-    observed = [_observe(curve, target) for size in sizes for curve in size.curves]
+    observed = [observe(curve, target) for size in sizes for curve in size.curves]
     observed = [run for run in observed if run is not None]
     if not observed:
         return None
@@ -129,7 +129,8 @@ def _least_steps(
     return good.least_steps
 
 
-def _observe(curve: Curve, target: Target) -> StepsToTarget | None:
+def observe(curve: Curve, target: Target) -> StepsToTarget | None:
+    """What a run needed to a target; None of one that diverged or was past it at its first look."""
     # What diverged or was stopped says nothing of how long the others take.
     if not curve.finished or is_reached_before(curve, target):
         return None

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from batchscope.decisions.laws import Extrapolation
 from batchscope.decisions.recommendation import Recommendation
+from batchscope.decisions.steps import Forecast
 from batchscope.estimate import Estimate, Interval, NotIdentified, write_number
 from batchscope.findings.analysis import Analysis
 from batchscope.findings.curves import Curve, test_column
@@ -188,6 +189,28 @@ def show_costs(console: Console, found: Costs) -> None:
     _print(console, f"Cheapest: {found.cheapest:,}. Fastest: {found.fastest:,}.")
     for sentence in found.sentences:
         _print(console, f"- {sentence}")
+
+
+def show_forecast(console: Console, found: Forecast) -> None:
+    """What batch sizes need that were never run, and how far off that is at those that were."""
+    _print(console, f"To {found.target}")
+    table = _table("batch size", "examples", "predicted from the others", "off by")
+    for one in found.left_out:
+        predicted = one.predicted
+        off = "-"
+        if isinstance(predicted, Interval):
+            off = f"{100 * (predicted.value / one.measured - 1):+.0f}%"
+        measured = write_number(one.measured)
+        table.add_row(f"{one.batch_size:,}", measured, _short(predicted), off)
+    for size, estimate in found.examples.items():
+        table.add_row(f"{size:,}", "never run", _short(estimate), "")
+    console.print(table)
+    reasons = {e.reason for e in found.examples.values() if isinstance(e, NotIdentified)}
+    for reason in sorted(reasons):
+        _print(console, f"Not identified: {reason}.")
+    if found.error is not None:
+        share = f"{100 * found.error:.0f}%"
+        _print(console, f"Leaving one batch size out is off by {share} (median). 90% intervals.")
 
 
 def show_laws(console: Console, found: Extrapolation) -> None:
