@@ -25,6 +25,7 @@ from .metrics import higher as higher
 from .optimizers import SGD as SGD
 from .optimizers import Adam as Adam
 from .optimizers import AdamW as AdamW
+from .replications.reproducing import reproduce as reproduce
 from .reports.displays import figure as figure
 from .reports.displays import table as table
 from .reports.page import report as report

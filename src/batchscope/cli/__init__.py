@@ -1,9 +1,19 @@
 """The command line: parse, call, show."""
 
-from batchscope.cli import advising, costs, instruments, stores, tasks, training
+from batchscope.cli import advising, costs, instruments, reproducing, stores, tasks, training
 from batchscope.cli.app import app
 
-__all__ = ["advising", "app", "costs", "instruments", "main", "stores", "tasks", "training"]
+__all__ = [
+    "advising",
+    "app",
+    "costs",
+    "instruments",
+    "main",
+    "reproducing",
+    "stores",
+    "tasks",
+    "training",
+]
 
 # Each of these modules adds its commands; a newcomer needs them in this order.
 _ORDER = [
@@ -25,6 +35,7 @@ _ORDER = [
     "status",
     "tasks",
     "init",
+    "reproduce",
 ]
 
 

@@ -1,6 +1,7 @@
 """How many seeds it takes to see a difference."""
 
 import math
+from bisect import bisect_left
 
 from scipy import stats
 
@@ -40,12 +41,11 @@ def count_seeds(difference: float, deviation: float, *, paired: bool = True) -> 
     check_difference(difference)
     if deviation == 0:
         return 2
-    enough = (
-        seeds
-        for seeds in range(2, _MOST)
-        if find_power(difference, deviation, seeds, paired=paired) >= POWER
+    counts = range(2, _MOST)
+    at = bisect_left(
+        counts, POWER, key=lambda seeds: find_power(difference, deviation, seeds, paired=paired)
     )
-    return next(enough, _MOST)
+    return counts[at] if at < len(counts) else _MOST
 
 
 def check_difference(difference: float) -> None:

@@ -16,6 +16,7 @@ from batchscope.findings.analysis import Analysis
 from batchscope.findings.curves import Curve, test_column
 from batchscope.findings.sizes import SizeFindings
 from batchscope.records import Run
+from batchscope.replications.reproducing import Replication
 from batchscope.reports.readings import Reading, describe
 from batchscope.verbs.costing import Costs
 from batchscope.verbs.preview import Preview
@@ -235,6 +236,32 @@ def show_laws(console: Console, found: Extrapolation) -> None:
         "Laws are no measurement: a batch size found on a small model of your own, given with "
         "--measured, moves them and shows how far each errs.",
     )
+
+
+def show_replication(console: Console, found: Replication) -> None:
+    """Each claim with its verdict, those that do not hold first."""
+    _print(console, found.study.data)
+    _print(console, f"{found.study.title}: {found.study.source}")
+    if found.is_control:
+        kills = ", ".join(found.study.kills)
+        _print(console, f"Control: {found.study.control}. Must not hold here: {kills}.")
+    for one in found.judged:
+        claim = one.claim
+        _print(console, f"{claim.id} {claim.name}: {one.verdict.upper()}")
+        theirs = "" if claim.source is None else f", theirs {write_number(claim.source)}"
+        unverified = " (unverified)" if theirs and claim.is_unverified else ""
+        _print(
+            console,
+            f"{one.estimate}, asked {claim.direction} {write_number(claim.margin)}{theirs}"
+            f"{unverified}; p holds {one.p_holds:.2g}, does not {one.p_does_not_hold:.2g}",
+            indent=3,
+        )
+        if one.seeds_needed is not None:
+            _print(console, f"{one.seeds_needed:,} seeds would tell", indent=3)
+        if one.cause:
+            _print(console, f"why: {one.cause}", indent=3)
+    for note in found.measured.notes:
+        _print(console, note)
 
 
 def show_recommendation(console: Console, recommendation: Recommendation) -> None:

@@ -1,0 +1,120 @@
+"""The command that repeats published studies: reproduce."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from batchscope.cli.app import app
+from batchscope.cli.options import DebugOption, JsonOption, StoreOption
+from batchscope.cli.output import make_console, print_json, reporting, watching
+from batchscope.errors import InvalidInput
+
+
+@app.command()
+def reproduce(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="A study of --list.", show_default=False)
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All studies, with an index.")] = False,
+    list_them: Annotated[
+        bool, typer.Option("--list", help="Name the studies with source, time and data.")
+    ] = False,
+    scale: Annotated[
+        str, typer.Option("--scale", help="quick (minutes on two cores) or standard.")
+    ] = "quick",
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=1, help="Paired seeds; below five nothing is told.")
+    ] = None,
+    first_seed: Annotated[int, typer.Option("--first-seed", min=0, help="Of them.")] = 0,
+    control: Annotated[bool, typer.Option("--control", help="With the mechanism removed.")] = False,
+    store: StoreOption = "replications.db",
+    output: Annotated[
+        Path, typer.Option("--output", help="The folder of the pages.", file_okay=False)
+    ] = Path(),
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Repeat a published study: does each of its claims hold here?
+
+    Example: batchscope reproduce blobs
+    """
+    with reporting(debug, store):
+        from batchscope.replications.reproducing import NAMES
+        from batchscope.replications.reproducing import reproduce as repeat
+
+        if list_them:
+            _show_list(json)
+            return
+        if (name is None) != every:
+            raise InvalidInput(
+                "both a study and --all" if every else "no study is named",
+                where="reproduce",
+                expected=f"one of {', '.join(NAMES)}, or --all",
+                do="see: batchscope reproduce --list",
+            )
+        names = NAMES if name is None else (name,)
+        found = []
+        for each in names:
+            with watching() as watcher:
+                found.append(
+                    repeat(
+                        each,
+                        scale=scale,
+                        seeds=seeds,
+                        first_seed=first_seed,
+                        control=control,
+                        store=store,
+                        watcher=watcher,
+                    )
+                )
+        from batchscope.reports.replication_page import report_index, report_replication
+        from batchscope.reports.terminal import show_replication
+
+        output.mkdir(parents=True, exist_ok=True)
+        suffix = "-control" if control else ""
+        pages = {
+            one.study.name: report_replication(one, str(output / f"{one.study.name}{suffix}.html"))
+            for one in found
+        }
+        index = None
+        if every:
+            index = report_index(found, pages, str(output / f"replications{suffix}.html"))
+        if json:
+            documents = [one.to_dict() | {"page": pages[one.study.name]} for one in found]
+            print_json({"studies": documents, "index": index} if every else documents[0])
+            return
+        for one in found:
+            show_replication(make_console(), one)
+            print(pages[one.study.name])
+        if index is not None:
+            print(index)
+
+
+def _show_list(json: bool) -> None:
+    from batchscope.replications.reproducing import list_studies
+
+    studies = list_studies()
+    if json:
+        print_json(
+            {
+                "studies": [
+                    {
+                        "name": study.name,
+                        "title": study.title,
+                        "source": study.source,
+                        "data": study.data,
+                        "minutes": dict(study.minutes),
+                        "claims": [f"{claim.id}: {claim.name}" for claim in study.claims],
+                    }
+                    for study in studies
+                ]
+            }
+        )
+        return
+    console = make_console()
+    for study in studies:
+        minutes = ", ".join(f"{scale} {value:g} min" for scale, value in study.minutes.items())
+        console.print(f"{study.name}: {study.title} ({minutes})", highlight=False)
+        console.print(f"  {study.source}", highlight=False)
+        console.print(f"  {study.data}", highlight=False)

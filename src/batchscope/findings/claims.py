@@ -1,0 +1,261 @@
+"""Whether claims hold: one test for all claims of a study, from paired seeds."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import numpy as np
+from scipy import stats
+
+from batchscope.estimate import Estimate, Interval, NotIdentified
+from batchscope.findings.power import count_seeds
+
+Kind = Literal["claim", "objection", "control"]
+Direction = Literal["above", "below", "within"]
+Verdict = Literal["holds", "does not hold", "cannot tell"]
+
+LEVEL = 0.025
+LEAST_SEEDS = 5
+_CONFIDENCE = 0.95
+# Of the largest value: what rounding leaves between seeds that are the same.
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What is said of a quantity, before any run.
+
+    Attributes:
+        id: "C1" of the source, "O1" of those who object.
+        name: a sentence.
+        direction: that the quantity lies above the margin, below it, or within plus or minus it.
+        margin: in the quantity's own units; of a ratio, above 0 (within 1.3 is 1/1.3 to 1.3).
+        is_ratio: whether it is a ratio, tested in its log.
+        source: the source's own figure; None where it gives none.
+        is_unverified: whether that figure is from memory or second hand.
+    """
+
+    id: str
+    name: str
+    kind: Kind
+    direction: Direction
+    margin: float
+    is_ratio: bool = False
+    unit: str = ""
+    source: float | None = None
+    is_unverified: bool = False
+
+    @property
+    def bound(self) -> float:
+        """The margin on the scale of the test."""
+        return math.log(self.margin) if self.is_ratio else self.margin
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The quantity at one seed; where a run was censored, both ends of what it can be.
+
+    Of a trend `steps` are the signs of every pair of batch sizes' difference, summed, and how many
+    batch sizes there were.
+    """
+
+    low: float
+    high: float
+    signs: float | None = None
+    sizes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What became of a claim.
+
+    Attributes:
+        estimate: with its own 95% interval, not adjusted for the other claims.
+        p_holds, p_does_not_hold: adjusted by Holm's procedure over all claims of the study.
+        seeds: how many were read.
+        seeds_needed: with which it would be told four times in five; None where it was told, or
+            nobody knows.
+        cause: what the curves say of why.
+    """
+
+    claim: Claim
+    verdict: Verdict
+    estimate: Estimate
+    p_holds: float
+    p_does_not_hold: float
+    seeds: int
+    seeds_needed: int | None
+    cause: str = ""
+
+    def to_dict(self) -> dict[str, object]:
+        """The verdict as JSON."""
+        return {
+            "id": self.claim.id,
+            "name": self.claim.name,
+            "kind": self.claim.kind,
+            "verdict": self.verdict,
+            "direction": self.claim.direction,
+            "estimate": self.estimate.to_dict(),
+            "margin": self.claim.margin,
+            "p_holds": self.p_holds,
+            "p_does_not_hold": self.p_does_not_hold,
+            "source": self.claim.source,
+            "unverified": self.claim.is_unverified,
+            "seeds": self.seeds,
+            "seeds_needed": self.seeds_needed,
+            "cause": self.cause,
+        }
+
+
+def judge_claims(
+    claims: Sequence[Claim],
+    seen: Mapping[str, Sequence[Seen]],
+    *,
+    causes: Mapping[str, str] | None = None,
+) -> list[Judged]:
+    """Judge all claims of one study together.
+
+    Two one-sided t tests over seeds of each claim against its margin, one for holds and one for
+    does not hold; of a quantity within a band the larger of the two, and outside it the smaller.
+    Holm's procedure at 0.025 over all claims, for holds and for does not hold apart. Where a run
+    was censored the larger p of the two ends counts. A trend needs both the contrast of its ends
+    and the Jonckheere-Terpstra test within seeds. With fewer than five seeds nothing is told.
+
+    Args:
+        seen: claim -> the quantity per seed, on the scale of the test (the log of a ratio).
+        causes: claim -> what the curves say of why.
+    """
+    raw = {claim.id: _test(claim, list(seen.get(claim.id, ()))) for claim in claims}
+    holds = _holm({name: p for name, (p, _) in raw.items()})
+    fails = _holm({name: p for name, (_, p) in raw.items()})
+    return [
+        _judge(
+            claim,
+            list(seen.get(claim.id, ())),
+            holds[claim.id],
+            fails[claim.id],
+            (causes or {}).get(claim.id, ""),
+            len(claims),
+        )
+        for claim in claims
+    ]
+
+
+def see_trend(values: Sequence[float]) -> Seen:
+    """One seed's values at ascending batch sizes: the contrast of the ends, and the signs."""
+    pairs = [np.sign(b - a) for i, a in enumerate(values) for b in values[i + 1 :]]
+    contrast = values[-1] - values[0]
+    return Seen(contrast, contrast, signs=float(np.sum(pairs)), sizes=len(values))
+
+
+def exactly(values: Sequence[float]) -> list[Seen]:
+    """Values of which none is censored."""
+    return [Seen(value, value) for value in values]
+
+
+def _test(claim: Claim, seen: Sequence[Seen]) -> tuple[float, float]:
+    """P for holds and for does not hold, each the worse of the two ends."""
+    if len(seen) < LEAST_SEEDS:
+        return 1.0, 1.0
+    ends = [np.array([s.low for s in seen]), np.array([s.high for s in seen])]
+    if not all(np.isfinite(values).all() for values in ends):
+        return 1.0, 1.0
+    tests = [_test_values(claim, values) for values in ends]
+    holds, fails = max(p for p, _ in tests), max(p for _, p in tests)
+    if seen[0].signs is not None:
+        holds = max(holds, _test_trend(claim, seen))
+    return holds, fails
+
+
+def _test_values(claim: Claim, values: np.ndarray) -> tuple[float, float]:
+    bound = claim.bound
+    above, below = _one_sided(values, bound)
+    if claim.direction == "above":
+        return above, below
+    if claim.direction == "below":
+        return below, above
+    over, under = _one_sided(values, -bound)
+    return max(over, below), min(above, under)
+
+
+def _one_sided(values: np.ndarray, margin: float) -> tuple[float, float]:
+    """P of the mean being above a margin, and of its being below."""
+    rest = values - margin
+    error = float(np.std(rest, ddof=1)) / math.sqrt(len(rest))
+    mean = float(np.mean(rest))
+    if error <= _ROUNDING * float(np.max(np.abs(values), initial=1.0)):
+        return (0.0, 1.0) if mean > 0 else (1.0, 0.0) if mean < 0 else (1.0, 1.0)
+    above = float(stats.t.sf(mean / error, len(rest) - 1))
+    return above, 1 - above
+
+
+def _test_trend(claim: Claim, seen: Sequence[Seen]) -> float:
+    """Jonckheere-Terpstra within seeds, by its normal approximation (Hollander and Wolfe 1999)."""
+    total = sum(cast(float, s.signs) for s in seen)
+    variance = sum(s.sizes * (s.sizes - 1) * (2 * s.sizes + 5) / 18 for s in seen)
+    z = total / math.sqrt(variance)
+    return float(stats.norm.sf(z if claim.direction == "above" else -z))
+
+
+def _holm(raw: Mapping[str, float]) -> dict[str, float]:
+    """Adjusted p values, in the order of the raw ones (Holm 1979)."""
+    ordered = sorted(raw, key=lambda name: raw[name])
+    adjusted: dict[str, float] = {}
+    highest = 0.0
+    for rank, name in enumerate(ordered):
+        highest = max(highest, min(1.0, (len(ordered) - rank) * raw[name]))
+        adjusted[name] = highest
+    return adjusted
+
+
+def _judge(
+    claim: Claim, seen: Sequence[Seen], holds: float, fails: float, cause: str, claims: int
+) -> Judged:
+    verdict: Verdict = "cannot tell"
+    if holds < LEVEL:
+        verdict = "holds"
+    elif fails < LEVEL:
+        verdict = "does not hold"
+    return Judged(
+        claim=claim,
+        verdict=verdict,
+        estimate=_estimate(claim, seen),
+        p_holds=holds,
+        p_does_not_hold=fails,
+        seeds=len(seen),
+        seeds_needed=None if verdict != "cannot tell" else _seeds_needed(claim, seen, claims),
+        cause=cause,
+    )
+
+
+def _estimate(claim: Claim, seen: Sequence[Seen]) -> Estimate:
+    """The mean over seeds with Student's interval; wide as both ends where runs are censored."""
+    if len(seen) < 2 or not all(math.isfinite(s.low) and math.isfinite(s.high) for s in seen):
+        reason = f"{len(seen)} seeds" if len(seen) < 2 else "a run gave no number"
+        return NotIdentified(reason=reason, remedy="--seeds 5", unit=claim.unit)
+    lows, highs = np.array([s.low for s in seen]), np.array([s.high for s in seen])
+    wide = float(stats.t.ppf((1 + _CONFIDENCE) / 2, len(seen) - 1)) / math.sqrt(len(seen))
+    low = float(lows.mean() - wide * lows.std(ddof=1))
+    high = float(highs.mean() + wide * highs.std(ddof=1))
+    value = float((lows.mean() + highs.mean()) / 2)
+    if claim.is_ratio:
+        low, value, high = math.exp(low), math.exp(value), math.exp(high)
+    return Interval(value=value, low=low, high=high, unit=claim.unit)
+
+
+def _seeds_needed(claim: Claim, seen: Sequence[Seen], claims: int) -> int | None:
+    """With which the distance to the margin would be told, if it is what was seen."""
+    if len(seen) < 2 or not all(math.isfinite(s.low + s.high) for s in seen):
+        return None
+    middle = np.array([(s.low + s.high) / 2 for s in seen])
+    mean, spread = float(middle.mean()), float(middle.std(ddof=1))
+    away = abs(mean - claim.bound)
+    if claim.direction == "within":
+        away = min(away, abs(mean + claim.bound))
+    if away == 0 or spread == 0:
+        return None
+    # One sample of differences: a pair's deviation is the square root of two of a run's. Holm's
+    # first step needs a smaller p, which costs about this much.
+    stricter = float(stats.norm.isf(LEVEL / claims) / stats.norm.isf(LEVEL))
+    return max(count_seeds(away / stricter, spread / math.sqrt(2)), LEAST_SEEDS)

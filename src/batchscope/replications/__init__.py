@@ -1,0 +1,1 @@
+"""Published studies of batch size, repeated, and whether their claims hold here."""

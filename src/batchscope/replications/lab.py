@@ -1,0 +1,145 @@
+"""Where a replication trains: ordinary studies in one store, and what it reads of their runs."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from batchscope.budget import Target
+from batchscope.errors import CannotTell
+from batchscope.findings.claims import Seen
+from batchscope.findings.curves import read_curves, tabulate_runs
+from batchscope.findings.to_target import reach_target
+from batchscope.records import Run
+from batchscope.studies.progress import Watcher
+from batchscope.task import Task
+from batchscope.verbs.deciding import analyze
+from batchscope.verbs.studying import Study, study
+
+# Batch size, learning rate, seed.
+Arm = tuple[int, float, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """A number, or where its run was censored both ends of what it can be."""
+
+    low: float
+    high: float
+
+    def minus(self, other: "Ends") -> Seen:
+        """The difference of two."""
+        return Seen(self.low - other.high, self.high - other.low)
+
+    def over(self, other: "Ends") -> Seen:
+        """The log of the ratio of two above 0."""
+        low, high, least, most = map(math.log, (self.low, self.high, other.low, other.high))
+        return Seen(low - most, high - least)
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """Runs by their arm, and the study that they belong to."""
+
+    study: Study
+    runs: Mapping[Arm, Run]
+
+    def last(self, arm: Arm, column: str, *, censored: tuple[float, float]) -> Ends:
+        """A column at the end of a run; of one that did not finish the ends that are declared."""
+        run = self.runs.get(arm)
+        if run is None or run.status != "finished":
+            return Ends(*censored)
+        value = run.trajectory.last(column)
+        return Ends(value, value) if math.isfinite(value) else Ends(*censored)
+
+    def column(self, arm: Arm, column: str) -> Sequence[float]:
+        """A column over the whole run."""
+        return self.runs[arm].trajectory.columns[column]
+
+    def explain(self, small: int, large: int) -> str:
+        """Why the larger batch is worse, by the findings; empty where they have no verdict."""
+        try:
+            found = analyze(self.study)
+        except CannotTell:
+            return ""
+        for verdict in found.verdicts:
+            if (verdict.small, verdict.large) == (small, large):
+                return verdict.verdict.replace("_", " ")
+        return ""
+
+    def matched(self, arm: Arm, column: str, train_loss: float) -> float | None:
+        """A column where training loss first falls to a level; None where it never does."""
+        return self.reach(arm, Target("train_loss", train_loss, "<="), column)
+
+    def reach(self, arm: Arm, target: Target, column: str) -> float | None:
+        """A column where a target is first reached, interpolated; None where it never is."""
+        run = self.runs.get(arm)
+        if run is None:
+            return None
+        (curve,) = read_curves(tabulate_runs([run], {}))
+        value = reach_target(curve, target, column)
+        return value if math.isfinite(value) else None
+
+
+@dataclass(slots=True)
+class Lab:
+    """What a study is measured with.
+
+    Attributes:
+        scale: "quick" or "standard".
+        first_seed, count: of the paired seeds.
+        is_control: whether the mechanism is removed.
+        store: of all runs; those that it has are not trained again.
+    """
+
+    scale: str
+    first_seed: int
+    count: int
+    is_control: bool
+    store: str
+    watcher: Watcher
+
+    @property
+    def seeds(self) -> range:
+        """The paired seeds."""
+        return range(self.first_seed, self.first_seed + self.count)
+
+    @property
+    def pilot(self) -> range:
+        """Two seeds that no claim is judged on, for what has to be chosen first."""
+        return range(self.first_seed + 10_000, self.first_seed + 10_002)
+
+    def train(
+        self,
+        task: Task,
+        batch_sizes: Sequence[int],
+        *,
+        rates: Sequence[float],
+        budget: str,
+        seeds: range | None = None,
+        also_read: Sequence[str] = (),
+    ) -> Trained:
+        """Train every batch size at every rate with every seed, through an ordinary study."""
+        seeds = seeds or self.seeds
+        done = study(
+            task,
+            batch_sizes=batch_sizes,
+            learning_rates=rates,
+            budget=budget,
+            seed=seeds.start,
+            seeds=len(seeds),
+            objective="quality",
+            also_read=also_read,
+            store=self.store,
+            watcher=self.watcher,
+        )
+        return Trained(
+            done,
+            {
+                (
+                    run.configuration.batch_size,
+                    run.configuration.hyper_parameters["lr"],
+                    run.configuration.seed,
+                ): run
+                for run in done.runs
+            },
+        )

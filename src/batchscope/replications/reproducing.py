@@ -1,0 +1,148 @@
+"""Repeating published studies: run, judge, say."""
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import cast, get_args
+
+from batchscope.errors import InvalidInput
+from batchscope.findings.claims import Judged, judge_claims
+from batchscope.replications.lab import Lab
+from batchscope.replications.published import Measured, Published, Scale
+from batchscope.studies.progress import Unwatched, Watcher
+
+NAMES = ("blobs", "critical-batch", "distance")
+DEFAULT_STORE = "replications.db"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Replication:
+    """A study, repeated.
+
+    Attributes:
+        judged: what became of each claim, those that do not hold first.
+        command: that repeats it.
+    """
+
+    study: Published
+    scale: Scale
+    seeds: int
+    is_control: bool
+    judged: tuple[Judged, ...]
+    measured: Measured
+    command: str
+
+    def to_dict(self) -> dict[str, object]:
+        """The replication as JSON."""
+        return {
+            "name": self.study.name,
+            "title": self.study.title,
+            "source": self.study.source,
+            "data": self.study.data,
+            "scale": self.scale,
+            "seeds": self.seeds,
+            "control": self.study.control if self.is_control else None,
+            "kills": list(self.study.kills) if self.is_control else [],
+            "claims": [judged.to_dict() for judged in self.judged],
+            "notes": list(self.measured.notes),
+            "command": self.command,
+        }
+
+
+def find_study(name: str) -> Published:
+    """The study of a name.
+
+    Raises:
+        InvalidInput: there is none.
+    """
+    if name not in NAMES:
+        near = get_close_matches(name, NAMES, 1)
+        raise InvalidInput(
+            f"there is no study {name!r}",
+            where="reproduce",
+            expected=f"one of {', '.join(NAMES)}",
+            do=f"did you mean {near[0]}?" if near else "see: batchscope reproduce --list",
+        )
+    module = f"batchscope.replications.studies.{name.replace('-', '_')}"
+    return cast(Published, importlib.import_module(module).STUDY)
+
+
+def list_studies() -> list[Published]:
+    """All studies."""
+    return [find_study(name) for name in NAMES]
+
+
+def reproduce(
+    name: str,
+    *,
+    scale: str = "quick",
+    seeds: int | None = None,
+    first_seed: int = 0,
+    control: bool = False,
+    store: str = DEFAULT_STORE,
+    watcher: Watcher | None = None,
+) -> Replication:
+    """Run a published study through ordinary studies, and judge each of its claims.
+
+    Runs that the store has are not trained again; an interrupted replication goes on.
+
+    Args:
+        name: of `list_studies`.
+        scale: "quick" (minutes on two cores) or "standard".
+        seeds: paired seeds; None for the scale's own. Fewer than five tell nothing.
+        first_seed: of them.
+        control: with the mechanism removed.
+        store: a path or a database URL.
+
+    Raises:
+        InvalidInput: there is no such study or scale.
+        StoreError: the store cannot be read or written.
+    """
+    published = find_study(name)
+    if scale not in get_args(Scale):
+        raise InvalidInput(
+            f"a scale of {scale!r}",
+            where="--scale",
+            expected=" or ".join(get_args(Scale)),
+            do="name one of these",
+        )
+    if seeds is not None and seeds < 1:
+        raise InvalidInput(
+            f"{seeds} seeds", where="--seeds", expected="a number from 1 on", do="mend the number"
+        )
+    chosen = cast(Scale, scale)
+    count = seeds or published.seeds[chosen]
+    lab = Lab(
+        scale=chosen,
+        first_seed=first_seed,
+        count=count,
+        is_control=control,
+        store=store,
+        watcher=watcher or Unwatched(),
+    )
+    measured = published.measure(lab)
+    judged = judge_claims(published.claims, measured.seen, causes=measured.causes)
+    return Replication(
+        study=published,
+        scale=chosen,
+        seeds=count,
+        is_control=control,
+        judged=tuple(sort_judged(judged)),
+        measured=measured,
+        command=_command(name, chosen, seeds, first_seed, control),
+    )
+
+
+def sort_judged(judged: Sequence[Judged]) -> list[Judged]:
+    """Claims that do not hold first, then what cannot be told, then what holds."""
+    order = {"does not hold": 0, "cannot tell": 1, "holds": 2}
+    return sorted(judged, key=lambda one: order[one.verdict])
+
+
+def _command(name: str, scale: Scale, seeds: int | None, first_seed: int, control: bool) -> str:
+    parts = ["batchscope reproduce", name, f"--scale {scale}"]
+    parts += [f"--seeds {seeds}"] if seeds else []
+    parts += [f"--first-seed {first_seed}"] if first_seed else []
+    parts += ["--control"] if control else []
+    return " ".join(parts)

@@ -1,0 +1,1 @@
+"""One file per study: its claims, its data, and what is measured."""
