@@ -1,7 +1,7 @@
 """The command that repeats published studies: reproduce."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +9,9 @@ from batchscope.cli.app import app
 from batchscope.cli.options import DebugOption, JsonOption, StoreOption
 from batchscope.cli.output import make_console, print_json, reporting, watching
 from batchscope.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from batchscope.replications.reproducing import Replication
 
 
 @app.command()
@@ -54,7 +57,7 @@ def reproduce(
                 do="see: batchscope reproduce --list",
             )
         names = NAMES if name is None else (name,)
-        found = []
+        found: list[Replication] = []
         for each in names:
             with watching() as watcher:
                 found.append(

@@ -137,7 +137,7 @@ class Lab:
             {
                 (
                     run.configuration.batch_size,
-                    run.configuration.hyper_parameters["lr"],
+                    float(run.configuration.hyper_parameters["lr"]),
                     run.configuration.seed,
                 ): run
                 for run in done.runs

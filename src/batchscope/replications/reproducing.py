@@ -12,7 +12,7 @@ from batchscope.replications.lab import Lab
 from batchscope.replications.published import Measured, Published, Scale
 from batchscope.studies.progress import Unwatched, Watcher
 
-NAMES = ("blobs", "critical-batch", "distance")
+NAMES = ("image", "gradient-noise", "blobs", "distance", "critical-batch", "lr-scaling")
 DEFAULT_STORE = "replications.db"
 
 

@@ -56,7 +56,7 @@ def _draw(figure: Figure) -> go.Figure:
             y=list(line.values),
             name=line.name,
             mode="lines+markers" if len(line.places) < 20 else "lines",
-            line=line_style(index),
+            **line_style(index),
         )
     for axis, is_log in zip(("xaxis", "yaxis"), figure.logarithmic, strict=True):
         if is_log:

@@ -2,19 +2,20 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 from scipy import optimize
 
 from batchscope.findings.claims import Claim, Seen, exactly
-from batchscope.findings.scaling import ScalingFit, StepsToTarget, fit_scaling
+from batchscope.findings.scaling import Array, ScalingFit, StepsToTarget, fit_scaling
 from batchscope.replications.lab import Lab
 from batchscope.replications.published import Figure, Line, Measured, Published
 
 _DIMENSIONS = (50, 200, 1000)
 _TARGETS = (0.12, 0.06, 0.03, 0.015)
 _SIZES = tuple(2**power for power in range(0, 13, 2))
-_MOST_STEPS = 2_000_000
+_MOST_STEPS = 1_000_000_000
 _MIDDLE = 200
 
 CLAIMS = (
@@ -37,7 +38,7 @@ CLAIMS = (
 )
 
 
-def _losses(rate: float, batch: int, h: np.ndarray, start: np.ndarray, steps: float) -> float:
+def _losses(rate: float, batch: int, h: Array, start: Array, steps: float) -> float:
     """Expected loss of the noisy quadratic after so many steps at a constant rate (exact)."""
     kept = np.square(1 - rate * h)
     end = rate / (batch * (2 - rate * h))
@@ -45,26 +46,29 @@ def _losses(rate: float, batch: int, h: np.ndarray, start: np.ndarray, steps: fl
     return float(0.5 * np.sum(h * s))
 
 
-def _steps_at(rate: float, batch: int, h: np.ndarray, start: np.ndarray, level: float) -> float:
+def _steps_at(rate: float, batch: int, h: Array, start: Array, level: float) -> float:
     """Steps to a level at one rate; infinite where it is not reached."""
     if _losses(rate, batch, h, start, _MOST_STEPS) > level:
         return math.inf
     low, high = 0.0, 1.0
     while _losses(rate, batch, h, start, high) > level:
         low, high = high, 2 * high
-    gap = optimize.brentq(lambda x: _losses(rate, batch, h, start, x) - level, low, high, xtol=1e-3)
-    return float(gap)
+
+    def above(steps: float) -> float:
+        return _losses(rate, batch, h, start, steps) - level
+
+    return float(cast(Any, optimize.brentq(above, low, high, xtol=1e-3)))
 
 
-def _least_steps(batch: int, h: np.ndarray, start: np.ndarray, level: float) -> float:
+def least_steps(batch: int, h: Array, start: Array, level: float) -> float:
     """Steps at the best of 60 rates up to the stable one."""
     rates = np.geomspace(1e-4, 1.98, 60) / h.max()
     return min(_steps_at(rate, batch, h, start, level) for rate in rates)
 
 
-def _critical(h: np.ndarray, start: np.ndarray, level: float) -> tuple[float, float, list[float]]:
+def _critical(h: Array, start: Array, level: float) -> tuple[float, float, list[float]]:
     """Log B_2x, log of the data (examples at a batch of one), and steps at each size."""
-    steps = [_least_steps(size, h, start, level) for size in _SIZES]
+    steps = [least_steps(size, h, start, level) for size in _SIZES]
     fit = fit_scaling(
         [
             StepsToTarget(batch_size=size, seed=0, steps=count)
@@ -89,7 +93,7 @@ def measure(lab: Lab) -> Measured:
         for dimension in _DIMENSIONS:
             i = np.arange(1, dimension + 1, dtype=float)
             h = 1 / i if lab.is_control else i**-2
-            start = np.ones(dimension) if lab.is_control else draw[:dimension]
+            start = draw[:dimension]
             whole = _losses(1e-9, 1, h, start, 0)
             points = [_critical(h, start, share * whole) for share in _TARGETS]
             table[dimension] = [(b, data) for b, data, _ in points]
@@ -127,18 +131,19 @@ def _sorted(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[fl
 
 
 def _slope(points: Sequence[tuple[float, float]]) -> float:
-    x, y = np.array(points).T
-    return float(np.polyfit(x, y, 1)[0])
+    x, y = zip(*points, strict=True)
+    return float(np.polyfit(list(x), list(y), 1)[0])
 
 
 STUDY = Published(
     name="critical-batch",
     title="How the critical batch size grows",
-    source="Zhang et al., How Does Critical Batch Size Scale in Pre-training?, ICLR 2025 (arXiv 2410.21676)",
+    source="Zhang et al., How Does Critical Batch Size Scale in Pre-training?, ICLR 2025 "
+    "(arXiv 2410.21676)",
     data="Stands in for language models: noisy least squares with curvatures i^-2 in 50 to 1,000 "
     "dimensions, whose expected loss is known exactly at every step.",
     claims=CLAIMS,
-    control="curvatures 1/i and equal initial distances: every further dimension matters",
+    control="curvatures 1/i: every further dimension matters",
     kills=("C2",),
     seeds={"quick": 6, "standard": 12},
     minutes={"quick": 1, "standard": 3},

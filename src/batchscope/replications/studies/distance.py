@@ -74,7 +74,7 @@ class FromStart(nn.Module):
 
 
 def _flatten(net: nn.Module) -> torch.Tensor:
-    return torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
+    return nn.utils.parameters_to_vector(net.parameters()).detach()
 
 
 def _distance(model: nn.Module, batch: Any) -> torch.Tensor:
@@ -84,7 +84,8 @@ def _distance(model: nn.Module, batch: Any) -> torch.Tensor:
     return torch.linalg.vector_norm(flat - cast(FromStart, model).start)
 
 
-def _make_model() -> nn.Module:
+def make_model() -> nn.Module:
+    """A net of 64-128-128-10 that remembers where it began."""
     return FromStart(
         nn.Sequential(
             nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10)
@@ -116,7 +117,7 @@ def make_task() -> Task:
     parts = _digits()
     return Task(
         name="digits-distance",
-        model=_make_model,
+        model=make_model,
         loss=_loss,
         train=parts["train"],
         val=parts["val"],

@@ -1,0 +1,187 @@
+"""Goodfellow et al. 2016, 8.1.3, and forum lore: what averaging over a batch does to a gradient."""
+
+import math
+
+import numpy as np
+import torch
+
+from batchscope.budget import Budget, epochs
+from batchscope.findings.claims import Claim, Seen, exactly, see_trend
+from batchscope.findings.scaling import Array
+from batchscope.gallery.digits_mlp import task as digits
+from batchscope.instruments.checkpoint import reach_checkpoint
+from batchscope.replications.lab import Lab
+from batchscope.replications.published import Figure, Line, Measured, Published
+from batchscope.replications.studies.critical_batch import least_steps
+
+_SIZES = (1, 4, 16, 64, 256)
+_DRAWS, _DIRECTIONS = 200, 400
+_PLACES: dict[str, Budget | None] = {"C1a": None, "C1b": epochs(3), "C1c": epochs(30)}
+_WELLS, _WELL_STEPS, _WELL_RATE, _TILT = 400, 2000, 0.1, 0.12
+
+CLAIMS = (
+    *(
+        Claim(
+            id=name,
+            name=f"the gradient's deviation falls as B^-1/2 {where} (the exponent plus 1/2)",
+            kind="claim",
+            direction="within",
+            margin=0.03,
+            source=0.0,
+            is_unverified=True,
+        )
+        for name, where in (
+            ("C1a", "at the initial weights"),
+            ("C1b", "after 3 epochs"),
+            ("C1c", "after 30 epochs"),
+        )
+    ),
+    Claim(
+        id="C3a",
+        name="one example in ten or more points against the gradient",
+        kind="claim",
+        direction="above",
+        margin=0.1,
+    ),
+    Claim(
+        id="C3b",
+        name="the share that points against it falls with the batch size",
+        kind="claim",
+        direction="below",
+        margin=0.0,
+    ),
+    Claim(
+        id="C4",
+        name="steps saved per doubling shrink: the last over the first is under a half",
+        kind="claim",
+        direction="below",
+        margin=0.5,
+        is_ratio=True,
+    ),
+    Claim(
+        id="C5",
+        name="single examples leave a local minimum more often than batches of 16, by 0.2",
+        kind="claim",
+        direction="above",
+        margin=0.2,
+    ),
+)
+
+
+def measure(lab: Lab) -> Measured:
+    """Gradients of a small net at three places, a noisy quadratic, and a double well."""
+    seen: dict[str, list[Seen]] = {claim.id: [] for claim in CLAIMS}
+    first: list[float] = []
+    for seed in lab.seeds:
+        for name, place in _PLACES.items():
+            gradients = _example_gradients(seed, place)
+            deviations = _deviations(gradients, seed, copies=lab.is_control)
+            slope = float(np.polyfit(np.log(_SIZES), np.log(deviations), 1)[0])
+            seen[name].append(Seen(slope + 0.5, slope + 0.5))
+            first = first or deviations
+            if name == "C1b":
+                against = _shares_against(gradients, seed, copies=lab.is_control)
+                seen["C3a"].append(Seen(against[0], against[0]))
+                seen["C3b"].append(see_trend(against))
+        seen["C4"] += exactly([_saved(seed, copies=lab.is_control)])
+        escaped = [_escape(seed, 1 if lab.is_control else size) for size in (1, 16)]
+        seen["C5"] += exactly([escaped[0] - escaped[1]])
+    figure = Figure(
+        title="Deviation of the gradient against the batch size, initial weights, one seed",
+        x="batch size",
+        y="deviation",
+        lines=(Line(name="measured", places=list(_SIZES), values=first),),
+        logarithmic=(True, True),
+    )
+    notes = (
+        "The full set as a minibatch and XOR nets (C2 and C6 of the plan) are not measured.",
+        f"Batches are drawn with replacement, {_DRAWS} of each size.",
+    )
+    return Measured(seen=seen, figures=(figure,), notes=notes)
+
+
+def _example_gradients(seed: int, after: Budget | None) -> Array:
+    """One row per training example, at one place of an ordinary training."""
+    place = reach_checkpoint(
+        digits, after=after, device=torch.device("cpu"), precision="float32", seed=seed
+    )
+    model = place.model
+    names = {name: value.detach() for name, value in model.named_parameters()}
+    inputs, classes = digits.train  # type: ignore[misc]
+
+    def loss(weights: dict[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        logits = torch.func.functional_call(model, weights, (x[None],))
+        return torch.nn.functional.cross_entropy(logits, y[None])
+
+    keep = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(seed))[:1024]
+    rows = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))(
+        names, inputs[keep], classes[keep]
+    )
+    return torch.cat([g.flatten(1) for g in rows.values()], dim=1).double().numpy()
+
+
+def _batches(gradients: Array, size: int, count: int, seed: int, *, copies: bool) -> Array:
+    """Mean gradients of batches drawn with replacement; of copies each is one example's."""
+    rng = np.random.default_rng([seed, size])
+    picked = rng.integers(len(gradients), size=(count, 1 if copies else size))
+    return np.stack([gradients[row].mean(axis=0) for row in picked])
+
+
+def _deviations(gradients: Array, seed: int, *, copies: bool) -> list[float]:
+    whole = gradients.mean(axis=0)
+    return [
+        math.sqrt(
+            float(
+                np.square(_batches(gradients, size, _DRAWS, seed, copies=copies) - whole)
+                .sum(axis=1)
+                .mean()
+            )
+        )
+        for size in _SIZES
+    ]
+
+
+def _shares_against(gradients: Array, seed: int, *, copies: bool) -> list[float]:
+    """Per batch size the share of batches whose gradient points against the whole set's."""
+    whole = gradients.mean(axis=0)
+    return [
+        float(((_batches(gradients, size, _DIRECTIONS, seed, copies=copies) @ whole) < 0).mean())
+        for size in _SIZES
+    ]
+
+
+def _saved(seed: int, *, copies: bool) -> float:
+    """Log of steps saved by the last doubling over those saved by the first (noisy quadratic)."""
+    i = np.arange(1, 1001, dtype=float)
+    start = np.square(np.random.default_rng(seed).standard_normal(1000))
+    sizes = [1 if copies else size for size in (1, 2, 2048, 4096)]
+    one, two, many, twice = (least_steps(size, 1 / i, start, 0.1) for size in sizes)
+    if one == two or many == twice:
+        return 0.0
+    return math.log((many - twice) / (one - two))
+
+
+def _escape(seed: int, size: int) -> float:
+    """Share of runs that leave the shallow well of x^4/4 - x^2/2 + 0.12 x for the deep one."""
+    rng = np.random.default_rng([seed, size])
+    x = np.full(_WELLS, 0.92)
+    for _ in range(_WELL_STEPS):
+        noise = rng.standard_normal(_WELLS) / math.sqrt(size)
+        x = x - _WELL_RATE * (x**3 - x + _TILT + noise)
+    return float((x < 0).mean())
+
+
+STUDY = Published(
+    name="gradient-noise",
+    title="What a batch does to the noise of its gradient",
+    source="Goodfellow, Bengio, Courville, Deep Learning, 2016, section 8.1.3 (unverified), and "
+    "forum threads",
+    data="No experiment is published: the digits of scikit-learn with a small net, the noisy "
+    "quadratic, and a double well.",
+    claims=CLAIMS,
+    control="a batch is copies of one example, which averages nothing",
+    kills=("C1a", "C1b", "C1c", "C3b", "C4", "C5"),
+    seeds={"quick": 6, "standard": 12},
+    minutes={"quick": 1, "standard": 3},
+    measure=measure,
+)

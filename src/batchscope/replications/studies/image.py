@@ -1,0 +1,184 @@
+"""Thakur 2020: what is the optimal batch size to train a neural network?"""
+
+import math
+import tempfile
+
+import numpy as np
+
+from batchscope.estimate import Interval
+from batchscope.findings.claims import Claim, Seen, exactly, see_trend
+from batchscope.gallery.digits_cnn import task
+from batchscope.replications.lab import Lab, Trained
+from batchscope.replications.published import Figure, Line, Measured, Published
+from batchscope.verbs.profiling import profile
+
+_RATE = 0.01
+_UPDATES = 4200
+_QUICK = (8, 32, 128, 512, 2048)
+_ALL = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+_CHANCE = (0.0, 0.9)
+_REPEATS = 5
+
+CLAIMS = (
+    Claim(
+        id="C1",
+        name="2,048 is more than a point worse than 32 at equal epochs",
+        kind="claim",
+        direction="above",
+        margin=0.01,
+    ),
+    Claim(
+        id="C2",
+        name="seconds per epoch fall with the batch size up to 128: slope of their logs",
+        kind="claim",
+        direction="below",
+        margin=-0.2,
+    ),
+    Claim(
+        id="C3",
+        name="32 is within a point of the best batch size",
+        kind="claim",
+        direction="below",
+        margin=0.01,
+    ),
+    Claim(
+        id="C4",
+        name="the error rises from 32 on",
+        kind="claim",
+        direction="above",
+        margin=0.0,
+    ),
+    Claim(
+        id="C4b",
+        name="it bends upwards in the log of the batch size",
+        kind="claim",
+        direction="above",
+        margin=0.0,
+    ),
+    Claim(
+        id="O1",
+        name="at equal updates 512 is as good as 32",
+        kind="objection",
+        direction="within",
+        margin=0.01,
+    ),
+    Claim(
+        id="O2",
+        name="at matched training loss 2,048 is as good as 32",
+        kind="objection",
+        direction="within",
+        margin=0.01,
+    ),
+)
+
+
+def measure(lab: Lab) -> Measured:
+    """The source's sizes at one rate, equal updates beside, and timings in five repeats."""
+    sizes = _QUICK if lab.scale == "quick" else _ALL
+    updates = lab.train(task, [32, 512], rates=[_RATE], budget=f"{_UPDATES}steps")
+    large = 512 if lab.is_control else 2048
+    if lab.is_control:
+        by_epochs = updates
+    else:
+        by_epochs = lab.train(task, sizes, rates=[_RATE], budget="25ep")
+
+    def gap(runs: Trained, big: int, small: int, seed: int) -> Seen:
+        arms = [(size, _RATE, seed) for size in (big, small)]
+        ends = [runs.last(arm, "test_error", censored=_CHANCE) for arm in arms]
+        return ends[0].minus(ends[1])
+
+    seen: dict[str, list[Seen]] = {
+        "C1": [gap(by_epochs, large, 32, seed) for seed in lab.seeds],
+        "O1": [gap(updates, 512, 32, seed) for seed in lab.seeds],
+        "O2": [_matched(by_epochs, large, seed) for seed in lab.seeds],
+    }
+    figures: tuple[Figure, ...] = ()
+    notes: tuple[str, ...] = (
+        "Equal seconds, batch norm as a regulariser and the one-step error on a curved cost are "
+        "not measured.",
+    )
+    if not lab.is_control:
+        pilot = lab.train(task, sizes, rates=[_RATE], budget="25ep", seeds=lab.pilot)
+        best = min(sizes, key=lambda size: _mean_error(pilot, size, lab.pilot))
+        rising = [size for size in sizes if size >= 32]
+        errors = {
+            seed: [
+                by_epochs.last((size, _RATE, seed), "test_error", censored=_CHANCE).high
+                for size in rising
+            ]
+            for seed in lab.seeds
+        }
+        seen |= {
+            "C2": exactly([_time_slope(lab) for _ in range(_REPEATS)]),
+            "C3": [gap(by_epochs, 32, best, seed) for seed in lab.seeds],
+            "C4": [see_trend(row) for row in errors.values()],
+            "C4b": exactly([_bend(rising, row) for row in errors.values()]),
+        }
+        means = [_mean_error(by_epochs, size, lab.seeds) for size in sizes]
+        line = Line(name="test error", places=list(sizes), values=means)
+        figures = (
+            Figure(
+                title="Test error after 25 epochs, mean over seeds",
+                x="batch size",
+                y="error",
+                lines=(line,),
+            ),
+        )
+        notes = (f"The best batch size on two other seeds is {best}.", *notes)
+    return Measured(
+        seen=seen,
+        figures=figures,
+        causes={"C1": by_epochs.explain(32, large)},
+        notes=notes,
+    )
+
+
+def _mean_error(runs: Trained, size: int, seeds: range) -> float:
+    ends = [runs.last((size, _RATE, seed), "test_error", censored=_CHANCE) for seed in seeds]
+    return float(np.mean([end.high for end in ends]))
+
+
+def _matched(runs: Trained, large: int, seed: int) -> Seen:
+    """Test error where both first reach the worse of their final training losses."""
+    arms = [(size, _RATE, seed) for size in (large, 32)]
+    level = max(min(runs.column(arm, "train_loss")) for arm in arms)
+    big, small = (runs.matched(arm, "test_error", level) for arm in arms)
+    if big is None or small is None:
+        return Seen(-1.0, 1.0)
+    return Seen(big - small, big - small)
+
+
+def _time_slope(lab: Lab) -> float:
+    """Of log seconds per epoch on log B, of one timing of 8 to 128."""
+    # A store would answer with its first timing.
+    with tempfile.TemporaryDirectory() as folder:
+        store = f"{folder}/timing.db"
+        found = profile(task, batch_sizes=[8, 32, 128], store=store, watcher=lab.watcher)
+    pairs = [
+        (math.log(size.batch_size), math.log(size.step_seconds.value / size.batch_size))
+        for size in found.sizes
+        if isinstance(size.step_seconds, Interval)
+    ]
+    x, y = zip(*pairs, strict=True)
+    return float(np.polyfit(list(x), list(y), 1)[0])
+
+
+def _bend(sizes: list[int], errors: list[float]) -> float:
+    """Twice the leading coefficient of a parabola in the log of the batch size."""
+    return 2 * float(np.polyfit(np.log2(sizes), errors, 2)[0])
+
+
+STUDY = Published(
+    name="image",
+    title="The optimal batch size of an image net",
+    source="A. Thakur, What's the Optimal Batch Size to Train a Neural Network?, Weights & Biases "
+    "report, 2020",
+    data="Stands in for an image set that the source does not name: the 1,797 digits of "
+    "scikit-learn with their shifts, a convolutional net without batch norm.",
+    claims=CLAIMS,
+    control="equal updates at 32 and 512 (which stands for 2,048)",
+    kills=("C1",),
+    seeds={"quick": 6, "standard": 10},
+    minutes={"quick": 4, "standard": 10},
+    measure=measure,
+)

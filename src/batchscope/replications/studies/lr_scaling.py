@@ -1,0 +1,172 @@
+"""Goyal et al. 2017, Masters and Luschi 2018: how the learning rate goes with the batch size."""
+
+import math
+
+import numpy as np
+
+from batchscope.findings.claims import Claim, Seen, exactly
+from batchscope.replications.lab import Lab, Trained
+from batchscope.replications.published import Figure, Line, Measured, Published
+from batchscope.replications.studies.distance import make_task
+
+_BASE = 32
+_SIZES = (8, 32, 64, 128, 256, 512, 1024)
+_RATES = (0.0125, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8)
+_BUDGET = "40ep"
+_KEPT = 1.1
+# Of a run that diverged: its loss is somewhere up to the untrained net's, ln 10.
+_LOSSES = (1e-4, math.log(10))
+
+CLAIMS = (
+    Claim(
+        id="C1",
+        name="the linear rule keeps the training loss up to the size named below",
+        kind="claim",
+        direction="within",
+        margin=_KEPT,
+        is_ratio=True,
+    ),
+    Claim(
+        id="C1b",
+        name="at the next size it does not: the loss is a tenth higher or more",
+        kind="claim",
+        direction="above",
+        margin=_KEPT,
+        is_ratio=True,
+    ),
+    Claim(
+        id="C2",
+        name="a constant rate raises the training loss there by a tenth or more",
+        kind="claim",
+        direction="above",
+        margin=_KEPT,
+        is_ratio=True,
+    ),
+    Claim(
+        id="C3",
+        name="the exponent of the best rate up to that size is that of the linear rule, 1",
+        kind="claim",
+        direction="within",
+        margin=0.25,
+    ),
+    Claim(
+        id="C4",
+        name="stable rates span more decades at 8 than at 512, by 0.3",
+        kind="claim",
+        direction="above",
+        margin=0.3,
+    ),
+)
+
+
+def _losses(runs: Trained, size: int, rate: float, seed: int) -> float:
+    return runs.last((size, rate, seed), "train_loss", censored=(_LOSSES[1], _LOSSES[1])).high
+
+
+def _loss_ratio(
+    runs: Trained, size: int, rate: float, base: Trained, base_rate: float, seed: int
+) -> Seen:
+    own = runs.last((size, rate, seed), "train_loss", censored=_LOSSES)
+    return own.over(base.last((_BASE, base_rate, seed), "train_loss", censored=_LOSSES))
+
+
+def measure(lab: Lab) -> Measured:
+    """The base rate and the size named are found on two other seeds; then a grid, and the rule."""
+    task = make_task()
+    pilot = lab.train(task, [_BASE], rates=_RATES, budget=_BUDGET, seeds=lab.pilot)
+    base_rate = min(
+        _RATES[1:4], key=lambda rate: sum(_losses(pilot, _BASE, rate, s) for s in lab.pilot)
+    )
+    larger = [size for size in _SIZES if size > _BASE]
+
+    def rate_of(size: int) -> float:
+        return base_rate if lab.is_control else base_rate * size / _BASE
+
+    last = _BASE
+    for size in larger:
+        runs = lab.train(task, [size], rates=[rate_of(size)], budget=_BUDGET, seeds=lab.pilot)
+        ratios = [
+            _loss_ratio(runs, size, rate_of(size), pilot, base_rate, s).high for s in lab.pilot
+        ]
+        if abs(float(np.mean(ratios))) > math.log(_KEPT):
+            break
+        last = size
+    beyond = min((size for size in larger if size > last), default=_SIZES[-1])
+    # The control asks of the linear rule's own size what a constant rate does there.
+    named = last if last > _BASE else larger[0]
+    base = lab.train(task, [_BASE], rates=[base_rate], budget=_BUDGET)
+    at_last = lab.train(task, [named], rates=[rate_of(named)], budget=_BUDGET)
+    after = lab.train(task, [beyond], rates=[rate_of(beyond)], budget=_BUDGET)
+    constant = lab.train(task, [named], rates=[base_rate], budget=_BUDGET)
+    grid = lab.train(task, [8, _BASE, named, 512], rates=_RATES, budget=_BUDGET)
+    seen = {
+        "C1": [_loss_ratio(at_last, named, rate_of(named), base, base_rate, s) for s in lab.seeds],
+        "C1b": [_loss_ratio(after, beyond, rate_of(beyond), base, base_rate, s) for s in lab.seeds],
+        "C2": [_loss_ratio(constant, named, base_rate, base, base_rate, s) for s in lab.seeds],
+        "C3": exactly([_exponent(grid, (8, _BASE, named), s) - 1 for s in lab.seeds]),
+        "C4": exactly([_stable(grid, 8, s) - _stable(grid, 512, s) for s in lab.seeds]),
+    }
+    lines = tuple(
+        Line(
+            name=f"batch size {size}",
+            places=list(_RATES),
+            values=[_losses(grid, size, rate, lab.first_seed) for rate in _RATES],
+        )
+        for size in dict.fromkeys((8, _BASE, named, 512))
+    )
+    figure = Figure(
+        title="Training loss after 40 epochs against the learning rate, one seed",
+        x="learning rate",
+        y="training loss",
+        lines=lines,
+        logarithmic=(True, True),
+    )
+    rule = "constant" if lab.is_control else "linear"
+    return Measured(
+        seen=seen,
+        figures=(figure,),
+        notes=(
+            f"The base is {base_rate:g} at {_BASE}. On two other seeds the {rule} rule keeps the "
+            f"loss up to {last}; the claims are read at {named} and {beyond}.",
+            "C3 is the exponent less 1. Adam's exponent and weight decay are not measured.",
+        ),
+    )
+
+
+def _exponent(grid: Trained, sizes: tuple[int, ...], seed: int) -> float:
+    """Slope of the log of the best rate, by a parabola through the best and its neighbours."""
+    chosen = list(dict.fromkeys(sizes))
+    best = [_best_rate(grid, size, seed) for size in chosen]
+    return float(np.polyfit(np.log(chosen), np.log(best), 1)[0])
+
+
+def _best_rate(grid: Trained, size: int, seed: int) -> float:
+    losses = [math.log(_losses(grid, size, rate, seed)) for rate in _RATES]
+    at = min(max(int(np.argmin(losses)), 1), len(_RATES) - 2)
+    bend, slope, _ = np.polyfit(np.log(_RATES[at - 1 : at + 2]), losses[at - 1 : at + 2], 2)
+    if bend <= 0:
+        return _RATES[int(np.argmin(losses))]
+    found = math.exp(-float(slope) / (2 * float(bend)))
+    return min(max(found, _RATES[0]), _RATES[-1])
+
+
+def _stable(grid: Trained, size: int, seed: int) -> float:
+    """Decades of the rates whose loss is under twice the best."""
+    losses = {rate: _losses(grid, size, rate, seed) for rate in _RATES}
+    kept = [rate for rate, loss in losses.items() if loss < 2 * min(losses.values())]
+    return math.log10(max(kept) / min(kept))
+
+
+STUDY = Published(
+    name="lr-scaling",
+    title="The learning rate against the batch size",
+    source="Goyal et al. 2017 (arXiv 1706.02677); Masters and Luschi 2018 (arXiv 1804.07612)",
+    data="Stands in for ImageNet and CIFAR: the 1,797 digits of scikit-learn, a net of "
+    "64-128-128-10, SGD.",
+    claims=CLAIMS,
+    control="a constant rate in place of the linear rule",
+    kills=("C1",),
+    seeds={"quick": 5, "standard": 10},
+    minutes={"quick": 3, "standard": 6},
+    measure=measure,
+)
