@@ -105,8 +105,8 @@ class Lab:
 
     @property
     def pilot(self) -> range:
-        """Two seeds that no claim is judged on, for what has to be chosen first."""
-        return range(self.first_seed + 10_000, self.first_seed + 10_002)
+        """Four seeds that no claim is judged on, for what has to be chosen first."""
+        return range(self.first_seed + 10_000, self.first_seed + 10_004)
 
     def train(
         self,

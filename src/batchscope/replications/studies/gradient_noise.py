@@ -1,6 +1,7 @@
 """Goodfellow et al. 2016, 8.1.3, and forum lore: what averaging over a batch does to a gradient."""
 
 import math
+from typing import cast
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ import torch
 from batchscope.budget import Budget, epochs
 from batchscope.findings.claims import Claim, Seen, exactly, see_trend
 from batchscope.findings.scaling import Array
+from batchscope.gallery.digits import load_split
 from batchscope.gallery.digits_mlp import task as digits
 from batchscope.instruments.checkpoint import reach_checkpoint
 from batchscope.replications.lab import Lab
@@ -15,7 +17,7 @@ from batchscope.replications.published import Figure, Line, Measured, Published
 from batchscope.replications.studies.critical_batch import least_steps
 
 _SIZES = (1, 4, 16, 64, 256)
-_DRAWS, _DIRECTIONS = 200, 400
+_DRAWS, _DIRECTIONS = 1000, 1000
 _PLACES: dict[str, Budget | None] = {"C1a": None, "C1b": epochs(3), "C1c": epochs(30)}
 _WELLS, _WELL_STEPS, _WELL_RATE, _TILT = 400, 2000, 0.1, 0.12
 
@@ -107,7 +109,7 @@ def _example_gradients(seed: int, after: Budget | None) -> Array:
     )
     model = place.model
     names = {name: value.detach() for name, value in model.named_parameters()}
-    inputs, classes = digits.train  # type: ignore[misc]
+    inputs, classes = cast(tuple[torch.Tensor, torch.Tensor], load_split()["train"])
 
     def loss(weights: dict[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         logits = torch.func.functional_call(model, weights, (x[None],))
@@ -123,8 +125,9 @@ def _example_gradients(seed: int, after: Budget | None) -> Array:
 def _batches(gradients: Array, size: int, count: int, seed: int, *, copies: bool) -> Array:
     """Mean gradients of batches drawn with replacement; of copies each is one example's."""
     rng = np.random.default_rng([seed, size])
-    picked = rng.integers(len(gradients), size=(count, 1 if copies else size))
-    return np.stack([gradients[row].mean(axis=0) for row in picked])
+    share = np.full(len(gradients), 1 / len(gradients))
+    picked = rng.multinomial(1 if copies else size, share, size=count)
+    return picked @ gradients / (1 if copies else size)
 
 
 def _deviations(gradients: Array, seed: int, *, copies: bool) -> list[float]:

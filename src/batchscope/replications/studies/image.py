@@ -124,7 +124,7 @@ def measure(lab: Lab) -> Measured:
                 lines=(line,),
             ),
         )
-        notes = (f"The best batch size on two other seeds is {best}.", *notes)
+        notes = (f"The best batch size on four other seeds is {best}.", *notes)
     return Measured(
         seen=seen,
         figures=figures,

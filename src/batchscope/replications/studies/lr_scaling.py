@@ -71,7 +71,7 @@ def _loss_ratio(
 
 
 def measure(lab: Lab) -> Measured:
-    """The base rate and the size named are found on two other seeds; then a grid, and the rule."""
+    """The base rate and the size named are found on four other seeds; then a grid, and the rule."""
     task = make_task()
     pilot = lab.train(task, [_BASE], rates=_RATES, budget=_BUDGET, seeds=lab.pilot)
     base_rate = min(
@@ -126,7 +126,7 @@ def measure(lab: Lab) -> Measured:
         seen=seen,
         figures=(figure,),
         notes=(
-            f"The base is {base_rate:g} at {_BASE}. On two other seeds the {rule} rule keeps the "
+            f"The base is {base_rate:g} at {_BASE}. On four other seeds the {rule} rule keeps the "
             f"loss up to {last}; the claims are read at {named} and {beyond}.",
             "C3 is the exponent less 1. Adam's exponent and weight decay are not measured.",
         ),
