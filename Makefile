@@ -7,7 +7,7 @@ STAMP := $(VENV)/.made
 # What tests compare our Hessian with. Its own requirements name a torchvision that cannot load.
 ORACLES := curvlinops-for-pytorch backpack-for-pytorch einops einconv unfoldNd linear_operator opt_einsum
 
-.PHONY: env demo test test-all lint docs bench picture clean
+.PHONY: env demo test test-all lint docs controls bench picture clean
 
 env: $(STAMP)
 
@@ -35,6 +35,9 @@ lint: env
 
 docs: env
 	$(VENV)/bin/mkdocs build --strict
+
+controls: env
+	$(PYTHON) -m benchmarks.controls
 
 bench: env
 	$(PYTHON) -m benchmarks $(ROW)

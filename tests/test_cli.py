@@ -220,6 +220,7 @@ def test_where_every_rate_diverges_the_exit_code_is_3_and_the_lowest_rate_named(
     assert "diverged, down to the learning rate 1e+28" in " ".join(done.stderr.split())
 
 
+@pytest.mark.slow
 def test_an_edit_trains_anew_and_says_what_changed(tmp_path: Path) -> None:
     path = tmp_path / "mytask.py"
     path.write_text(SMALL_TASK)

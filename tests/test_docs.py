@@ -29,6 +29,7 @@ VERBS = (
         "tasks",
         "init",
         "advise",
+        "reproduce",
     ),
 )
 MODULES = [

@@ -192,6 +192,7 @@ def test_ctrl_c_says_what_is_kept_and_exits_with_130(tmp_path: Path) -> None:
     assert "Traceback" not in errors
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_store_train_each_run_once(
     tmp_path: Path, undisturbed: tuple[Path, dict[str, object]]
 ) -> None:

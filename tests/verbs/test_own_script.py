@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import pytest
 from nbclient import NotebookClient
 
 from ..conftest import SMALL_TASK, run_command
@@ -37,6 +38,7 @@ def test_a_script_without_a_main_guard_uses_every_verb(tmp_path: Path) -> None:
     assert len(done.stdout.splitlines()) == 4
 
 
+@pytest.mark.slow
 def test_a_notebook_uses_every_verb_and_shows_tables(tmp_path: Path) -> None:
     cells = [
         SMALL_TASK,

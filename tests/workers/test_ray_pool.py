@@ -93,6 +93,7 @@ def test_an_address_where_nothing_answers_is_refused_at_once() -> None:
         RayPool(pack_task(make_task()), address="ray://127.0.0.1:1", threads=1, gpus=0, jobs=None)
 
 
+@pytest.mark.slow
 def test_a_study_on_the_cluster_is_the_one_on_this_machine(pool: RayPool, tmp_path: Path) -> None:
     options = {"batch_sizes": [8, 16], "learning_rates": [0.1, 0.3], "seeds": 1}
     here = bs.study(make_task(), store=f"{tmp_path}/here.db", jobs=1, **options)

@@ -50,6 +50,7 @@ def test_an_error_of_the_task_is_shown_as_anywhere(pool: SlurmPool) -> None:
     assert "ValueError: as it should" in str(error)
 
 
+@pytest.mark.slow
 def test_a_killed_job_is_said_to_be_one(pool: SlurmPool, tmp_path: Path) -> None:
     pool.submit("a", die_once, str(tmp_path))
 

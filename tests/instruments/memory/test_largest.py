@@ -77,6 +77,7 @@ def test_a_failure_that_is_not_memory_stops_the_search_and_is_shown() -> None:
         fit(hidden_task(9, bug=True))
 
 
+@pytest.mark.slow
 def test_a_crash_tells_of_memory_only_where_smaller_batches_ran() -> None:
     def loss(model: nn.Module, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
         if len(batch[0]) > most:
@@ -172,6 +173,7 @@ def test_no_batch_of_the_size_found_runs_out_where_lengths_are_log_normal() -> N
     assert np.mean(random) > 0.15
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_exhausts_memory_has_its_own_smaller_size() -> None:
     def loss(model: nn.Module, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
         if not model.training and len(batch[0]) > most:

@@ -41,6 +41,7 @@ def test_an_affine_law_and_its_knee_are_found(rng: np.random.Generator) -> None:
     assert law.jumps == ()
 
 
+@pytest.mark.slow
 def test_the_intervals_of_the_law_cover(rng: np.random.Generator) -> None:
     covered = 0
     for seed in range(24):

@@ -61,9 +61,16 @@ def _steps_at(rate: float, batch: int, h: Array, start: Array, level: float) -> 
 
 
 def least_steps(batch: int, h: Array, start: Array, level: float) -> float:
-    """Steps at the best of 60 rates up to the stable one."""
-    rates = np.geomspace(1e-4, 1.98, 60) / h.max()
-    return min(_steps_at(rate, batch, h, start, level) for rate in rates)
+    """Steps at the best rate up to the stable one: of 16 over the range, then 12 about the best."""
+    highest = float(h.max())
+
+    def steps(rate: float) -> float:
+        return _steps_at(rate / highest, batch, h, start, level)
+
+    rates = [float(rate) for rate in np.geomspace(1e-4, 1.98, 16)]
+    at = min(range(len(rates)), key=lambda i: steps(rates[i]))
+    near = np.geomspace(rates[max(at - 1, 0)], rates[min(at + 1, len(rates) - 1)], 12)
+    return min(steps(float(rate)) for rate in near)
 
 
 def _critical(h: Array, start: Array, level: float) -> tuple[float, float, list[float]]:

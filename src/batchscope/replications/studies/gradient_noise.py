@@ -4,11 +4,11 @@ import math
 from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from batchscope.budget import Budget, epochs
 from batchscope.findings.claims import Claim, Seen, exactly, see_trend
-from batchscope.findings.scaling import Array
 from batchscope.gallery.digits import load_split
 from batchscope.gallery.digits_mlp import task as digits
 from batchscope.instruments.checkpoint import reach_checkpoint
@@ -16,8 +16,10 @@ from batchscope.replications.lab import Lab
 from batchscope.replications.published import Figure, Line, Measured, Published
 from batchscope.replications.studies.critical_batch import least_steps
 
+Gradients = npt.NDArray[np.float32]
+
 _SIZES = (1, 4, 16, 64, 256)
-_DRAWS, _DIRECTIONS = 1000, 1000
+_EXAMPLES, _DRAWS = 512, 1000
 _PLACES: dict[str, Budget | None] = {"C1a": None, "C1b": epochs(3), "C1c": epochs(30)}
 _WELLS, _WELL_STEPS, _WELL_RATE, _TILT = 400, 2000, 0.1, 0.12
 
@@ -76,13 +78,13 @@ def measure(lab: Lab) -> Measured:
     first: list[float] = []
     for seed in lab.seeds:
         for name, place in _PLACES.items():
-            gradients = _example_gradients(seed, place)
-            deviations = _deviations(gradients, seed, copies=lab.is_control)
+            read = _read_batches(_example_gradients(seed, place), seed, copies=lab.is_control)
+            deviations = [deviation for deviation, _ in read]
             slope = float(np.polyfit(np.log(_SIZES), np.log(deviations), 1)[0])
             seen[name].append(Seen(slope + 0.5, slope + 0.5))
             first = first or deviations
             if name == "C1b":
-                against = _shares_against(gradients, seed, copies=lab.is_control)
+                against = [share for _, share in read]
                 seen["C3a"].append(Seen(against[0], against[0]))
                 seen["C3b"].append(see_trend(against))
         seen["C4"] += exactly([_saved(seed, copies=lab.is_control)])
@@ -102,7 +104,7 @@ def measure(lab: Lab) -> Measured:
     return Measured(seen=seen, figures=(figure,), notes=notes)
 
 
-def _example_gradients(seed: int, after: Budget | None) -> Array:
+def _example_gradients(seed: int, after: Budget | None) -> Gradients:
     """One row per training example, at one place of an ordinary training."""
     place = reach_checkpoint(
         digits, after=after, device=torch.device("cpu"), precision="float32", seed=seed
@@ -115,42 +117,28 @@ def _example_gradients(seed: int, after: Budget | None) -> Array:
         logits = torch.func.functional_call(model, weights, (x[None],))
         return torch.nn.functional.cross_entropy(logits, y[None])
 
-    keep = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(seed))[:1024]
+    keep = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(seed))[:_EXAMPLES]
     rows = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))(
         names, inputs[keep], classes[keep]
     )
-    return torch.cat([g.flatten(1) for g in rows.values()], dim=1).double().numpy()
+    return torch.cat([g.flatten(1) for g in rows.values()], dim=1).numpy()
 
 
-def _batches(gradients: Array, size: int, count: int, seed: int, *, copies: bool) -> Array:
-    """Mean gradients of batches drawn with replacement; of copies each is one example's."""
-    rng = np.random.default_rng([seed, size])
+def _read_batches(gradients: Gradients, seed: int, *, copies: bool) -> list[tuple[float, float]]:
+    """Per batch size the deviation of its gradient, and the share that points against the whole's.
+
+    Batches are drawn with replacement; of copies each is one example's gradient.
+    """
+    whole = gradients.mean(axis=0)
     share = np.full(len(gradients), 1 / len(gradients))
-    picked = rng.multinomial(1 if copies else size, share, size=count)
-    return picked @ gradients / (1 if copies else size)
-
-
-def _deviations(gradients: Array, seed: int, *, copies: bool) -> list[float]:
-    whole = gradients.mean(axis=0)
-    return [
-        math.sqrt(
-            float(
-                np.square(_batches(gradients, size, _DRAWS, seed, copies=copies) - whole)
-                .sum(axis=1)
-                .mean()
-            )
-        )
-        for size in _SIZES
-    ]
-
-
-def _shares_against(gradients: Array, seed: int, *, copies: bool) -> list[float]:
-    """Per batch size the share of batches whose gradient points against the whole set's."""
-    whole = gradients.mean(axis=0)
-    return [
-        float(((_batches(gradients, size, _DIRECTIONS, seed, copies=copies) @ whole) < 0).mean())
-        for size in _SIZES
-    ]
+    read: list[tuple[float, float]] = []
+    for size in _SIZES:
+        drawn = 1 if copies else size
+        picked = np.random.default_rng([seed, size]).multinomial(drawn, share, size=_DRAWS)
+        batches = picked.astype(np.float32) @ gradients / drawn
+        squares = np.square(batches - whole).sum(axis=1, dtype=np.float64)
+        read.append((math.sqrt(float(squares.mean())), float((batches @ whole < 0).mean())))
+    return read
 
 
 def _saved(seed: int, *, copies: bool) -> float:
