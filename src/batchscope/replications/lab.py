@@ -61,10 +61,11 @@ class Trained:
             found = analyze(self.study)
         except CannotTell:
             return ""
-        for verdict in found.verdicts:
-            if (verdict.small, verdict.large) == (small, large):
-                return verdict.verdict.replace("_", " ")
-        return ""
+        # Findings compare with the best batch size; where that is another one it stands for it.
+        pairs = sorted(
+            (v for v in found.verdicts if v.large == large), key=lambda v: v.small != small
+        )
+        return pairs[0].verdict.replace("_", " ") if pairs else ""
 
     def matched(self, arm: Arm, column: str, train_loss: float) -> float | None:
         """A column where training loss first falls to a level; None where it never does."""

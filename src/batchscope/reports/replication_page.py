@@ -12,6 +12,9 @@ from batchscope.replications.reproducing import Replication
 from batchscope.reports.figures.style import line_style, make_figure
 from batchscope.reports.page import make_environment, write_whole
 
+# Points of a line below which each is marked.
+_FEW = 20
+
 
 def report_replication(found: Replication, path: str) -> str:
     """Write the page of one replication, and return its absolute path.
@@ -51,11 +54,17 @@ def report_index(found: Sequence[Replication], pages: Mapping[str, str], path: s
 def _draw(figure: Figure) -> go.Figure:
     drawn = make_figure(x=figure.x, y=figure.y)
     for index, line in enumerate(figure.lines):
+        # A logarithmic axis has no place for the start.
+        points = [
+            (x, y)
+            for x, y in zip(line.places, line.values, strict=True)
+            if x > 0 or not figure.logarithmic[0]
+        ]
         drawn.add_scatter(
-            x=list(line.places),
-            y=list(line.values),
+            x=[x for x, _ in points],
+            y=[y for _, y in points],
             name=line.name,
-            mode="lines+markers" if len(line.places) < 20 else "lines",
+            mode="lines+markers" if len(points) < _FEW else "lines",
             **line_style(index),
         )
     for axis, is_log in zip(("xaxis", "yaxis"), figure.logarithmic, strict=True):
