@@ -209,6 +209,20 @@ def test_runs_of_the_weeks_before_are_used() -> None:
     assert one.ask().batch_size in {64, 128, 256}
 
 
+def test_numbers_of_numpy_are_taken(tmp_path: Path) -> None:
+    one = Advisor(
+        np.array(SIZES),  # type: ignore[arg-type]
+        default=np.int64(512),  # type: ignore[arg-type]
+        power_limits=np.array([100, 200]),  # type: ignore[arg-type]
+        max_epochs=np.float64(100),
+        state=str(tmp_path / "advisor.db"),
+    )
+    one.timed(np.int64(64), np.float64(3.0), np.int64(100))  # type: ignore[arg-type]
+    one.tell(one.ask(), cost=np.float64(9), reached=np.bool_(True), epochs=np.int64(3))  # type: ignore[arg-type]
+
+    assert one.ask().batch_size in SIZES
+
+
 def test_of_power_limits_the_cheapest_is_taken() -> None:
     one = advisor(power_limits=[100, 200])
     for size in SIZES:

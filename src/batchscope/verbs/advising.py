@@ -90,7 +90,9 @@ class Advisor:
         state: str | None = "advisor.db",
         seed: int = 0,
     ) -> None:
-        sizes = sorted(set(batch_sizes))
+        # Numbers of NumPy have no place in the state.
+        sizes = sorted({int(size) for size in batch_sizes})
+        default = int(default)
         _check_settings(sizes, default, max_epochs, recurrences, max_cost, lease_seconds)
         if direction not in get_args(Direction):
             raise _refuse(f"a direction of {direction!r}", "direction", "max or min", "choose one")
@@ -98,7 +100,7 @@ class Advisor:
         self._default = default
         self._limits = None if power_limits is None else sorted({float(w) for w in power_limits})
         self._max_epochs = float(max_epochs)
-        self._target = target
+        self._target = None if target is None else float(target)
         self._direction = direction
         self._recurrences = recurrences
         self._max_cost = math.inf if max_cost is None else float(max_cost)
@@ -137,9 +139,9 @@ class Advisor:
         self._add(
             {
                 "kind": "timed",
-                "batch_size": batch_size,
-                "power_limit": power_limit,
-                "cost": cost_per_epoch,
+                "batch_size": int(batch_size),
+                "power_limit": None if power_limit is None else float(power_limit),
+                "cost": float(cost_per_epoch),
             }
         )
 
@@ -404,8 +406,8 @@ class Advisor:
                     "leave out what was not passed",
                 )
         return {
-            "batch_size": batch_size,
-            "power_limit": power_limit,
+            "batch_size": int(batch_size),
+            "power_limit": None if power_limit is None else float(power_limit),
             "cost": float(cost),
             "epochs": float(epochs),
             "reached": bool(reached),
