@@ -66,6 +66,16 @@ def test_the_fastest_size_is_near_the_root_of_overhead_times_critical_size(
     assert chosen.batch_size in chosen.plateau
 
 
+def test_it_explains_itself_by_the_two_curves(rng: np.random.Generator) -> None:
+    found = recommend(make_study(rng, critical=400, overhead=100, seeds=5))
+    text = found.explain()
+
+    assert text.startswith(found.answer)
+    assert f"{found.batch_size:,}: " in text
+    assert "ms per step = " in text
+    assert found.next_command in text
+
+
 def test_the_smallest_size_needs_the_fewest_examples(rng: np.random.Generator) -> None:
     chosen = recommend(make_study(rng, critical=64, overhead=64, seeds=5), "examples")
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from batchscope.decisions.explaining import explain_curves, find_thin
 from batchscope.decisions.optimum import find_optimum
 from batchscope.decisions.prediction import Prediction, predict_training
 from batchscope.errors import CannotTell
@@ -100,6 +101,15 @@ class Recommendation:
 
     def __repr__(self) -> str:
         return f"Recommendation for {self.task}: {self.answer}"
+
+    def explain(self) -> str:
+        """The two curves, their product, the reasons, and where the evidence is thin."""
+        parts = [self.answer, "", "Steps to the target x time per step:"]
+        parts += explain_curves(self.analysis)
+        parts += ["", "Why:", *self.reasons]
+        thin = find_thin(self.analysis)
+        parts += ["", "Where the evidence is thin:", *thin] if thin else []
+        return "\n".join([*parts, "", f"What would narrow it: {self.next_command}"])
 
     @property
     def answer(self) -> str:
