@@ -10,6 +10,7 @@ from .budget import until_plateau as until_plateau
 from .budget import until_target as until_target
 from .decisions.cost import Prices as Prices
 from .decisions.laws import OwnRun as OwnRun
+from .decisions.laws import extrapolate as extrapolate
 from .decisions.recommendation import Recommendation as Recommendation
 from .errors import BatchscopeError as BatchscopeError
 from .errors import CannotTell as CannotTell

@@ -140,7 +140,7 @@ def test_another_job_cannot_use_the_state(tmp_path: Path) -> None:
     state = str(tmp_path / "advisor.db")
     advisor(state)
 
-    with pytest.raises(InvalidInput, match="default 512, not 64"):
+    with pytest.raises(InvalidInput, match=r"default\s+512,\s+not\s+64"):
         advisor(state, default=64)
 
 
