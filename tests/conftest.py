@@ -5,11 +5,13 @@ import shutil
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 import torch
 from hypothesis import settings
 
@@ -204,6 +206,15 @@ class PostgreSQL:
     def start(self) -> None:
         self._run("pg_ctl", "-w", "-o", self._options, "-l", str(self._folder / "log"), "start")
 
+    def make_database(self) -> str:
+        """The URL of a new one."""
+        name = f"b{uuid.uuid4().hex}"
+        engine = sa.create_engine(self.url.replace("postgresql:", "postgresql+psycopg:"))
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        engine.dispose()
+        return self.url.rpartition("/")[0] + f"/{name}"
+
     def stop(self) -> None:
         """As a crash does: nobody is asked."""
         self._run("pg_ctl", "-w", "-m", "immediate", "stop")
@@ -230,6 +241,6 @@ def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Post
 def postgresql(
     postgresql_server: PostgreSQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> str:
-    """The URL of a real PostgreSQL; what has no store to lie beside is written into a folder."""
+    """The URL of an empty database; what has no store to lie beside is written into a folder."""
     monkeypatch.chdir(tmp_path)
-    return postgresql_server.url
+    return postgresql_server.make_database()

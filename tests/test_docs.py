@@ -8,30 +8,16 @@ import re
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 import batchscope
+from batchscope.cli import app
 
 from .conftest import SMALL_TASK, run_command
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-VERBS = (
-    *("recommend", "study", "profile", "noise", "fit", "branch", "bottleneck", "energy"),
-    *(
-        "curvature",
-        "analyze",
-        "cost",
-        "forecast",
-        "laws",
-        "report",
-        "runs",
-        "status",
-        "tasks",
-        "init",
-        "advise",
-        "reproduce",
-    ),
-)
+VERBS = tuple(get_command(app).commands)  # type: ignore[attr-defined]
 MODULES = [
     module.name
     for module in pkgutil.walk_packages(batchscope.__path__, "batchscope.")

@@ -1,11 +1,12 @@
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscope.errors import InvalidInput
-from batchscope.estimate import Interval, NotIdentified, write_number
+from batchscope.estimate import Interval, NotIdentified, multiply, scale, write_number
 
 
 @pytest.mark.parametrize(
@@ -57,3 +58,35 @@ def test_three_digits_are_within_half_a_percent(value: float) -> None:
     written = float(write_number(value).replace(",", ""))
 
     assert written == pytest.approx(value, rel=0.0051)
+
+
+def test_the_interval_of_a_product_covers() -> None:
+    rng = np.random.default_rng(0)
+    inside = 0
+    for _ in range(1000):
+        logs = rng.standard_normal(2) * [0.1, 0.3]
+        parts = [
+            Interval(
+                value=math.exp(log),
+                low=math.exp(log - 1.96 * sd),
+                high=math.exp(log + 1.96 * sd),
+                unit="",
+            )
+            for log, sd in zip(logs, (0.1, 0.3), strict=True)
+        ]
+        product = multiply(parts, unit="")
+        assert isinstance(product, Interval)
+        inside += product.low <= 1 <= product.high
+
+    # 95% of 1,000, four standard errors.
+    assert 922 <= inside <= 978
+
+
+def test_a_bound_is_kept_in_another_unit() -> None:
+    steps = NotIdentified(reason="0 of 3 seeds", remedy="--budget 50ep", unit="steps", low=150)
+
+    examples = scale(steps, 32, unit="examples")
+
+    assert isinstance(examples, NotIdentified)
+    assert (examples.low, examples.high, examples.unit) == (4800, None, "examples")
+    assert examples.remedy == "--budget 50ep"

@@ -1,7 +1,8 @@
-"""What a measurement can answer, and how it is written."""
+"""What a measurement can answer, how it is written, and its products and sums."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from batchscope.errors import InvalidInput
 
@@ -96,6 +97,46 @@ class NotIdentified:
 
 
 Estimate = Interval | NotIdentified
+
+
+def multiply(estimates: Sequence[Estimate], *, unit: str) -> Estimate:
+    """The product of independent estimates, whose logs' half-widths add as squares do."""
+    value, low, high = 1.0, 0.0, 0.0
+    for estimate in estimates:
+        if isinstance(estimate, NotIdentified):
+            return NotIdentified(reason=estimate.reason, remedy=estimate.remedy, unit=unit)
+        if estimate.value <= 0:
+            return Interval(value=0.0, low=0.0, high=0.0, unit=unit)
+        value *= estimate.value
+        below = math.inf if estimate.low <= 0 else math.log(estimate.value / estimate.low)
+        low = math.hypot(low, below)
+        high = math.hypot(high, math.log(estimate.high / estimate.value))
+    return Interval(value=value, low=value * math.exp(-low), high=value * math.exp(high), unit=unit)
+
+
+def scale(estimate: Estimate, factor: float, *, unit: str) -> Estimate:
+    """An estimate times a number from 0 on that is known."""
+    if isinstance(estimate, NotIdentified):
+        low, high = (None if end is None else factor * end for end in (estimate.low, estimate.high))
+        return replace(estimate, low=low, high=high, unit=unit)
+    # Nothing of what may be without end is nothing.
+    low, value, high = (
+        factor * end if factor else 0.0 for end in (estimate.low, estimate.value, estimate.high)
+    )
+    return Interval(value=value, low=low, high=high, unit=unit, confidence=estimate.confidence)
+
+
+def shift(estimate: Estimate, by: float) -> Estimate:
+    """An estimate and a number that is known."""
+    if isinstance(estimate, NotIdentified):
+        return estimate
+    return Interval(
+        value=estimate.value + by,
+        low=estimate.low + by,
+        high=estimate.high + by,
+        unit=estimate.unit,
+        confidence=estimate.confidence,
+    )
 
 
 def write_number(value: float, *, decimals: int | None = None) -> str:

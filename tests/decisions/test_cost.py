@@ -1,6 +1,3 @@
-import math
-
-import numpy as np
 import pytest
 
 from batchscope.decisions.cost import (
@@ -10,7 +7,6 @@ from batchscope.decisions.cost import (
     break_even_runs,
     cost_of,
     explain_change,
-    multiply,
 )
 from batchscope.errors import InvalidInput
 from batchscope.estimate import Interval, NotIdentified
@@ -82,28 +78,6 @@ def test_an_upgrade_that_does_not_pay_back_says_after_how_many_runs_it_would() -
     assert "pays back after 50 runs" in explain_change(small, large, many)
     slower = use(128, steps=120, step=1.0, is_present=False, prices=prices)
     assert "never pays back" in explain_change(small, slower, prices)
-
-
-def test_the_interval_of_a_product_covers() -> None:
-    rng = np.random.default_rng(0)
-    inside = 0
-    for _ in range(1000):
-        logs = rng.standard_normal(2) * [0.1, 0.3]
-        parts = [
-            Interval(
-                value=math.exp(log),
-                low=math.exp(log - 1.96 * sd),
-                high=math.exp(log + 1.96 * sd),
-                unit="",
-            )
-            for log, sd in zip(logs, (0.1, 0.3), strict=True)
-        ]
-        product = multiply(parts, unit="")
-        assert isinstance(product, Interval)
-        inside += product.low <= 1 <= product.high
-
-    # 95% of 1,000, four standard errors.
-    assert 922 <= inside <= 978
 
 
 def test_what_is_not_known_stays_so() -> None:

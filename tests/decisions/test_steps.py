@@ -101,7 +101,6 @@ def test_the_intervals_of_held_out_sizes_cover() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("size", [256, 4096, 8192])
-def test_the_intervals_of_held_out_sizes_cover_at_least_nine_in_ten(size: int) -> None:
-    # They cover more than they promise: a seed's share of the variance is not known either, and
-    # outside the data a tenth per doubling is kept for what real curves do.
-    assert coverage(size, 1000) >= 0.87
+@pytest.mark.xfail(strict=True, reason="they are too wide: 96.1%, 100% and 100% of 1,000")
+def test_the_intervals_of_held_out_sizes_cover_nine_in_ten(size: int) -> None:
+    assert 0.87 <= coverage(size, 1000) <= 0.93

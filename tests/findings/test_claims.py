@@ -53,7 +53,7 @@ def test_planted_effects_are_judged_right(away: float, right: str) -> None:
     rng = np.random.default_rng(0)
     said = [
         judged.verdict
-        for _ in range(400)
+        for _ in range(1000)
         for judged in judge_claims(CLAIMS, {c.id: draw(c, away, rng) for c in CLAIMS})
     ]
 

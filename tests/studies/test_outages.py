@@ -1,9 +1,7 @@
 import logging
-import uuid
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 import batchscope as bs
 from batchscope.errors import StoreError
@@ -39,15 +37,6 @@ class StartWhenMissed(logging.Handler):
         self._server.start()
 
 
-def fresh_database(server: PostgreSQL) -> str:
-    name = f"b{uuid.uuid4().hex}"
-    engine = sa.create_engine(server.url.replace("postgresql:", "postgresql+psycopg:"))
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    engine.dispose()
-    return server.url.rpartition("/")[0] + f"/{name}"
-
-
 def test_a_study_waits_for_a_database_that_goes_away_and_goes_on(
     postgresql: str, postgresql_server: PostgreSQL, tmp_path: Path
 ) -> None:
@@ -56,9 +45,7 @@ def test_a_study_waits_for_a_database_that_goes_away_and_goes_on(
     watcher, handler = StopAfterOneRun(postgresql_server), StartWhenMissed(postgresql_server)
     logging.getLogger("batchscope").addHandler(handler)
     try:
-        found = bs.study(
-            make_task(), store=fresh_database(postgresql_server), watcher=watcher, **options
-        )
+        found = bs.study(make_task(), store=postgresql, watcher=watcher, **options)
     finally:
         logging.getLogger("batchscope").removeHandler(handler)
 

@@ -40,14 +40,15 @@ def mean_over_units(model: nn.Module, batch: tuple[torch.Tensor, ...]) -> torch.
     return (losses * lengths(batch[0])).sum() / lengths(batch[0]).sum()
 
 
-def test_two_ranks_train_what_one_process_does() -> None:
+@pytest.mark.parametrize("micro_batch", [7, 3])
+def test_two_ranks_train_what_one_process_does(micro_batch: int) -> None:
     # 64 examples in sevens: of the last step's single one the second rank has none.
     task = make_task(
         optimizer=bs.SGD(lr=0.05, momentum=0.9),
         length=lambda example: float(lengths(example[0][None])),
         loss=mean_over_units,
     )
-    configuration = configuration_of(task, micro_batch=3, budget=bs.epochs(3))
+    configuration = configuration_of(task, micro_batch=micro_batch, budget=bs.epochs(3))
 
     run, told = spread(task, configuration)
 

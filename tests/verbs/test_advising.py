@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from batchscope import Advisor, InvalidInput, StoreError
+from batchscope.studies.store import Store
 
 SIZES = [32, 64, 128, 256, 512, 1024]
 
@@ -23,6 +24,16 @@ def epochs_of(size: int) -> float:
 
 def cost_of(size: int) -> float:
     return 200 / size + 1
+
+
+def test_of_these_jobs_128_costs_least_and_its_neighbours_little_more() -> None:
+    least = epochs_of(128) * cost_of(128)
+    over = {size: epochs_of(size) * cost_of(size) / least for size in SIZES}
+
+    # What the tolerances below rest on: 1.1 takes 256 in, 1.15 still leaves 64 out.
+    assert over == pytest.approx(
+        {32: 1.64, 64: 1.16, 128: 1.0, 256: 1.09, 512: 1.46, 1024: 2.30}, abs=0.02
+    )
 
 
 def play(one: Advisor, times: int, *, scale: float = 1.0, seed: int = 0) -> list[int]:
@@ -150,6 +161,24 @@ def test_a_file_that_is_no_state_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(StoreError, match="an SQLite file"):
         advisor(str(path))
+
+
+def test_a_store_of_studies_is_no_state(tmp_path: Path) -> None:
+    place = tmp_path / "batchscope.db"
+    Store(str(place), create=True).close()
+
+    with pytest.raises(StoreError, match=r"holds\s+studies"):
+        advisor(str(place))
+
+
+def test_jobs_may_share_a_state_in_postgresql(postgresql: str) -> None:
+    one, other = advisor(postgresql), advisor(postgresql)
+    first = one.ask()
+    other.tell(first.id, cost=10, reached=True, epochs=5)
+
+    with pytest.raises(InvalidInput, match="told of before"):
+        one.tell(first, cost=10, reached=True, epochs=5)
+    assert int(other.ask().id) == int(first.id) + 1
 
 
 def test_no_run_passes_the_users_limit() -> None:

@@ -30,7 +30,7 @@ def long(tmp_path_factory: pytest.TempPathFactory) -> bs.Study:
     return study(place, bs.epochs(6), also_read=["2ep", "10steps"])
 
 
-@pytest.mark.parametrize("smaller", ["10steps", "6ep until plateau", "6ep until error<=0.3"])
+@pytest.mark.parametrize("smaller", ["2ep", "10steps", "6ep until plateau", "6ep until error<=0.3"])
 def test_a_smaller_budget_is_read_from_the_same_runs_to_the_bit(
     long: bs.Study, tmp_path: Path, smaller: str
 ) -> None:

@@ -1,11 +1,18 @@
 """What a batch size costs: consumption per step times steps, and what had to be bought before."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from batchscope.errors import InvalidInput
-from batchscope.estimate import Estimate, Interval, NotIdentified, write_number
+from batchscope.estimate import (
+    Estimate,
+    Interval,
+    NotIdentified,
+    multiply,
+    scale,
+    shift,
+    write_number,
+)
 
 _HOUR = 3600.0
 _JOULES = 3.6e6
@@ -174,47 +181,6 @@ def break_even_runs(small: Cost, large: Cost, prices: Prices) -> float:
         )
     saved = small.usage.value - large.usage.value
     return (prices.hardware + prices.engineering) / saved if saved > 0 else math.inf
-
-
-def multiply(estimates: Sequence[Estimate], *, unit: str) -> Estimate:
-    """The product of independent estimates, whose logs' half-widths add as squares do."""
-    value, low, high = 1.0, 0.0, 0.0
-    for estimate in estimates:
-        if isinstance(estimate, NotIdentified):
-            return NotIdentified(reason=estimate.reason, remedy=estimate.remedy, unit=unit)
-        if estimate.value <= 0:
-            return Interval(value=0.0, low=0.0, high=0.0, unit=unit)
-        value *= estimate.value
-        below = math.inf if estimate.low <= 0 else math.log(estimate.value / estimate.low)
-        low = math.hypot(low, below)
-        high = math.hypot(high, math.log(estimate.high / estimate.value))
-    return Interval(value=value, low=value * math.exp(-low), high=value * math.exp(high), unit=unit)
-
-
-def scale(estimate: Estimate, factor: float, *, unit: str) -> Estimate:
-    """An estimate times a number from 0 on that is known."""
-    if isinstance(estimate, NotIdentified):
-        return NotIdentified(reason=estimate.reason, remedy=estimate.remedy, unit=unit)
-    ends = [
-        0.0 if factor == 0 else factor * end
-        for end in (estimate.low, estimate.value, estimate.high)
-    ]
-    return Interval(
-        low=ends[0], value=ends[1], high=ends[2], unit=unit, confidence=estimate.confidence
-    )
-
-
-def shift(estimate: Estimate, by: float) -> Estimate:
-    """An estimate and a number that is known."""
-    if isinstance(estimate, NotIdentified):
-        return estimate
-    return Interval(
-        value=estimate.value + by,
-        low=estimate.low + by,
-        high=estimate.high + by,
-        unit=estimate.unit,
-        confidence=estimate.confidence,
-    )
 
 
 def _ratio(large: Estimate, small: Estimate) -> float | None:

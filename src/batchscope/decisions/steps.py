@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from batchscope.budget import Target
-from batchscope.estimate import Estimate, Interval, NotIdentified
+from batchscope.estimate import Estimate, Interval, NotIdentified, scale
 from batchscope.findings.critical import observe
 from batchscope.findings.scaling import ScalingFit, StepsToTarget, fit_scaling
 from batchscope.findings.to_target import bracket_target
@@ -113,14 +113,7 @@ def _predict(runs: Sequence[StepsToTarget], batch_size: int) -> Estimate:
         )
     if not isinstance(fit, ScalingFit):
         return NotIdentified(reason=fit.reason, remedy=fit.remedy, unit="examples")
-    steps = fit.predict(batch_size, confidence=_CONFIDENCE)
-    return Interval(
-        value=batch_size * steps.value,
-        low=batch_size * steps.low,
-        high=batch_size * steps.high,
-        unit="examples",
-        confidence=_CONFIDENCE,
-    )
+    return scale(fit.predict(batch_size, confidence=_CONFIDENCE), batch_size, unit="examples")
 
 
 def _find_coarse(sizes: Sequence[TunedSize], target: Target) -> NotIdentified | None:

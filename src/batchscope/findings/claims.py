@@ -28,6 +28,7 @@ class Claim:
 
     Attributes:
         id: "C1" of the source, "O1" of those who object.
+        kind: "control" of either, where the mechanism is removed.
         name: a sentence.
         direction: that the quantity lies above the margin, below it, or within plus or minus it.
         margin: in the quantity's own units; of a ratio, above 0 (within 1.3 is 1/1.3 to 1.3).
@@ -42,7 +43,6 @@ class Claim:
     direction: Direction
     margin: float
     is_ratio: bool = False
-    unit: str = ""
     source: float | None = None
     is_unverified: bool = False
 
@@ -56,8 +56,9 @@ class Claim:
 class Seen:
     """The quantity at one seed; where a run was censored, both ends of what it can be.
 
-    Of a trend `steps` are the signs of every pair of batch sizes' difference, summed, and how many
-    batch sizes there were.
+    Attributes:
+        signs: of a trend, those of every pair of batch sizes' difference, summed.
+        sizes: of a trend, how many batch sizes there were.
     """
 
     low: float
@@ -233,7 +234,7 @@ def _estimate(claim: Claim, seen: Sequence[Seen]) -> Estimate:
     """The mean over seeds with Student's interval; wide as both ends where runs are censored."""
     if len(seen) < 2 or not all(math.isfinite(s.low) and math.isfinite(s.high) for s in seen):
         reason = f"{len(seen)} seeds" if len(seen) < 2 else "a run gave no number"
-        return NotIdentified(reason=reason, remedy="--seeds 5", unit=claim.unit)
+        return NotIdentified(reason=reason, remedy="--seeds 5", unit="")
     lows, highs = np.array([s.low for s in seen]), np.array([s.high for s in seen])
     wide = float(stats.t.ppf((1 + _CONFIDENCE) / 2, len(seen) - 1)) / math.sqrt(len(seen))
     low = float(lows.mean() - wide * lows.std(ddof=1))
@@ -241,7 +242,7 @@ def _estimate(claim: Claim, seen: Sequence[Seen]) -> Estimate:
     value = float((lows.mean() + highs.mean()) / 2)
     if claim.is_ratio:
         low, value, high = math.exp(low), math.exp(value), math.exp(high)
-    return Interval(value=value, low=low, high=high, unit=claim.unit)
+    return Interval(value=value, low=low, high=high, unit="")
 
 
 def _seeds_needed(claim: Claim, seen: Sequence[Seen], claims: int) -> int | None:

@@ -17,8 +17,7 @@ def load_split() -> Splits:
 
     1,077 to train on and with their one-pixel shifts 5,385; 360 to validate; 360 to test.
     """
-    images, classes = cast(Any, datasets).load_digits(return_X_y=True)
-    rest, test, rest_classes, test_classes = _split(images, classes)
+    rest, test, rest_classes, test_classes = _split(*_load())
     train, val, train_classes, val_classes = _split(rest, rest_classes)
     inputs, labels = _as_tensors(train, train_classes)
     shifted = [torch.roll(inputs, shift, dims=(2, 3)) for shift in _SHIFTS]
@@ -27,6 +26,16 @@ def load_split() -> Splits:
         "val": _as_tensors(val, val_classes),
         "test": _as_tensors(test, test_classes),
     }
+
+
+def load_train_and_test() -> tuple[Images, Images]:
+    """The same without a validation part and without shifts: 1,437 images, and the 360 to test."""
+    train, test, train_classes, test_classes = _split(*_load())
+    return _as_tensors(train, train_classes), _as_tensors(test, test_classes)
+
+
+def _load() -> tuple[np.ndarray, np.ndarray]:
+    return cast(Any, datasets).load_digits(return_X_y=True)
 
 
 def _split(images: np.ndarray, classes: np.ndarray) -> list[np.ndarray]:

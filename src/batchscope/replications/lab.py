@@ -56,20 +56,19 @@ class Trained:
         return self.runs[arm].trajectory.columns[column]
 
     def explain(self, small: int, large: int) -> str:
-        """Why the larger batch is worse, by the findings; empty where they have no verdict."""
+        """Why the larger batch is worse, by the findings; empty where they have no verdict.
+
+        Findings compare with the best batch size: where that is another one, it is named.
+        """
         try:
             found = analyze(self.study)
         except CannotTell:
             return ""
-        # Findings compare with the best batch size; where that is another one it stands for it.
-        pairs = sorted(
-            (v for v in found.verdicts if v.large == large), key=lambda v: v.small != small
-        )
-        return pairs[0].verdict.replace("_", " ") if pairs else ""
-
-    def matched(self, arm: Arm, column: str, train_loss: float) -> float | None:
-        """A column where training loss first falls to a level; None where it never does."""
-        return self.reach(arm, Target("train_loss", train_loss, "<="), column)
+        said = {v.small: v.verdict.replace("_", " ") for v in found.verdicts if v.large == large}
+        if small in said or not said:
+            return said.get(small, "")
+        other = min(said)
+        return f"{said[other]} (of {other:,} and {large:,})"
 
     def reach(self, arm: Arm, target: Target, column: str) -> float | None:
         """A column where a target is first reached, interpolated; None where it never is."""
@@ -86,13 +85,13 @@ class Lab:
     """What a study is measured with.
 
     Attributes:
-        scale: "quick" or "standard".
+        is_quick: whether only the batch sizes that the claims need are run.
         first_seed, count: of the paired seeds.
         is_control: whether the mechanism is removed.
         store: of all runs; those that it has are not trained again.
     """
 
-    scale: str
+    is_quick: bool
     first_seed: int
     count: int
     is_control: bool

@@ -1,8 +1,7 @@
 """Repeating published studies: run, judge, say."""
 
 import importlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import cast, get_args
 
@@ -14,6 +13,8 @@ from batchscope.studies.progress import Unwatched, Watcher
 
 NAMES = ("image", "gradient-noise", "blobs", "distance", "critical-batch", "lr-scaling")
 DEFAULT_STORE = "replications.db"
+# What does not hold is shown first.
+_ORDER = ("does not hold", "cannot tell", "holds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -114,7 +115,7 @@ def reproduce(
     chosen = cast(Scale, scale)
     count = seeds or published.seeds[chosen]
     lab = Lab(
-        scale=chosen,
+        is_quick=chosen == "quick",
         first_seed=first_seed,
         count=count,
         is_control=control,
@@ -122,22 +123,19 @@ def reproduce(
         watcher=watcher or Unwatched(),
     )
     measured = published.measure(lab)
-    judged = judge_claims(published.claims, measured.seen, causes=measured.causes)
+    claims = published.claims
+    if control:
+        claims = [replace(claim, kind="control") for claim in claims]
+    judged = judge_claims(claims, measured.seen, causes=measured.causes)
     return Replication(
         study=published,
         scale=chosen,
         seeds=count,
         is_control=control,
-        judged=tuple(sort_judged(judged)),
+        judged=tuple(sorted(judged, key=lambda one: _ORDER.index(one.verdict))),
         measured=measured,
         command=_command(name, chosen, seeds, first_seed, control),
     )
-
-
-def sort_judged(judged: Sequence[Judged]) -> list[Judged]:
-    """Claims that do not hold first, then what cannot be told, then what holds."""
-    order = {"does not hold": 0, "cannot tell": 1, "holds": 2}
-    return sorted(judged, key=lambda one: order[one.verdict])
 
 
 def _command(name: str, scale: Scale, seeds: int | None, first_seed: int, control: bool) -> str:

@@ -11,7 +11,7 @@ from rich.text import Text
 from batchscope.decisions.laws import Extrapolation
 from batchscope.decisions.recommendation import Recommendation
 from batchscope.decisions.steps import Forecast
-from batchscope.estimate import Estimate, Interval, NotIdentified, write_number
+from batchscope.estimate import Estimate, Interval, NotIdentified, scale, write_number
 from batchscope.findings.analysis import Analysis
 from batchscope.findings.curves import Curve, test_column
 from batchscope.findings.sizes import SizeFindings
@@ -30,16 +30,7 @@ def show_profile(console: Console, profile: Profile) -> None:
     _print(console, f"{profile.task} on {profile.device}, {profile.threads} threads")
     table = _table("batch size", "ms per step", f"{profile.unit} per second", "steps timed")
     for size in profile.sizes:
-        step = size.step_seconds
-        milliseconds = (
-            str(
-                Interval(
-                    value=1000 * step.value, low=1000 * step.low, high=1000 * step.high, unit=""
-                )
-            )
-            if isinstance(step, Interval)
-            else str(step)
-        )
+        milliseconds = str(scale(size.step_seconds, 1000, unit=""))
         table.add_row(
             str(size.batch_size),
             milliseconds,

@@ -2,22 +2,18 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from batchscope.decisions.recurring.history import History, Outcome
+from batchscope.decisions.recurring.job import Direction, Job, check_outcome, refuse
 from batchscope.decisions.recurring.planner import Next, Planner
-from batchscope.errors import InvalidInput
+from batchscope.decisions.recurring.record import Event, Record
 from batchscope.estimate import write_number
 from batchscope.studies.connection import path_of
-from batchscope.studies.events import Event, MemoryEvents, StoredEvents, Turn
-
-Direction = Literal["max", "min"]
+from batchscope.studies.events import MemoryEvents, StoredEvents, Turn
 
 _DAY = 86_400.0
-# Of a stop: rounding of the epoch that would have passed it.
-_SLACK = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +36,7 @@ class Trial:
 
     def to_dict(self) -> dict[str, object]:
         """The trial as JSON."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return asdict(self)
 
 
 class Advisor:
@@ -91,33 +87,34 @@ class Advisor:
         seed: int = 0,
     ) -> None:
         # Numbers of NumPy have no place in the state.
-        sizes = sorted({int(size) for size in batch_sizes})
-        default = int(default)
-        _check_settings(sizes, default, max_epochs, recurrences, max_cost, lease_seconds)
-        if direction not in get_args(Direction):
-            raise _refuse(f"a direction of {direction!r}", "direction", "max or min", "choose one")
-        self._sizes = sizes
-        self._default = default
-        self._limits = None if power_limits is None else sorted({float(w) for w in power_limits})
-        self._max_epochs = float(max_epochs)
-        self._target = None if target is None else float(target)
-        self._direction = direction
-        self._recurrences = recurrences
-        self._max_cost = math.inf if max_cost is None else float(max_cost)
-        self._lease_seconds = lease_seconds
-        self._planner = Planner(
-            sizes, default, max_epochs=max_epochs, max_cost=self._max_cost, seed=seed
+        self._job = Job(
+            batch_sizes=sorted({int(size) for size in batch_sizes}),
+            default=int(default),
+            power_limits=None if power_limits is None else sorted({float(w) for w in power_limits}),
+            max_epochs=float(max_epochs),
+            target=None if target is None else float(target),
+            direction=direction,
+            recurrences=recurrences,
+            max_cost=None if max_cost is None else float(max_cost),
+            lease_seconds=lease_seconds,
         )
-        self._history = History(self._max_epochs)
-        self._asked: dict[str, Event] = {}
-        self._told: set[str] = set()
-        self._read = 0
-        self._answers = 0
-        self._drifted: str | None = None
-        self._planned: tuple[tuple[object, ...], Next] | None = None
+        self._max_cost = math.inf if max_cost is None else float(max_cost)
+        self._planner = Planner(
+            self._job.batch_sizes,
+            self._job.default,
+            max_epochs=self._job.max_epochs,
+            max_cost=self._max_cost,
+            seed=seed,
+        )
+        self._record = Record(self._job.max_epochs)
         self._events = MemoryEvents() if state is None else StoredEvents(state)
         with self._events.turn() as turn:
-            self._begin(turn, state)
+            first = turn.read(0)[:1]
+            if first:
+                self._job.check_same(first[0], state)
+            else:
+                turn.add({"kind": "settings"} | self._job.to_dict())
+            self._catch_up(turn)
 
     def timed(
         self, batch_size: int, cost_per_epoch: float, power_limit: float | None = None
@@ -128,44 +125,32 @@ class Advisor:
             InvalidInput: the batch size or the power limit is not on offer, or the cost is not
                 above 0.
         """
-        self._check_setting(batch_size, power_limit)
+        setting = self._job.check_setting(batch_size, power_limit)
         if not 0 < cost_per_epoch < math.inf:
-            raise _refuse(
+            raise refuse(
                 f"a cost of {cost_per_epoch} per epoch",
                 "cost_per_epoch",
                 "a number above 0",
                 "time a few steps and scale them to an epoch",
             )
-        self._add(
-            {
-                "kind": "timed",
-                "batch_size": int(batch_size),
-                "power_limit": None if power_limit is None else float(power_limit),
-                "cost": float(cost_per_epoch),
-            }
-        )
+        self._add({"kind": "timed", "cost": float(cost_per_epoch)} | setting)
 
     def ask(self) -> Trial:
         """The next run. It never waits for runs that are not told of yet."""
         with self._events.turn() as turn:
             self._catch_up(turn)
             now = time.time()
-            running = [
-                int(asked["batch_size"])
-                for name, asked in self._asked.items()
-                if name not in self._told and now - asked["at"] < self._lease_seconds
-            ]
+            running = self._record.running(now=now, lease_seconds=self._job.lease_seconds)
             chosen, reason = self._choose(running)
             trial = Trial(
-                id=str(len(self._asked) + 1),
+                id=str(len(self._record.asked) + 1),
                 batch_size=chosen.batch_size,
                 power_limit=chosen.power_limit,
                 stop_cost=None if math.isinf(chosen.stop_cost) else chosen.stop_cost,
                 reason=reason,
             )
-            self._append(
-                turn, {"kind": "ask", "at": now, "is_best": chosen.is_best} | trial.to_dict()
-            )
+            turn.add({"kind": "ask", "at": now, "is_best": chosen.is_best} | trial.to_dict())
+            self._catch_up(turn)
         return trial
 
     def tell(
@@ -193,26 +178,28 @@ class Advisor:
         name = trial.id if isinstance(trial, Trial) else str(trial)
         with self._events.turn() as turn:
             self._catch_up(turn)
-            if name not in self._asked:
-                raise _refuse(
+            asked = self._record.asked.get(name)
+            if asked is None:
+                raise refuse(
                     f"there is no trial {name!r}",
                     "tell",
-                    f"one of the {len(self._asked)} that were asked for",
+                    f"one of the {len(self._record.asked)} that were asked for",
                     "give the id that ask() gave; record() takes runs that nobody asked for",
                 )
-            if name in self._told:
-                raise _refuse(
+            if name in self._record.told:
+                raise refuse(
                     f"trial {name} was told of before",
                     "tell",
                     "one outcome for each trial",
                     "use record() for a run that nobody asked for",
                 )
-            asked = self._asked[name]
-            outcome = self._check_outcome(
-                cost, reached, epochs, progress, asked["batch_size"], asked["power_limit"]
+            outcome = check_outcome(cost=cost, reached=reached, epochs=epochs, progress=progress)
+            stopped = self._job.was_stopped(
+                cost=cost, reached=reached, epochs=epochs, stop_cost=asked["stop_cost"]
             )
-            stopped = self._was_stopped(cost, reached, epochs, asked["stop_cost"])
-            self._append(turn, {"kind": "tell", "id": name, "stopped": stopped} | outcome)
+            setting = {key: asked[key] for key in ("batch_size", "power_limit")}
+            turn.add({"kind": "tell", "id": name, "stopped": stopped} | setting | outcome)
+            self._catch_up(turn)
 
     def record(
         self,
@@ -229,102 +216,32 @@ class Advisor:
         Raises:
             InvalidInput: the batch size or power limit is not on offer, or a number makes no sense.
         """
-        self._check_setting(batch_size, power_limit)
-        outcome = self._check_outcome(cost, reached, epochs, progress, batch_size, power_limit)
-        self._add({"kind": "record", "stopped": False} | outcome)
+        setting = self._job.check_setting(batch_size, power_limit)
+        outcome = check_outcome(cost=cost, reached=reached, epochs=epochs, progress=progress)
+        self._add({"kind": "record", "stopped": False} | setting | outcome)
 
     def close(self) -> None:
         """Let go of the state."""
         if isinstance(self._events, StoredEvents):
             self._events.close()
 
-    def _begin(self, turn: Turn, state: str | None) -> None:
-        settings = {
-            "batch_sizes": self._sizes,
-            "default": self._default,
-            "power_limits": self._limits,
-            "max_epochs": self._max_epochs,
-            "target": self._target,
-            "direction": self._direction,
-        }
-        first = turn.read(0)[:1]
-        if not first:
-            others = {
-                "recurrences": self._recurrences,
-                "max_cost": None if math.isinf(self._max_cost) else self._max_cost,
-                "lease_seconds": self._lease_seconds,
-            }
-            turn.add({"kind": "settings"} | settings | others)
-        elif (other := {name: first[0].get(name) for name in settings}) != settings:
-            differing = next(name for name in settings if other[name] != settings[name])
-            raise _refuse(
-                f"{state} was begun with {differing} {other[differing]}, not {settings[differing]}",
-                "Advisor",
-                "one job per state, with the same settings",
-                "name another state, or give the settings that it has",
-            )
-        self._catch_up(turn)
-
     def _add(self, event: Event) -> None:
         with self._events.turn() as turn:
             self._catch_up(turn)
-            self._append(turn, event)
-
-    def _append(self, turn: Turn, event: Event) -> None:
-        turn.add(event)
-        self._catch_up(turn)
+            turn.add(event)
+            self._catch_up(turn)
 
     def _catch_up(self, turn: Turn) -> None:
-        for event in turn.read(self._read):
-            self._read += 1
-            self._take(event)
-
-    def _take(self, event: Event) -> None:
-        match event["kind"]:
-            case "ask":
-                self._asked[event["id"]] = event
-                self._answers = self._answers + 1 if event["is_best"] else 0
-            case "timed":
-                self._history.time(event["batch_size"], event["power_limit"], event["cost"])
-            case "tell" | "record":
-                self._told.add(event.get("id", ""))
-                outcome = Outcome(
-                    batch_size=event["batch_size"],
-                    power_limit=event["power_limit"],
-                    cost=event["cost"],
-                    epochs=event["epochs"],
-                    reached=event["reached"],
-                    stopped=event["stopped"],
-                    progress=dict(event["progress"]),
-                )
-                self._history.add(outcome)
-                drifted = self._history.forget_drifted(outcome)
-                if drifted is not None:
-                    self._answers = 0
-                    self._drifted = drifted
-            case _:
-                pass
+        for event in turn.read(self._record.taken):
+            self._record.take(event)
 
     def _choose(self, running: Sequence[int]) -> tuple[Next, str]:
-        history = self._history
-        left = self._left(len(running))
+        history = self._record.history
         if not history.seen and not running:
-            known = history.see_costs(self._sizes)
-            limit = known.get(self._sizes.index(self._default), (0.0, None))[1]
-            first = Next(
-                batch_size=self._default,
-                power_limit=limit,
-                stop_cost=self._max_cost,
-                is_best=False,
-                saving=0.0,
-            )
+            first = self._planner.begin(self._job.default, history)
             return first, "the default first: nothing is known yet"
-        key = (self._read, tuple(running), left)
-        if self._planned is None or self._planned[0] != key:
-            is_settled = self._is_settled()
-            left = 0.0 if is_settled else left
-            self._planned = (key, self._planner.plan(history, running=running, recurrences=left))
-        chosen = self._planned[1]
+        left = self._left(len(running))
+        chosen = self._planner.plan(history, running=running, recurrences=left)
         return chosen, self._explain(chosen, left, len(running))
 
     def _is_settled(self) -> bool:
@@ -332,22 +249,25 @@ class Advisor:
 
         Where it is known how many recurrences are left, they alone say whether a try pays.
         """
-        return self._recurrences is None and self._answers >= len(self._sizes)
+        enough = self._record.best_in_a_row >= len(self._job.batch_sizes)
+        return self._job.recurrences is None and enough
 
     def _left(self, running: int) -> float:
-        """Recurrences after the one that is asked for."""
-        done = self._history.reached
-        if self._recurrences is None:
-            return float(max(done, len(self._sizes)))
-        return float(max(self._recurrences - done - running - 1, 0))
+        """Recurrences after the one that is asked for, for which a try could pay."""
+        if self._is_settled():
+            return 0.0
+        done = self._record.history.reached
+        if self._job.recurrences is None:
+            return float(max(done, len(self._job.batch_sizes)))
+        return float(max(self._job.recurrences - done - running - 1, 0))
 
     def _explain(self, chosen: Next, left: float, running: int) -> str:
         share = f"{write_number(100 * chosen.saving)}%"
         open_runs = "1 other run is" if running == 1 else f"{running} other runs are"
         others = f"; {open_runs} open" if running else ""
         drift = (
-            f"; the {self._drifted} of the last choice has changed: looking again"
-            if self._drifted is not None and not self._is_settled()
+            f"; the {self._record.drifted} of the last choice has changed: looking again"
+            if self._record.drifted is not None and not self._is_settled()
             else ""
         )
         if not chosen.is_best:
@@ -358,61 +278,6 @@ class Advisor:
         if self._is_settled():
             return f"the best known: nothing is to be gained by trying others{others}"
         return f"the best known: trying another would save about {share} of a run{others}{drift}"
-
-    def _was_stopped(
-        self, cost: float, reached: bool, epochs: float, stop_cost: float | None
-    ) -> bool:
-        """Whether a run without the target ended for its cost, before its epochs were over."""
-        if reached or stop_cost is None or epochs >= self._max_epochs:
-            return False
-        if epochs > 0:
-            return cost + cost / epochs > stop_cost * (1 - _SLACK)
-        return stop_cost > 0 and cost == 0
-
-    def _check_setting(self, batch_size: int, power_limit: float | None) -> None:
-        if batch_size not in self._sizes:
-            raise _refuse(
-                f"a batch size of {batch_size}",
-                "batch_size",
-                f"one of {', '.join(map(str, self._sizes))}",
-                "name one of these, or begin a new state with it on offer",
-            )
-        if power_limit is not None and power_limit not in (self._limits or []):
-            raise _refuse(
-                f"a power limit of {power_limit} W",
-                "power_limit",
-                f"one of {', '.join(map(str, self._limits or ['none']))}",
-                "name one of these, or begin a new state with it on offer",
-            )
-
-    def _check_outcome(
-        self,
-        cost: float,
-        reached: bool,
-        epochs: float,
-        progress: Sequence[tuple[float, float]],
-        batch_size: int,
-        power_limit: float | None,
-    ) -> dict[str, Any]:
-        for name, value in {"cost": cost, "epochs": epochs}.items():
-            if not 0 <= value < math.inf:
-                raise _refuse(f"{name} of {value}", name, "a number from 0 on", "mend the number")
-        for level, epoch in progress:
-            if not (math.isfinite(level) and 0 <= epoch < math.inf):
-                raise _refuse(
-                    f"level {level} passed in epoch {epoch}",
-                    "progress",
-                    "pairs of a level and the epoch in which it was passed",
-                    "leave out what was not passed",
-                )
-        return {
-            "batch_size": int(batch_size),
-            "power_limit": None if power_limit is None else float(power_limit),
-            "cost": float(cost),
-            "epochs": float(epochs),
-            "reached": bool(reached),
-            "progress": [[float(level), float(epoch)] for level, epoch in progress],
-        }
 
 
 def read_settings(state: str) -> dict[str, Any] | None:
@@ -425,37 +290,3 @@ def read_settings(state: str) -> dict[str, Any] | None:
         first = turn.read(0)[:1]
     stored.close()
     return {name: value for name, value in first[0].items() if name != "kind"} if first else None
-
-
-def _check_settings(
-    sizes: Sequence[int],
-    default: int,
-    max_epochs: float,
-    recurrences: int | None,
-    max_cost: float | None,
-    lease_seconds: float,
-) -> None:
-    if not sizes or sizes[0] < 1:
-        raise _refuse(
-            f"batch sizes {list(sizes)}", "batch_sizes", "at least one, from 1 on", "name them"
-        )
-    if default not in sizes:
-        raise _refuse(
-            f"a default of {default}",
-            "default",
-            f"one of {', '.join(map(str, sizes))}",
-            "name one that is on offer",
-        )
-    positive: Mapping[str, float | None] = {
-        "max_epochs": max_epochs,
-        "recurrences": recurrences,
-        "max_cost": max_cost,
-        "lease_seconds": lease_seconds,
-    }
-    for name, value in positive.items():
-        if value is not None and not 0 < value < math.inf:
-            raise _refuse(f"{name} of {value}", name, "a number above 0", "mend the number")
-
-
-def _refuse(what: str, where: str, expected: str, do: str) -> InvalidInput:
-    return InvalidInput(what, where=where, expected=expected, do=do)

@@ -8,7 +8,6 @@ from batchscope.decisions.cost import Cost, Prices, Use, cost_of, explain_change
 from batchscope.decisions.frontier import pareto
 from batchscope.errors import CannotTell, InvalidInput
 from batchscope.estimate import Interval
-from batchscope.findings.analysis import Analysis
 from batchscope.findings.sizes import SizeFindings
 from batchscope.verbs.deciding import analyze
 from batchscope.verbs.studying import Study
@@ -78,19 +77,7 @@ def cost(
             f"{watts} watts", where="watts", expected="a number above 0", do="mend the number"
         )
     analysis = analyze(study, which=which)
-    return cost_analysis(
-        analysis, prices=prices or Prices(), watts=watts, devices=devices, present=present
-    )
-
-
-def cost_analysis(
-    analysis: Analysis, *, prices: Prices, watts: float | None, devices: int, present: int | None
-) -> Costs:
-    """The same of findings.
-
-    Raises:
-        CannotTell: no batch size reached the target.
-    """
+    prices = prices or Prices()
     uses = [
         Use(
             batch_size=size.batch_size,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from batchscope.decisions.recurring.worlds import Array
+from batchscope.findings.scaling import Array
 
 _OUTCOMES = 12
 _LEAST_NOISE = 1e-6

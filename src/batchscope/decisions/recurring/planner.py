@@ -9,7 +9,8 @@ import numpy as np
 
 from batchscope.decisions.recurring.choice import choose
 from batchscope.decisions.recurring.history import History
-from batchscope.decisions.recurring.worlds import WORLDS, Array, Seen, believe_cost, believe_epochs
+from batchscope.decisions.recurring.worlds import WORLDS, Seen, believe_cost, believe_epochs
+from batchscope.findings.scaling import Array
 
 # Where nothing was timed, of the cost per epoch at one batch size.
 _TIMED_VARIANCE = 1e-4
@@ -57,6 +58,17 @@ class Planner:
         self._normals: Array = rng.standard_normal((2, WORLDS, len(sizes)))
         # Forms are drawn evenly: the departures must not follow their order.
         self._order = rng.permutation(WORLDS)
+
+    def begin(self, default: int, history: History) -> Next:
+        """The first run, of which nothing is known but perhaps what an epoch costs."""
+        known = history.see_costs(self._sizes)
+        return Next(
+            batch_size=default,
+            power_limit=known.get(self._sizes.index(default), (0.0, None))[1],
+            stop_cost=self._max_cost,
+            is_best=False,
+            saving=0.0,
+        )
 
     def plan(self, history: History, *, running: Sequence[int], recurrences: float) -> Next:
         """The next run.

@@ -20,8 +20,9 @@ from batchscope.task import Task
 
 _RATE, _LOWER_RATE = 0.01, 0.001
 _EPOCHS, _LAST = 200, 50
+_WHOLE = 500
 _FRESH = 20_000
-_SIZES = (4, 8, 16, 32, 64, 128, 256, 500)
+_SIZES = (4, 8, 16, 32, 64, 128, 256, _WHOLE)
 _CHANCE = (0.0, 2 / 3)
 _REACHED = Target("error", 0.2, "<=")
 
@@ -73,7 +74,7 @@ def _points(permuted: bool) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     options: dict[str, Any] = {"n_features": 2, "cluster_std": 2}
     make = cast(Any, datasets).make_blobs
     points, clouds, centers = make(
-        n_samples=1000, centers=3, random_state=2, return_centers=True, **options
+        n_samples=2 * _WHOLE, centers=3, random_state=2, return_centers=True, **options
     )
     fresh, fresh_clouds = make(n_samples=_FRESH, centers=centers, random_state=3, **options)
     if permuted:
@@ -84,8 +85,8 @@ def _points(permuted: bool) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         return torch.tensor(x, dtype=torch.float32), torch.tensor(y, dtype=torch.int64)
 
     return {
-        "train": tensors(points[:500], clouds[:500]),
-        "val": tensors(points[500:], clouds[500:]),
+        "train": tensors(points[:_WHOLE], clouds[:_WHOLE]),
+        "val": tensors(points[_WHOLE:], clouds[_WHOLE:]),
         "test": tensors(fresh, fresh_clouds),
     }
 
@@ -119,7 +120,9 @@ def measure(lab: Lab) -> Measured:
     runs = lab.train(task, _SIZES, rates=[_RATE], budget=budget, also_read=last)
     one = lab.train(task, [1], rates=[_RATE], budget=budget)
     slow = lab.train(task, [1], rates=[_LOWER_RATE], budget=budget)
-    error = {seed: runs.last((500, _RATE, seed), "error", censored=_CHANCE) for seed in lab.seeds}
+    error = {
+        seed: runs.last((_WHOLE, _RATE, seed), "error", censored=_CHANCE) for seed in lab.seeds
+    }
     seen = {
         "C1": [
             one.last((1, _RATE, seed), "error", censored=_CHANCE).minus(error[seed])
@@ -129,17 +132,17 @@ def measure(lab: Lab) -> Measured:
             slow.last((1, _LOWER_RATE, seed), "error", censored=_CHANCE).minus(error[seed])
             for seed in lab.seeds
         ],
-        "C3": [_places(runs, 32, seed).over(_places(runs, 500, seed)) for seed in lab.seeds],
+        "C3": [_places(runs, 32, seed).over(_places(runs, _WHOLE, seed)) for seed in lab.seeds],
         "C4": [see_trend([_spread(runs, size, seed) for size in _SIZES]) for seed in lab.seeds],
         "C5": [_flattery(runs, seed) for seed in lab.seeds],
     }
     lines = tuple(
         Line(
             name=f"batch size {size}",
-            places=[x / 500 for x in runs.column((size, _RATE, lab.first_seed), "examples")],
+            places=[x / _WHOLE for x in runs.column((size, _RATE, lab.first_seed), "examples")],
             values=[1 - x for x in runs.column((size, _RATE, lab.first_seed), "error")],
         )
-        for size in (4, 32, 500)
+        for size in (4, 32, _WHOLE)
     )
     figure = Figure(
         title="Test accuracy while training, one seed",
@@ -151,7 +154,6 @@ def measure(lab: Lab) -> Measured:
     return Measured(
         seen=seen,
         figures=(figure,),
-        causes={"C1": "the rate is too high for single examples"} if not lab.is_control else {},
         notes=("At 256 the second batch of an epoch has 244 points.",),
     )
 
@@ -159,14 +161,14 @@ def measure(lab: Lab) -> Measured:
 def _places(runs: Trained, size: int, seed: int) -> Ends:
     """Examples to 80%; where it is not reached the horizon and eight times that."""
     found = runs.reach((size, _RATE, seed), _REACHED, "examples")
-    horizon = _EPOCHS * 500.0
+    horizon = float(_EPOCHS * _WHOLE)
     return Ends(horizon, 8 * horizon) if found is None else Ends(found, found)
 
 
 def _spread(runs: Trained, size: int, seed: int) -> float:
     arm = (size, _RATE, seed)
     errors, places = runs.column(arm, "error"), runs.column(arm, "examples")
-    late = [e for e, x in zip(errors, places, strict=True) if x > 500 * (_EPOCHS - _LAST)]
+    late = [e for e, x in zip(errors, places, strict=True) if x > _WHOLE * (_EPOCHS - _LAST)]
     return float(np.std(late))
 
 

@@ -1,15 +1,14 @@
 """Chang 2020 and Shen 2018: large batches stay near the initial weights."""
 
-import functools
 from typing import Any, cast
 
 import torch
-from sklearn import datasets, model_selection
 from torch import nn
 from torch.nn import functional as F
 
 from batchscope.budget import epochs
 from batchscope.findings.claims import Claim, Seen
+from batchscope.gallery.digits import load_train_and_test
 from batchscope.metrics import error_rate
 from batchscope.optimizers import SGD
 from batchscope.replications.lab import Lab
@@ -17,7 +16,7 @@ from batchscope.replications.published import Figure, Line, Measured, Published
 from batchscope.task import Task
 
 _RATE = 0.05
-_EPOCHS, _UPDATES = 40, 1800
+_EPOCHS = 40
 _RAISED = (2, 4, 8, 16, 32)
 _SIZES = (8, 32, 128, 512, 1024)
 # Of a run that diverged: no distance at all, or a hundred times that of the net's own weights.
@@ -88,7 +87,12 @@ def make_model() -> nn.Module:
     """A net of 64-128-128-10 that remembers where it began."""
     return FromStart(
         nn.Sequential(
-            nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10)
+            nn.Flatten(),
+            nn.Linear(64, 128),
+            nn.ReLU(),
+            nn.Linear(128, 128),
+            nn.ReLU(),
+            nn.Linear(128, 10),
         )
     )
 
@@ -97,30 +101,15 @@ def _loss(model: nn.Module, batch: Any) -> torch.Tensor:
     return F.cross_entropy(model(batch[0]), batch[1])
 
 
-@functools.cache
-def _digits() -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """1,437 to train on and 360 to judge by."""
-    images, classes = cast(Any, datasets).load_digits(return_X_y=True)
-    parts = cast(Any, model_selection).train_test_split(
-        images, classes, test_size=360, stratify=classes, random_state=0
-    )
-    train, test, train_classes, test_classes = parts
-
-    def tensors(x: Any, y: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.tensor(x, dtype=torch.float32) / 16, torch.tensor(y, dtype=torch.int64)
-
-    return {"train": tensors(train, train_classes), "val": tensors(test, test_classes)}
-
-
 def make_task() -> Task:
     """Digits, 64-128-128-10, plain SGD."""
-    parts = _digits()
+    train, test = load_train_and_test()
     return Task(
         name="digits-distance",
         model=make_model,
         loss=_loss,
-        train=parts["train"],
-        val=parts["val"],
+        train=train,
+        val=test,
         optimizer=SGD(lr=_RATE),
         metrics={"error": error_rate, "distance": _distance},
         unit="images",
@@ -131,12 +120,14 @@ def make_task() -> Task:
 def measure(lab: Lab) -> Measured:
     """Equal epochs, equal updates, and the rate raised for the large batch."""
     task = make_task()
-    by_updates = lab.train(task, [32, 1024], rates=[_RATE], budget=f"{_UPDATES}steps")
+    budget = f"{_EPOCHS}ep"
+    updates = _EPOCHS * -(-task.train_size // 32)
+    by_updates = lab.train(task, [32, 1024], rates=[_RATE], budget=f"{updates}steps")
     by_epochs = (
-        by_updates if lab.is_control else lab.train(task, _SIZES, rates=[_RATE], budget="40ep")
+        by_updates if lab.is_control else lab.train(task, _SIZES, rates=[_RATE], budget=budget)
     )
     rate = _choose_rate(lab, task)
-    raised = lab.train(task, [1024], rates=[rate], budget="40ep")
+    raised = lab.train(task, [1024], rates=[rate], budget=budget)
 
     def ratio(runs: Any, arm: tuple[int, float, int], beside: Any, seed: int) -> Seen:
         small = beside.last((32, _RATE, seed), "distance", censored=_FAR)
@@ -183,8 +174,8 @@ def measure(lab: Lab) -> Measured:
 def _choose_rate(lab: Lab, task: Task) -> float:
     """Of the raised rates the one whose distance is nearest to that of 32, on other seeds."""
     rates = [_RATE * factor for factor in _RAISED]
-    large = lab.train(task, [1024], rates=rates, budget="40ep", seeds=lab.pilot)
-    small = lab.train(task, [32], rates=[_RATE], budget="40ep", seeds=lab.pilot)
+    large = lab.train(task, [1024], rates=rates, budget=f"{_EPOCHS}ep", seeds=lab.pilot)
+    small = lab.train(task, [32], rates=[_RATE], budget=f"{_EPOCHS}ep", seeds=lab.pilot)
 
     def away(rate: float) -> float:
         return sum(

@@ -5,6 +5,7 @@ import tempfile
 
 import numpy as np
 
+from batchscope.budget import Target
 from batchscope.estimate import Interval
 from batchscope.findings.claims import Claim, Seen, exactly, see_trend
 from batchscope.gallery.digits_cnn import task
@@ -13,7 +14,9 @@ from batchscope.replications.published import Figure, Line, Measured, Published
 from batchscope.verbs.profiling import profile
 
 _RATE = 0.01
-_UPDATES = 4200
+_EPOCHS = 25
+# As many as 32 takes in these epochs.
+_UPDATES = _EPOCHS * -(-task.train_size // 32)
 _QUICK = (8, 32, 128, 512, 2048)
 _ALL = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 _CHANCE = (0.0, 0.9)
@@ -74,13 +77,13 @@ CLAIMS = (
 
 def measure(lab: Lab) -> Measured:
     """The source's sizes at one rate, equal updates beside, and timings in five repeats."""
-    sizes = _QUICK if lab.scale == "quick" else _ALL
+    sizes = _QUICK if lab.is_quick else _ALL
     updates = lab.train(task, [32, 512], rates=[_RATE], budget=f"{_UPDATES}steps")
     large = 512 if lab.is_control else 2048
     if lab.is_control:
         by_epochs = updates
     else:
-        by_epochs = lab.train(task, sizes, rates=[_RATE], budget="25ep")
+        by_epochs = lab.train(task, sizes, rates=[_RATE], budget=f"{_EPOCHS}ep")
 
     def gap(runs: Trained, big: int, small: int, seed: int) -> Seen:
         arms = [(size, _RATE, seed) for size in (big, small)]
@@ -98,7 +101,7 @@ def measure(lab: Lab) -> Measured:
         "not measured.",
     )
     if not lab.is_control:
-        pilot = lab.train(task, sizes, rates=[_RATE], budget="25ep", seeds=lab.pilot)
+        pilot = lab.train(task, sizes, rates=[_RATE], budget=f"{_EPOCHS}ep", seeds=lab.pilot)
         best = min(sizes, key=lambda size: _mean_error(pilot, size, lab.pilot))
         rising = [size for size in sizes if size >= 32]
         errors = {
@@ -142,8 +145,10 @@ def _matched(runs: Trained, large: int, seed: int) -> Seen:
     """Test error where both first reach the worse of their final training losses."""
     arms = [(size, _RATE, seed) for size in (large, 32)]
     level = max(min(runs.column(arm, "train_loss")) for arm in arms)
-    big, small = (runs.matched(arm, "test_error", level) for arm in arms)
+    target = Target("train_loss", level, "<=")
+    big, small = (runs.reach(arm, target, "test_error") for arm in arms)
     if big is None or small is None:
+        # An error may differ by all there is.
         return Seen(-1.0, 1.0)
     return Seen(big - small, big - small)
 
