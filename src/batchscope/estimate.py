@@ -65,7 +65,7 @@ class NotIdentified:
     Attributes:
         reason, remedy: a sentence without its full stop each.
         unit: of what was asked for.
-        low, high: a one-sided bound, in `unit`; None where the data give none.
+        low, high: bounds, in `unit`; None where the data give none.
     """
 
     reason: str
@@ -77,6 +77,9 @@ class NotIdentified:
 
     def __str__(self) -> str:
         unit = f" {self.unit}" if self.unit else ""
+        if self.low is not None and self.high is not None:
+            ends = f"{write_number(self.low)} and {write_number(self.high)}"
+            return f"between {ends}{unit} ({self.reason})"
         if self.low is not None:
             return f"more than {write_number(self.low)}{unit} ({self.reason})"
         if self.high is not None:

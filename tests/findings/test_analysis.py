@@ -5,7 +5,7 @@ import pytest
 
 from batchscope.budget import Target
 from batchscope.errors import CannotTell
-from batchscope.estimate import NotIdentified
+from batchscope.estimate import Interval, NotIdentified
 from batchscope.findings.analysis import Analysis, analyze_curves
 from batchscope.findings.curves import Curve
 
@@ -114,3 +114,39 @@ def test_findings_are_json_without_nan(rng: np.random.Generator) -> None:
     document = analyze(make_study(rng)).to_dict()
 
     assert json.loads(json.dumps(document, allow_nan=False))["batch_sizes"][0]["batch_size"] == 8
+
+
+def test_at_one_rate_the_largest_size_is_held_against_the_smallest_over_seeds(
+    rng: np.random.Generator,
+) -> None:
+    ends = {8: 0.10, 64: 0.30}
+    curves = [
+        make_curve(size, lr=0.1, seed=s, error=[0.9, 0.5, end + 0.01 * rng.standard_normal()])
+        for size, end in ends.items()
+        for s in range(5)
+    ]
+
+    fixed = analyze(curves).fixed_rate
+
+    assert fixed is not None
+    difference = fixed.difference.difference
+    assert isinstance(difference, Interval)
+    assert difference.low < 0.2 < difference.high
+
+
+def test_a_size_that_may_or_may_not_be_worse_is_open_and_the_seeds_that_tell_are_counted(
+    rng: np.random.Generator,
+) -> None:
+    curves = [
+        make_curve(size, lr=0.1, seed=s, error=[0.9, 0.5, 0.1 + 0.02 * rng.standard_normal()])
+        for size in (8, 16)
+        for s in range(3)
+    ]
+
+    left_open = [f for f in analyze(curves).findings if f.about == "quality" and f.is_open]
+
+    assert len(left_open) == 1
+    experiment = left_open[0].experiment
+    assert experiment is not None
+    assert experiment.runs is not None
+    assert experiment.what == f"--seeds {3 + experiment.runs // 2}"

@@ -5,7 +5,6 @@ import polars as pl
 import pytest
 
 import batchscope as bs
-from batchscope.verbs.importing import TableOptions, analyze_groups
 
 SIZES = (16, 64, 256)
 
@@ -114,7 +113,7 @@ def test_several_jobs_of_one_table_are_told_apart(tmp_path: Path) -> None:
     path = tmp_path / "runs.csv"
     pl.DataFrame(rows).write_csv(path)
 
-    found = analyze_groups(str(path), "job", TableOptions(target=bs.Target("val_loss", 1.0, "<=")))
+    found = bs.analyze_groups(str(path), "job", target="eval_loss<=1").jobs
 
     assert list(found) == ["a", "b"]
     for analysis in found.values():

@@ -215,3 +215,9 @@ def test_seeds_follow_from_the_difference_that_is_to_be_seen(tmp_path: Path) -> 
     sizes = bs.analyze(found).sizes
     assert [size.seeds for size in sizes] == [max(2, wanted)] * 2
     assert "a difference of 0.05 between batch sizes with a power of 80%" in line
+
+
+def test_options_of_a_table_are_refused_on_a_store(study: bs.Study) -> None:
+    with pytest.raises(bs.InvalidInput, match=r"--map, --unit") as caught:
+        bs.analyze(study, mapping={"batch_size": "bs"}, unit="tokens")
+    assert "a store of studies, not a table" in str(caught.value)

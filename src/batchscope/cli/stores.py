@@ -1,12 +1,10 @@
 """The commands that read a store: analyze, report, runs, status."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from batchscope.budget import parse_target
 from batchscope.cli.app import app
 from batchscope.cli.options import (
     REPORT,
@@ -23,8 +21,7 @@ from batchscope.cli.output import make_console, name_study, print_json, reportin
 from batchscope.findings.tables.columns import parse_pairs
 
 if TYPE_CHECKING:
-    from batchscope.errors import BatchscopeError
-    from batchscope.findings.analysis import Analysis
+    from batchscope.verbs.importing import Groups
 
 
 @app.command()
@@ -103,19 +100,21 @@ def analyze(
             print(write_example(), end="")
             return
         if group is not None:
-            from batchscope.verbs.importing import TableOptions, analyze_groups
+            from batchscope.verbs.importing import analyze_groups
 
-            options = TableOptions(
-                target=None if target is None else parse_target(target),
+            groups = analyze_groups(
+                store,
+                group,
+                target=target,
                 mapping=parse_pairs(mapping, option="--map"),
                 where=parse_pairs(where, option="--where"),
-                margin=margin,
                 examples_per_epoch=examples_per_epoch,
+                margin=margin,
                 unit=unit,
                 runs=runs,
-                ignore=tuple(read_names(ignore)),
+                ignore=read_names(ignore),
             )
-            _show_groups(analyze_groups(store, group, options), group, output=output, json=json)
+            _show_groups(groups, output=output, json=json)
             return
         result = analyze_study(
             store,
@@ -146,40 +145,25 @@ def analyze(
                 print(page)
 
 
-def _show_groups(
-    found: "Mapping[str, Analysis | BatchscopeError]",
-    column: str,
-    *,
-    output: Path | None,
-    json: bool,
-) -> None:
+def _show_groups(groups: "Groups", *, output: Path | None, json: bool) -> None:
     from batchscope.findings.analysis import Analysis
-    from batchscope.findings.growth import find_growth
     from batchscope.reports.groups_page import report_groups
     from batchscope.reports.terminal import show_analysis
 
-    jobs = {name: job for name, job in found.items() if isinstance(job, Analysis)}
-    sizes = {name: job.critical for name, job in jobs.items() if job.critical is not None}
-    growth = find_growth(column, sizes)
     page = None
     if output is not None:
-        page = report_groups(found, str(output), column=column, growth=growth)
+        page = report_groups(groups.jobs, str(output), column=groups.column, growth=groups.growth)
     if json:
-        groups = {
-            name: result.to_dict() if isinstance(result, Analysis) else {"error": str(result)}
-            for name, result in found.items()
-        }
-        grown = None if growth is None else growth.to_dict()
-        print_json({"groups": groups, "growth": grown, "report": page})
+        print_json(groups.to_dict() | {"report": page})
         return
-    for name, result in found.items():
-        print(f"== {column} {name}")
+    for name, result in groups.jobs.items():
+        print(f"== {groups.column} {name}")
         if isinstance(result, Analysis):
             show_analysis(make_console(), result)
         else:
             print(result)
-    if growth is not None:
-        print(f"{growth}")
+    if groups.growth is not None:
+        print(f"{groups.growth}")
     if page is not None:
         print(page)
 

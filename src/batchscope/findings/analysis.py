@@ -24,13 +24,14 @@ from batchscope.findings.explanations import (
     explain_rates,
     explain_verdicts,
 )
+from batchscope.findings.finding import Finding, rank_findings
 from batchscope.findings.fixed_rate import FixedRate, find_fixed_rate
 from batchscope.findings.ladder import build_ladder
 from batchscope.findings.norm_arms import split_norm_arms
 from batchscope.findings.plateau import Plateau, find_plateau
 from batchscope.findings.rate_exponent import RateExponent, find_rate_exponent
 from batchscope.findings.seeds import estimate_over_seeds
-from batchscope.findings.sentences import TIME_MARGIN, write_sentences
+from batchscope.findings.sentences import TIME_MARGIN, explain_sizes
 from batchscope.findings.sizes import SizeFindings, describe_size
 from batchscope.findings.to_target import reach_target
 from batchscope.findings.tuning import Ranking, TunedSize, tune_sizes
@@ -60,7 +61,7 @@ class Analysis:
         epochs: what further epochs brought, at each batch size.
         margin: what counts as no difference in quality.
         fixed_rate: the same at one learning rate; None where no rate was run at every size.
-        sentences: the findings in words.
+        findings: in words and as data, ranked.
         notes: how a table from elsewhere was read.
     """
 
@@ -84,10 +85,15 @@ class Analysis:
     epochs: tuple[EpochFindings, ...]
     margin: float
     diverged: int
-    sentences: tuple[str, ...]
+    findings: tuple[Finding, ...]
     notes: tuple[str, ...]
     curves: tuple[Curve, ...]
     tuned: tuple[TunedSize, ...]
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The findings in words."""
+        return tuple(map(str, self.findings))
 
     def to_dict(self) -> dict[str, object]:
         """The findings as JSON."""
@@ -111,7 +117,7 @@ class Analysis:
             "noise_scale": None if self.noise is None else self.noise.to_dict(),
             "epochs": [found.to_dict() for found in self.epochs],
             "diverged": self.diverged,
-            "findings": list(self.sentences),
+            "findings": [finding.to_dict() for finding in self.findings],
             "notes": list(self.notes),
         }
 
@@ -166,7 +172,7 @@ def analyze_curves(
     margin = _quality_margin(finals, quality) if margin is None else margin
     plateau = find_plateau(finals, margin=margin)
     fastest = None if target is None else find_fastest(tuned, target, "seconds")
-    fixed = find_fixed_rate(_at_usual_constants(curves), ranking)
+    fixed = find_fixed_rate(_at_usual_constants(curves), ranking, margin=margin)
     rungs = [] if target is None else build_ladder(tuned, target)
     critical = [find_critical(tuned, rung) for rung in rungs]
     epochs = [
@@ -198,15 +204,17 @@ def analyze_curves(
         margin=margin,
         diverged=sum(curve.status == "diverged" for curve in curves),
         noise=noise,
-        sentences=(
-            *write_sentences(sizes, quality, target, plateau, fastest, fixed),
-            *explain_critical(critical[-1] if critical else None, unit),
-            *explain_ladder([rung for rung in critical if rung is not None]),
-            *explain_verdicts(verdicts),
-            *explain_collapse(collapse),
-            *explain_rates(exponent),
-            *explain_noise(noise, critical[-1] if critical else None),
-            *explain_epochs([found for found in epochs if found is not None]),
+        findings=rank_findings(
+            [
+                *explain_sizes(sizes, quality, target, plateau, fastest, fixed),
+                *explain_critical(critical[-1] if critical else None, unit),
+                *explain_ladder([rung for rung in critical if rung is not None]),
+                *explain_verdicts(verdicts),
+                *explain_collapse(collapse),
+                *(explain_rates(exponent) if len(tuned) > 1 else ()),
+                *explain_noise(noise, critical[-1] if critical else None),
+                *explain_epochs([found for found in epochs if found is not None]),
+            ]
         ),
         notes=tuple(notes),
         curves=tuple(curves),

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from batchscope.budget import Target
-from batchscope.estimate import Estimate, Interval, NotIdentified
+from batchscope.estimate import Estimate, Interval, NotIdentified, finite_or_none
 from batchscope.findings.curves import Curve
 from batchscope.findings.plateau import pooled_deviation
 from batchscope.findings.scaling import ScalingFit, StepsToTarget, fit_scaling
@@ -106,7 +106,7 @@ def find_critical(sizes: Sequence[TunedSize], target: Target) -> CriticalBatchSi
         target=target,
         b_2x=critical,
         b_2x_hyperbola=good.hyperbola if good else _as_nothing(nothing),
-        b_20=_find_b_20(means, errors),
+        b_20=_find_b_20(means, errors, _bound_missed(observed)),
         smallest=min(run.batch_size for run in observed),
         least_steps=_least_steps(good, nothing, sizes),
         alpha=good.alpha if good else _as_nothing(nothing, unit=""),
@@ -165,6 +165,16 @@ def _log_examples(observed: Sequence[StepsToTarget]) -> dict[int, dict[int, floa
     }
 
 
+def _bound_missed(observed: Sequence[StepsToTarget]) -> dict[int, float]:
+    """Batch size -> what its mean log examples exceed, of sizes that missed the target."""
+    table: dict[int, list[float]] = {}
+    missed = {run.batch_size for run in observed if run.is_censored}
+    for run in observed:
+        if run.batch_size in missed:
+            table.setdefault(run.batch_size, []).append(math.log(run.steps * run.batch_size))
+    return {b: float(np.mean(logs)) for b, logs in sorted(table.items())}
+
+
 def _means(
     examples: Mapping[int, Mapping[int, float]], noise: float
 ) -> tuple[dict[int, float], dict[int, float]]:
@@ -176,7 +186,14 @@ def _means(
     return means, {b: spread / math.sqrt(len(seeds)) for b, seeds in examples.items()}
 
 
-def _find_b_20(means: Mapping[int, float], errors: Mapping[int, float]) -> Estimate:
+def _find_b_20(
+    means: Mapping[int, float], errors: Mapping[int, float], missed: Mapping[int, float]
+) -> Estimate:
+    """Where examples pass 1.2 times the smallest size's, or between which sizes they do.
+
+    Args:
+        missed: batch size -> what its log examples exceed, where the target was not always reached.
+    """
     sizes = list(means)
     if len(sizes) < 2:
         return NotIdentified(
@@ -194,12 +211,19 @@ def _find_b_20(means: Mapping[int, float], errors: Mapping[int, float]) -> Estim
     rng = np.random.default_rng(0)
     draws = np.array(list(means.values())) + spread * rng.standard_normal((_DRAWS, len(sizes)))
     low, high = np.quantile(_cross(logs, draws), [0.025, 0.975], method="nearest")
+    surely_above = float(np.quantile(draws[:, 0], 0.975)) + _MORE_EXAMPLES
+    ceiling = min(
+        (b for b, more in missed.items() if more > surely_above and b > sizes[-1]), default=math.inf
+    )
+    high = min(high, math.log(ceiling))
     if not math.isfinite(value):
+        missing = f", and {ceiling} misses the target" if math.isfinite(ceiling) else ""
         return NotIdentified(
-            reason=f"examples stay below 1.2 times those of batch size {sizes[0]}",
+            reason=f"examples stay below 1.2 times those of batch size {sizes[0]}{missing}",
             remedy="larger batch sizes that reach the target with every seed",
             unit="examples",
             low=float(math.exp(low)) if math.isfinite(low) else float(sizes[-1]),
+            high=finite_or_none(ceiling),
         )
     return Interval(
         value=math.exp(value),

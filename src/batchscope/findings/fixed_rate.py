@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from batchscope.estimate import finite_or_none, write_number
+from batchscope.estimate import NotIdentified, finite_or_none, write_number
+from batchscope.findings.comparison import Comparison, compare_settings
 from batchscope.findings.curves import Curve, test_column
 from batchscope.findings.tuning import Ranking, score_runs
 
@@ -29,10 +30,12 @@ class FixedRate:
 
     Attributes:
         points: in the order of batch size and seed.
+        difference: of the largest size from the smallest, above 0 where the largest is worse.
     """
 
     learning_rate: float
     points: tuple[FixedRatePoint, ...]
+    difference: Comparison
 
     def to_dict(self) -> dict[str, object]:
         """The comparison as JSON; a training loss that nobody measured is null."""
@@ -40,7 +43,11 @@ class FixedRate:
             asdict(point) | {"train_loss": finite_or_none(point.train_loss)}
             for point in self.points
         ]
-        return {"learning_rate": self.learning_rate, "points": points}
+        return {
+            "learning_rate": self.learning_rate,
+            "points": points,
+            "difference": self.difference.difference.to_dict(),
+        }
 
     @property
     def ends(self) -> tuple[FixedRatePoint, FixedRatePoint]:
@@ -53,16 +60,26 @@ class FixedRate:
     def describe(self, name: str) -> str:
         """The smallest and the largest size in words."""
         first, last = self.ends
+        found = self.difference.difference
+        seeds = (
+            f"single runs, seed {first.seed}"
+            if isinstance(found, NotIdentified)
+            else f"seed {first.seed}; over {self.difference.seeds} seeds worse by {found}"
+        )
         return (
             f"{name} {write_number(first.quality)} at batch size {first.batch_size} and "
             f"{write_number(last.quality)} at {last.batch_size}; training loss "
-            f"{write_number(first.train_loss)} and {write_number(last.train_loss)} "
-            f"(single runs, seed {first.seed})"
+            f"{write_number(first.train_loss)} and {write_number(last.train_loss)} ({seeds})"
         )
 
 
-def find_fixed_rate(curves: Sequence[Curve], ranking: Ranking) -> FixedRate | None:
+def find_fixed_rate(
+    curves: Sequence[Curve], ranking: Ranking, *, margin: float
+) -> FixedRate | None:
     """The rate that was run at every batch size and is the best at the smallest.
+
+    Args:
+        margin: what counts as no difference in quality.
 
     Returns:
         None where no rate was run at every one of at least two sizes.
@@ -97,4 +114,11 @@ def find_fixed_rate(curves: Sequence[Curve], ranking: Ranking) -> FixedRate | No
         for curve in chosen
     )
     ordered = tuple(sorted(points, key=lambda p: (p.batch_size, p.seed)))
-    return FixedRate(learning_rate=best, points=ordered)
+    sign = -1.0 if ranking.higher else 1.0
+    ends = (
+        {point.seed: sign * point.quality for point in ordered if point.batch_size == size}
+        for size in (ordered[0].batch_size, ordered[-1].batch_size)
+    )
+    return FixedRate(
+        learning_rate=best, points=ordered, difference=compare_settings(*ends, margin=margin)
+    )

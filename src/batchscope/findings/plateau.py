@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
-_SIGNIFICANCE = 0.05
+from batchscope.findings.comparison import LEVEL, compare_settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,11 +17,15 @@ class Plateau:
         best: the size with the lowest mean.
         batch_sizes: shown to be within `margin` of every other size, best included.
         margin: in the units of the values.
+        undecided: shown neither to be within it nor to be worse than the best at all.
+        deviation: of one run about the means of its size and seed; infinite where unknown.
     """
 
     best: int
     batch_sizes: tuple[int, ...]
     margin: float
+    undecided: tuple[int, ...] = ()
+    deviation: float = math.inf
 
 
 def find_plateau(values: Mapping[int, Mapping[int, float]], *, margin: float) -> Plateau | None:
@@ -46,9 +49,21 @@ def find_plateau(values: Mapping[int, Mapping[int, float]], *, margin: float) ->
         return None
     means = {b: float(np.mean(list(seeds.values()))) for b, seeds in whole.items()}
     best = min(means, key=lambda b: (means[b], b))
-    spread, freedom = pooled_deviation(whole)
-    members = [b for b in whole if _is_member(b, whole, margin, spread, freedom)]
-    return Plateau(best=best, batch_sizes=tuple(sorted({*members, best})), margin=margin)
+    spread = pooled_deviation(whole)
+    members = [b for b in whole if _is_member(b, whole, margin, spread)]
+    undecided = [
+        b
+        for b, seeds in whole.items()
+        if b not in (best, *members)
+        and not compare_settings(whole[best], seeds, margin=margin, spread=spread).is_worse
+    ]
+    return Plateau(
+        best=best,
+        batch_sizes=tuple(sorted({*members, best})),
+        margin=margin,
+        undecided=tuple(undecided) if spread[1] else (),
+        deviation=spread[0],
+    )
 
 
 def pooled_deviation(values: Mapping[int, Mapping[int, float]]) -> tuple[float, int]:
@@ -73,17 +88,10 @@ def _is_member(
     size: int,
     values: Mapping[int, Mapping[int, float]],
     margin: float,
-    spread: float,
-    freedom: int,
+    spread: tuple[float, int],
 ) -> bool:
-    for other, seeds in values.items():
-        if other == size:
-            continue
-        pairs = sorted(set(seeds) & set(values[size]))
-        if freedom == 0 or not pairs:
-            return False
-        difference = float(np.mean([values[size][s] - seeds[s] for s in pairs]))
-        error = spread * math.sqrt(2 / len(pairs))
-        if difference + stats.t.ppf(1 - _SIGNIFICANCE, freedom) * error >= margin:
-            return False
-    return True
+    return all(
+        compare_settings(seeds, values[size], margin=margin, spread=spread).p_below < LEVEL
+        for other, seeds in values.items()
+        if other != size
+    )

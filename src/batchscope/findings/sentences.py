@@ -1,69 +1,121 @@
-"""Findings in words, each with its numbers."""
+"""What each batch size came to, in words: time, quality, and what was missed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from batchscope.budget import Target
 from batchscope.estimate import Interval, write_number
 from batchscope.findings.curves import test_column
+from batchscope.findings.finding import About, Experiment, Finding
 from batchscope.findings.fixed_rate import FixedRate
 from batchscope.findings.plateau import Plateau
+from batchscope.findings.power import count_seeds
 from batchscope.findings.sizes import SizeFindings
 
 TIME_MARGIN = 0.2
+_SHOWN = 0.95
 
 
-def write_sentences(
+def explain_sizes(
     sizes: Sequence[SizeFindings],
     quality: str,
     target: Target | None,
     plateau: Plateau | None,
     fastest: Plateau | None,
     fixed: FixedRate | None,
-) -> list[str]:
-    """The findings of a study, the answer first."""
-    said: list[str] = []
-    best = next((s for s in sizes if fastest is not None and s.batch_size == fastest.best), None)
+) -> list[Finding]:
+    """Which batch size is first, which is best, and what may still change that."""
+    said: list[Finding] = []
+    by_size = {size.batch_size: size for size in sizes}
+    best = None if fastest is None else by_size[fastest.best]
     if fastest is not None and best is not None and isinstance(best.seconds, Interval):
-        said.append(
-            f"Batch size {best.batch_size} reaches {target} first: {best.seconds} of training."
-        )
-        said.append(_equivalent(fastest.batch_sizes, f"within {TIME_MARGIN:.0%} of that time"))
+        first = f"Batch size {best.batch_size} reaches {target} first: {best.seconds} of training."
+        alike = _equivalent(fastest.batch_sizes, f"within {TIME_MARGIN:.0%} of that time")
+        said.append(Finding(about="time", sentence=f"{first} {alike}", confidence=_SHOWN))
+        said += _leave_open(fastest, by_size, f"{TIME_MARGIN:.0%} of the time", "time")
     if plateau is not None:
         margin = write_number(plateau.margin)
-        said.append(
-            f"The best final {quality} is at batch size {plateau.best}. "
-            + _equivalent(plateau.batch_sizes, f"within {margin} of it")
-        )
+        alike = _equivalent(plateau.batch_sizes, f"within {margin} of it")
+        sentence = f"The best final {quality} is at batch size {plateau.best}. {alike}"
+        said.append(Finding(about="quality", sentence=sentence, confidence=_SHOWN))
+        said += _leave_open(plateau, by_size, f"{margin} of {quality}", "quality")
     if len(sizes) > 1:
         said += _from_small_to_large(sizes, quality, fixed)
     for size in sizes:
-        if size.at_edge:
-            said.append(
-                f"The best rate of batch size {size.batch_size}, {size.learning_rate:g}, lies at "
-                "the edge of those tried: it may do better yet."
+        said += _find_wanting(size, target)
+    return said
+
+
+def _leave_open(
+    plateau: Plateau,
+    sizes: Mapping[int, SizeFindings],
+    margin: str,
+    about: About,
+) -> list[Finding]:
+    """Sizes that are shown neither to be worse than the best nor to be its equals."""
+    if not plateau.undecided:
+        return []
+    trained = min(sizes[size].seeds for size in (plateau.best, *plateau.undecided))
+    needed = max(count_seeds(plateau.margin, plateau.deviation), trained + 1)
+    names = ", ".join(map(str, plateau.undecided))
+    return [
+        Finding(
+            about=about,
+            sentence=f"Whether batch size {names} is worse than {plateau.best} by {margin} is open "
+            f"with {trained} seeds.",
+            experiment=Experiment(
+                what=f"--seeds {needed}",
+                runs=(needed - trained) * (1 + len(plateau.undecided)),
+            ),
+        )
+    ]
+
+
+def _find_wanting(size: SizeFindings, target: Target | None) -> list[Finding]:
+    said: list[Finding] = []
+    if size.at_edge:
+        said.append(
+            Finding(
+                about="learning_rate",
+                sentence=f"The best rate of batch size {size.batch_size}, {size.learning_rate:g}, "
+                "lies at the edge of those tried: it may do better yet.",
+                experiment=Experiment(what="--learning-rates that go beyond it", runs=1),
             )
-        if target is not None and size.reached < size.seeds:
-            said.append(
-                f"Batch size {size.batch_size} reached {target} with {size.reached} of "
-                f"{size.seeds} seeds."
+        )
+    if target is not None and size.reached < size.seeds:
+        said.append(
+            Finding(
+                about="target",
+                sentence=f"Batch size {size.batch_size} reached {target} with {size.reached} of "
+                f"{size.seeds} seeds.",
+                experiment=Experiment(what="an easier --target", runs=0),
             )
+        )
     return said
 
 
 def _from_small_to_large(
     sizes: Sequence[SizeFindings], quality: str, fixed: FixedRate | None
-) -> list[str]:
+) -> list[Finding]:
     first, last = sizes[0], sizes[-1]
     name, ends = quality, (first.quality, last.quality)
     if first.test_quality is not None and last.test_quality is not None:
         name, ends = test_column(quality), (first.test_quality, last.test_quality)
     name = name.replace("_", " ")
-    said: list[str] = []
+    said: list[Finding] = []
     if fixed is not None:
-        said.append(f"At one learning rate, {fixed.learning_rate:g}: {fixed.describe(name)}.")
+        said.append(
+            Finding(
+                about="quality",
+                sentence=f"At one learning rate, {fixed.learning_rate:g}: {fixed.describe(name)}.",
+            )
+        )
     said.append(
-        f"Each at its best rate: {name} {ends[0]} at batch size {first.batch_size} and "
-        f"{ends[1]} at {last.batch_size}; training loss {first.train_loss} and {last.train_loss}."
+        Finding(
+            about="quality",
+            sentence=f"Each at its best rate: {name} {ends[0]} at batch size {first.batch_size} "
+            f"and {ends[1]} at {last.batch_size}; training loss {first.train_loss} and "
+            f"{last.train_loss}.",
+        )
     )
     return said
 

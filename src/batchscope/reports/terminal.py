@@ -155,8 +155,14 @@ def show_analysis(console: Console, analysis: Analysis) -> None:
     """The findings, a row per batch size and then in sentences."""
     console.print(_tabulate(analysis, chosen=None, plateau=()))
     _explain_table(console, analysis, marks="")
-    for sentence in analysis.sentences:
-        _print(console, f"- {sentence}", indent=2)
+    settled = [finding for finding in analysis.findings if not finding.is_open]
+    left_open = [finding for finding in analysis.findings if finding.is_open]
+    for finding in settled:
+        _print(console, f"- {finding}", indent=2)
+    if left_open:
+        _print(console, "Open, what is cheapest to settle first:")
+    for finding in left_open:
+        _print(console, f"- {finding}", indent=2)
     if analysis.notes:
         _print(console, f"Read from the table: {'; '.join(analysis.notes)}.")
 

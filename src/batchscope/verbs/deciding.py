@@ -81,6 +81,22 @@ def analyze(
                 do="leave them out; --where chooses rows",
             )
         return analyze_table(study, options)
+    of_tables = {
+        "--map": mapping,
+        "--where": where,
+        "--examples-per-epoch": examples_per_epoch,
+        "--unit": None if unit == "examples" else unit,
+        "--runs": runs,
+        "--ignore": ignore,
+    }
+    given = [name for name, value in of_tables.items() if value]
+    if given:
+        raise InvalidInput(
+            f"{study} is a store of studies, not a table of runs",
+            where=", ".join(given),
+            expected="none of them",
+            do="leave them out; --study chooses a study",
+        )
     with _open(study) as store:
         row = _find(store, study, which)
         return _analyze(store, row, smaller, target=wanted, margin=margin)

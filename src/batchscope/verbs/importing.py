@@ -1,18 +1,19 @@
 """Analyze runs that were measured elsewhere."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
 
-from batchscope.budget import Target
+from batchscope.budget import Target, parse_target
 from batchscope.errors import BatchscopeError, InvalidInput
 from batchscope.findings.analysis import Analysis, analyze_curves
 from batchscope.findings.curves import RUN_COLUMNS, read_curves
+from batchscope.findings.growth import Growth, find_growth
 from batchscope.findings.tables.cells import ROW
-from batchscope.findings.tables.columns import check_column
+from batchscope.findings.tables.columns import check_column, find_named
 from batchscope.findings.tables.normalise import normalise_table
 from batchscope.verbs.foreign import find_kind, join_history, read_foreign
 
@@ -82,16 +83,62 @@ def analyze_table(place: str, options: TableOptions) -> Analysis:
     return _analyze(_read(place, options), Path(place).name, options)
 
 
-def analyze_groups(
-    place: str, column: str, options: TableOptions
-) -> dict[str, Analysis | BatchscopeError]:
-    """Draw findings from each job of a table, told apart by a column.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Groups:
+    """The findings of each job of a table.
 
-    Returns:
-        Value of the column -> its findings, or why it has none.
+    Attributes:
+        column: that tells the jobs apart.
+        jobs: value of the column -> its findings, or why it has none.
+        growth: how the critical batch sizes move with the column; None where it holds no numbers.
+    """
+
+    column: str
+    jobs: Mapping[str, Analysis | BatchscopeError]
+    growth: Growth | None
+
+    def to_dict(self) -> dict[str, object]:
+        """The groups as JSON."""
+        return {
+            "groups": {
+                name: found.to_dict() if isinstance(found, Analysis) else {"error": str(found)}
+                for name, found in self.jobs.items()
+            },
+            "growth": None if self.growth is None else self.growth.to_dict(),
+        }
+
+
+def analyze_groups(
+    place: str,
+    column: str,
+    *,
+    target: Target | str | None = None,
+    mapping: Mapping[str, str] | None = None,
+    where: Mapping[str, str] | None = None,
+    examples_per_epoch: float | None = None,
+    margin: float | None = None,
+    unit: str = "examples",
+    runs: str | None = None,
+    ignore: Sequence[str] = (),
+) -> Groups:
+    """Draw findings from each job of a table of runs, told apart by a column.
+
+    Args:
+        place: a table, as for `analyze`; the other arguments are those of `analyze` too.
+        column: of which each value is a job.
 
     Raises:
-        InvalidInput: there is no such column.
+        InvalidInput: it is no table, or there is no such column.
+
+    Example:
+        >>> from batchscope.verbs.example_runs import write_example
+        >>> from pathlib import Path
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     table = Path(folder, "runs.csv")
+        ...     _ = table.write_text(write_example())
+        ...     sorted(analyze_groups(str(table), "seed").jobs)
+        ['0', '1', '2']
     """
     if not is_table(place):
         raise InvalidInput(
@@ -100,6 +147,16 @@ def analyze_groups(
             expected="a CSV, TSV or Parquet file, or another tool's store",
             do="leave --group out; --study chooses a study of a store",
         )
+    options = TableOptions(
+        target=parse_target(target) if isinstance(target, str) else target,
+        mapping=mapping or {},
+        where=where or {},
+        margin=margin,
+        examples_per_epoch=examples_per_epoch,
+        unit=unit,
+        runs=runs,
+        ignore=tuple(ignore),
+    )
     table = _read(place, options).with_row_index(ROW)
     check_column(column, table.columns[1:], where="--group")
     found: dict[str, Analysis | BatchscopeError] = {}
@@ -109,7 +166,12 @@ def analyze_groups(
             found[name] = _analyze(part, f"{Path(place).name}, {column} {name}", options)
         except BatchscopeError as error:
             found[name] = error
-    return found
+    critical = {
+        name: job.critical
+        for name, job in found.items()
+        if isinstance(job, Analysis) and job.critical is not None
+    }
+    return Groups(column=column, jobs=found, growth=find_growth(column, critical))
 
 
 def _analyze(table: pl.DataFrame, name: str, options: TableOptions) -> Analysis:
@@ -121,16 +183,11 @@ def _analyze(table: pl.DataFrame, name: str, options: TableOptions) -> Analysis:
         unit=options.unit,
         ignore=options.ignore,
     )
-    wanted = options.target
     metrics = [c for c in runs.frame.columns if c not in (*RUN_COLUMNS, *_PLACES)]
     known = [c for c in metrics if runs.frame[c].is_not_nan().any()]
-    if wanted is not None and wanted.metric not in known:
-        raise InvalidInput(
-            f"the table has no metric {wanted.metric!r}",
-            where="--target",
-            expected=f"one of {', '.join(known)}",
-            do="name one of these",
-        )
+    wanted = options.target
+    if wanted is not None:
+        wanted = replace(wanted, metric=find_named(wanted.metric, known))
     return analyze_curves(
         read_curves(runs.frame),
         study=name,

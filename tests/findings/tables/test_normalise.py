@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import batchscope as bs
-from batchscope.errors import BatchscopeError
+from batchscope.errors import BatchscopeError, InvalidInput
+from batchscope.findings.tables.columns import find_named
 from batchscope.findings.tables.normalise import normalise_table
 from batchscope.verbs.example_runs import write_example
 
@@ -350,3 +351,32 @@ def test_odd_tables_and_options_get_one_sentence(
 
     with pytest.raises(bs.InvalidInput, match=says):
         bs.analyze(str(tmp_path / "runs.csv"), **options)  # type: ignore[arg-type]
+
+
+def test_rows_that_each_have_a_rate_of_their_own_are_said_to_be_read_as_runs() -> None:
+    rows = [
+        {"bs": size, "seed": 0, "lr": 0.1 - step / 1000, "step": step, "val_loss": 1 / (1 + step)}
+        for size in (8, 16)
+        for step in range(0, 50, 10)
+    ]
+    table = pl.DataFrame(rows)
+
+    asked = normalise_table(table, mapping={}, where={})
+    told = normalise_table(table, mapping={}, where={}, ignore=["lr"])
+
+    assert any("name the runs" in note for note in asked.notes)
+    assert asked.frame["run"].n_unique() == 10
+    assert told.frame["run"].n_unique() == 2
+
+
+@pytest.mark.parametrize(
+    ("spelled", "meant"),
+    [("eval_loss", "val_loss"), ("Val/Loss", "val_loss"), ("accuracy", "Accuracy")],
+)
+def test_a_metric_is_found_however_it_is_spelled(spelled: str, meant: str) -> None:
+    assert find_named(spelled, ["train_loss", "val_loss", "Accuracy"]) == meant
+
+
+def test_a_metric_that_there_is_not_is_refused_with_the_nearest() -> None:
+    with pytest.raises(InvalidInput, match=r"did you mean accuracy"):
+        find_named("acuracy", ["val_loss", "accuracy"])

@@ -87,6 +87,28 @@ def check_column(column: str, columns: Sequence[str], *, where: str) -> None:
     )
 
 
+def find_named(metric: str, known: Sequence[str]) -> str:
+    """The metric that is meant by a name, however it is spelled: eval_loss is val_loss.
+
+    Raises:
+        InvalidInput: there is none.
+    """
+    if metric in known:
+        return metric
+    by_name = {_plain(name): name for name in reversed(known)}
+    roles = (role for role, names in _NAMES.items() if _plain(metric) in names)
+    found = by_name.get(_plain(metric)) or next((role for role in roles if role in known), None)
+    if found is None:
+        near = get_close_matches(metric, known, 1)
+        raise InvalidInput(
+            f"the table has no metric {metric!r}",
+            where="--target",
+            expected=f"one of {', '.join(known)}",
+            do=f"did you mean {near[0]}?" if near else "name one of these",
+        )
+    return found
+
+
 def parse_pairs(text: str | None, *, option: str) -> dict[str, str]:
     """Read batch_size=bs,metric=val/acc.
 

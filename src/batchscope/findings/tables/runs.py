@@ -64,7 +64,28 @@ def _with_rate(
         if bool((each["sizes"] == 1).all()) and bool((each["rates"] > 1).any()):
             notes.append(f"{rate} moves during a run: its highest value counts")
             return table.with_columns(pl.col(rate).max().over(run).alias("_rate")), True
+    elif _may_be_scheduled(table, roles):
+        notes.append(
+            f"rows of one batch size all differ in {rate}, and each is read as a run; where {rate} "
+            f"moves during a run, name the runs (--map run=COLUMN) or say --ignore {rate}"
+        )
     return table.with_columns(pl.col(rate).alias("_rate")), False
+
+
+def _may_be_scheduled(table: pl.DataFrame, roles: Mapping[str, str]) -> bool:
+    """Whether rows of a batch size and seed may be one run: all at other places, at other rates.
+
+    A sweep that was written down by what each rate needed to a target looks the same.
+    """
+    setting = [roles[r] for r in ("batch_size", "seed") if r in roles]
+    place = next(roles[r] for r in ("step", "examples", "epoch") if r in roles)
+    each = table.group_by(setting).agg(
+        pl.len().alias("rows"),
+        pl.col(place).n_unique().alias("places"),
+        pl.col(roles["learning_rate"]).n_unique().alias("rates"),
+    )
+    alone = (each["rows"] > 2) & (each["places"] == each["rows"])
+    return bool((alone & (each["rates"] > each["rows"] / 2)).all())
 
 
 def _refuse_several_jobs(
