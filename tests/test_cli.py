@@ -64,7 +64,8 @@ def test_json_alone_is_on_standard_output(folder: Path) -> None:
     } <= set(document)
     assert document["batch_size"] in document["plateau"]
     assert set(document["predicted"]) == {"seconds", "steps", "examples"}
-    assert set(document["spent"]) == {"runs", "examples", "seconds"}
+    spent = {"runs", "examples", "seconds", "full_runs", "share_of_grid"}
+    assert set(document["spent"]) == spent
     for estimate in document["predicted"].values():
         assert {"value", "low", "high", "unit", "confidence"} <= set(estimate)
 
@@ -217,7 +218,8 @@ def test_where_every_rate_diverges_the_exit_code_is_3_and_the_lowest_rate_named(
     done = recommend(tmp_path, task="hopeless.py:task")
 
     assert done.returncode == 3
-    assert "diverged, down to the learning rate 1e+28" in " ".join(done.stderr.split())
+    # Three rates about the task's own, and four below them.
+    assert "diverged, down to the learning rate 3.2e+27" in " ".join(done.stderr.split())
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -92,9 +92,7 @@ class Budget:
             columns: of its trajectory, so far.
         """
         if isinstance(self.until, Target):
-            value = columns[self.until.metric][-1]
-            is_above = self.until.direction == ">="
-            return value >= self.until.value if is_above else value <= self.until.value
+            return self.until.is_met(columns[self.until.metric][-1:])
         if self.until is None:
             return False
         losses, examples = columns["val_loss"], columns["examples"]
@@ -200,6 +198,10 @@ class Target:
                 expected="a finite value",
                 do='write for example "error<=0.05"',
             )
+
+    def is_met(self, values: Iterable[float]) -> bool:
+        """Whether any of these is there."""
+        return any(v >= self.value if self.direction == ">=" else v <= self.value for v in values)
 
     def __str__(self) -> str:
         return f"{self.metric}{self.direction or ' '}{self.value:.15g}"

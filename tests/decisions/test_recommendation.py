@@ -92,7 +92,8 @@ def test_prediction_intervals_cover_a_fresh_training(rng: np.random.Generator) -
         assert fastest is not None
         chosen = next(size for size in tuned if size.batch_size == fastest.best)
         fresh = 40 * (1 + 64 / chosen.batch_size) * np.exp(rng.normal(0, 0.1))
-        steps = predict_training(chosen, tuned, target, step_spread=0.0, unit="images").steps
+        groups = [size.curves for size in tuned]
+        steps = predict_training(chosen, groups, target, step_spread=0.0, unit="images").steps
         assert isinstance(steps, Interval)
         covered.append(steps.low <= fresh <= steps.high)
     # 95% nominal; picking the lowest mean costs a little, 200 draws have an error of 1.5 points.

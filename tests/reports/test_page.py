@@ -9,9 +9,10 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 import batchscope as bs
+from batchscope.verbs.deciding import read_recommendation
 
 from ..browser import CHROMIUM, open_browser
-from ..conftest import make_task, need
+from ..conftest import make_staying_task, make_task, need
 
 NAME = '<script>alert("x")</script> & "quoted"'
 
@@ -28,8 +29,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[bs.Recommendation, P
     folder = tmp_path_factory.mktemp("page")
     task = replace(make_task(budget=bs.epochs(6)), name=NAME, unit="<b>points</b>")
     place = str(folder / "runs.db")
-    options = {"batch_sizes": [4, 8, 16], "store": place}
-    found = bs.recommend(task, **options)
+    found = read_recommendation(bs.study(task, batch_sizes=[4, 8, 16], store=place))
     path = bs.report(place, str(folder / "page.html"))
     return found, Path(path)
 
@@ -93,6 +93,26 @@ def test_every_figure_is_drawn_with_labelled_axes(
         )
         assert title or lower
     assert page.locator("#figure-quality .scatterlayer .trace").count() >= 2
+
+
+def test_a_race_shows_what_was_given_up_and_no_final_quality(
+    browser: Browser, tmp_path: Path
+) -> None:
+    place = str(tmp_path / "runs.db")
+    task = make_staying_task(budget=bs.epochs(20))
+    found = bs.recommend(
+        task, target="val_loss<=0.45", batch_sizes=[4, 8, 16, 32, 64], store=place, jobs=1
+    )
+    path = Path(bs.report(place, str(tmp_path / "page.html")))
+
+    page, errors = open_page(browser, path, width=1000)
+
+    names = page.eval_on_selector_all(".js-plotly-plot", "plots => plots.map(p => p.id)")
+    assert "figure-quality" not in names
+    assert {"figure-to-target", "figure-rates"} <= set(names)
+    assert page.locator("#answer").get_attribute("data-batch-size") == str(found.batch_size)
+    assert "given up" in page.locator("#figure-rates").inner_text()
+    assert errors == []
 
 
 def test_dark_mode_has_light_text_on_a_dark_page(

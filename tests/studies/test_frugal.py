@@ -1,5 +1,7 @@
 import math
 import random
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,8 +24,12 @@ def search(**changes: object) -> FrugalSearch:
         "batch_sizes": SIZES,
         "start": 0.01,
         "optimizer": "SGD",
+        "rates": 3,
+        "extensions": 4,
         "seeds": 3,
+        "confirmed": 2,
         "seed": 0,
+        "same_examples": False,
     }
     return FrugalSearch(**(given | changes))  # type: ignore[arg-type]
 
@@ -42,12 +48,22 @@ def train(wanted: Wanted, *, best_at_64: float, exponent: float, noise: float) -
         learning_rate=wanted.learning_rate,
         seed=wanted.extra_seed,
         status=status,
-        columns={"step": np.array([1.0]), "val_loss": value, "error": value},
+        columns={
+            "step": np.array([1.0]),
+            "examples": np.array([wanted.share]),
+            "val_loss": value,
+            "error": value,
+        },
     )
 
 
 def search_all(
-    searching: FrugalSearch, *, best_at_64: float, exponent: float, noise: float = 0.02
+    searching: FrugalSearch,
+    *,
+    best_at_64: float,
+    exponent: float,
+    noise: float = 0.02,
+    then: Callable[[Wanted, Curve], Curve] = lambda _, curve: curve,
 ) -> tuple[dict[float, list[Curve]], float]:
     """All runs by their share of the budget, and the budgets that they spent."""
     runs: dict[float, list[Curve]] = {share: [] for share in (*SHARES, 1.0)}
@@ -59,9 +75,8 @@ def search_all(
             return runs, spent
         assert len(set(wanted)) == len(wanted)
         for one in wanted:
-            runs[one.share].append(
-                train(one, best_at_64=best_at_64, exponent=exponent, noise=noise)
-            )
+            trained = train(one, best_at_64=best_at_64, exponent=exponent, noise=noise)
+            runs[one.share].append(then(one, trained))
     raise AssertionError("the search does not end")
 
 
@@ -92,6 +107,48 @@ def test_every_size_has_one_run_to_its_end_and_the_best_two_all_seeds() -> None:
 
     seeds = sorted(sum(c.batch_size == size for c in runs[1.0]) for size in SIZES)
     assert seeds == [1] * 7 + [3] * 2
+
+
+def with_loss(curve: Curve, loss: float) -> Curve:
+    value = np.array([loss])
+    return replace(curve, columns=dict(curve.columns) | {"val_loss": value, "error": value})
+
+
+def test_a_rate_that_ends_worse_than_it_was_early_is_followed_by_the_next_lower() -> None:
+    def collapse(wanted: Wanted, curve: Curve) -> Curve:
+        is_high = (wanted.batch_size, wanted.share) == (64, 1.0) and wanted.learning_rate > 0.02
+        return with_loss(curve, 9.0) if is_high else curve
+
+    runs, _ = search_all(search(), best_at_64=0.032, exponent=0.0, noise=0.0, then=collapse)
+
+    tried = {c.learning_rate for c in runs[1.0] if c.batch_size == 64}
+    assert tried == {0.032, 0.01}
+    assert {c.learning_rate for c in runs[1.0] if c.batch_size != 64} == {0.032}
+
+
+def test_judged_after_the_same_examples_a_size_far_behind_is_not_trained_to_its_end() -> None:
+    def slower(wanted: Wanted, curve: Curve) -> Curve:
+        # From 512 on three times the loss, which nine times the examples would mend.
+        return with_loss(
+            curve, curve.columns["val_loss"][0] * (3 if wanted.batch_size > 256 else 1)
+        )
+
+    whole, _ = search_all(search(), best_at_64=0.01, exponent=0.8, then=slower)
+    kept, _ = search_all(search(same_examples=True), best_at_64=0.01, exponent=0.8, then=slower)
+
+    assert {c.batch_size for c in whole[1.0]} == set(SIZES)
+    assert {c.batch_size for c in kept[1.0]} == {size for size in SIZES if size <= 256}
+
+
+def test_three_sizes_are_trained_to_their_end_however_far_behind() -> None:
+    def alone(wanted: Wanted, curve: Curve) -> Curve:
+        return with_loss(curve, curve.columns["val_loss"][0] * (1 if wanted.batch_size == 8 else 9))
+
+    runs, _ = search_all(
+        search(same_examples=True), best_at_64=0.01, exponent=0.8, noise=0.0, then=alone
+    )
+
+    assert len({c.batch_size for c in runs[1.0]}) == 3
 
 
 def test_it_depends_on_what_is_finished_and_not_on_the_order() -> None:
@@ -132,9 +189,11 @@ def test_a_frugal_study_is_analyzed_by_the_runs_that_went_to_their_end(tmp_path:
     chosen = read_recommendation(done)
 
     sizes = chosen.analysis.sizes
-    assert sorted(size.seeds for size in sizes) == [1, 3, 3]
+    whole = [run for run in done.runs if run.configuration.budget == bs.epochs(16)]
+    assert max(size.seeds for size in sizes) == 3
     assert {c.status for t in chosen.analysis.tuned for c in t.curves} == {"finished"}
-    assert sum(c.status == "stopped" for c in chosen.analysis.curves) == len(done.runs) - 7
+    stopped = sum(c.status == "stopped" for c in chosen.analysis.curves)
+    assert stopped == len(done.runs) - len(whole) > 0
     assert set(chosen.plateau) <= {size.batch_size for size in sizes if size.seeds == 3}
     again = bs.study(
         make_staying_task(budget=bs.epochs(16)),

@@ -12,7 +12,9 @@ import numpy as np
 import psutil
 import pytest
 
+from batchscope.decisions.recommendation import Recommendation
 from batchscope.studies.store import Store
+from batchscope.verbs.deciding import read_recommendation
 
 from ..conftest import SMALL_TASK, run_command
 
@@ -21,8 +23,11 @@ TASK = SMALL_TASK.replace("epochs(2)", "epochs(60)")
 OPTIONS = ("--batch-sizes", "4,8,16", "--effort", "quick", "--json")
 
 
-def command(folder: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "batchscope", "recommend", "mytask.py:task", *OPTIONS, *more]
+RACE = ("--objective", "examples", "--effort", "standard")
+
+
+def command(*more: str, verb: str = "study") -> list[str]:
+    return [sys.executable, "-m", "batchscope", verb, "mytask.py:task", *OPTIONS, *more]
 
 
 def trajectories(folder: Path) -> dict[str, dict[str, tuple[float, ...]]]:
@@ -56,18 +61,20 @@ def started(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object]]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recommendation]:
     folder = tmp_path_factory.mktemp("undisturbed")
     (folder / "mytask.py").write_text(TASK)
-    done = run_command(*command(folder)[3:], folder=folder)
+    done = run_command(*command()[3:], folder=folder)
     assert done.returncode == 0, done.stderr
-    return folder, json.loads(done.stdout)
+    return folder, read_recommendation(str(folder / "batchscope.db"))
 
 
-def kill_at(folder: Path, seconds: float, how: signal.Signals) -> int:
+def kill_at(
+    folder: Path, seconds: float, how: signal.Signals, words: list[str] | None = None
+) -> int:
     """Start the command, and kill it after so many seconds."""
     process = subprocess.Popen(
-        command(folder), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        words or command(), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         process.wait(timeout=seconds)
@@ -78,23 +85,21 @@ def kill_at(folder: Path, seconds: float, how: signal.Signals) -> int:
 
 def examples_answer(folder: Path) -> dict[str, Any]:
     """What the same runs recommend where examples count, without the times."""
-    done = run_command(*command(folder, "--objective", "examples")[3:], folder=folder)
+    done = run_command(*command("--objective", "examples")[3:], folder=folder)
     assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
+    answer: Any = read_recommendation(str(folder / "batchscope.db")).to_dict()
     keys = ("batch_size", "learning_rate", "plateau", "target")
     steps = [answer["predicted"]["steps"][name] for name in ("value", "low", "high")]
     return {key: answer[key] for key in keys} | {"steps": np.array(steps, dtype=float)}
 
 
-def check(
-    folder: Path, undisturbed: tuple[Path, dict[str, object]], before: dict[str, str]
-) -> None:
-    done = run_command(*command(folder)[3:], folder=folder)
+def check(folder: Path, undisturbed: tuple[Path, Recommendation], before: dict[str, str]) -> None:
+    done = run_command(*command()[3:], folder=folder)
     assert done.returncode == 0, done.stderr
 
     reference, answer = undisturbed
     assert_same_runs(folder, reference)
-    assert json.loads(done.stdout)["batch_size"] in answer["plateau"]
+    assert read_recommendation(str(folder / "batchscope.db")).batch_size in answer.plateau
     after = started(folder)
     assert {key: after[key] for key in before} == before, "a finished run was trained again"
 
@@ -105,8 +110,8 @@ def check(
     assert_same_runs(folder, reference)
 
 
-def test_a_killed_recommendation_goes_on_to_the_same_runs(
-    tmp_path: Path, undisturbed: tuple[Path, dict[str, object]]
+def test_a_killed_study_goes_on_to_the_same_runs(
+    tmp_path: Path, undisturbed: tuple[Path, Recommendation]
 ) -> None:
     (tmp_path / "mytask.py").write_text(TASK)
     kill_at(tmp_path, 9.0, signal.SIGKILL)
@@ -115,10 +120,27 @@ def test_a_killed_recommendation_goes_on_to_the_same_runs(
     check(tmp_path, undisturbed, before)
 
 
+def test_a_killed_recommendation_goes_on_to_the_same_runs(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for folder in (whole, killed):
+        folder.mkdir()
+        (folder / "mytask.py").write_text(TASK)
+    words = command(*RACE, verb="recommend")
+    undisturbed = run_command(*words[3:], folder=whole)
+    for seconds in (5.0, 6.5):
+        kill_at(killed, seconds, signal.SIGKILL, words)
+
+    done = run_command(*words[3:], folder=killed)
+
+    assert done.returncode == undisturbed.returncode == 0, done.stderr
+    assert_same_runs(killed, whole)
+    assert json.loads(done.stdout)["batch_size"] == json.loads(undisturbed.stdout)["batch_size"]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_twenty_kills_at_random_moments_change_nothing(
-    tmp_path: Path, undisturbed: tuple[Path, dict[str, object]]
+    tmp_path: Path, undisturbed: tuple[Path, Recommendation]
 ) -> None:
     draw = random.Random(0)
     for number in range(4):
@@ -138,7 +160,7 @@ def test_twenty_kills_at_random_moments_change_nothing(
 def kill_workers(folder: Path, *, times: int, draw: random.Random) -> int:
     """Carry the command through while its workers are killed; returns how many were."""
     process = subprocess.Popen(
-        command(folder), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command(), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     killed = 0
     while killed < times:
@@ -160,7 +182,7 @@ def kill_workers(folder: Path, *, times: int, draw: random.Random) -> int:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_twenty_kills_of_workers_change_nothing(
-    tmp_path: Path, undisturbed: tuple[Path, dict[str, object]]
+    tmp_path: Path, undisturbed: tuple[Path, Recommendation]
 ) -> None:
     draw, killed = random.Random(1), 0
     for number in range(20):
@@ -177,7 +199,7 @@ def test_twenty_kills_of_workers_change_nothing(
 def test_ctrl_c_says_what_is_kept_and_exits_with_130(tmp_path: Path) -> None:
     (tmp_path / "mytask.py").write_text(TASK)
     process = subprocess.Popen(
-        command(tmp_path), cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command(), cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
     while not (line := process.stderr.readline()).startswith("About"):
@@ -194,10 +216,10 @@ def test_ctrl_c_says_what_is_kept_and_exits_with_130(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_on_one_store_train_each_run_once(
-    tmp_path: Path, undisturbed: tuple[Path, dict[str, object]]
+    tmp_path: Path, undisturbed: tuple[Path, Recommendation]
 ) -> None:
     (tmp_path / "mytask.py").write_text(TASK)
-    study = [word.replace("recommend", "study") for word in command(tmp_path, "--jobs", "1")]
+    study = command("--jobs", "1")
     first, second = (
         subprocess.Popen(
             study, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

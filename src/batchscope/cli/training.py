@@ -236,6 +236,7 @@ def recommend(
             also_read=read_budgets(also_read),
             tune=read_names(tune),
             devices=devices,
+            race=True,
             executor=executor,
             jobs=jobs,
             store=store,

@@ -10,6 +10,7 @@ from scipy import stats
 from batchscope.budget import Target
 from batchscope.estimate import Estimate, Interval, NotIdentified
 from batchscope.findings.analysis import log_to_target
+from batchscope.findings.curves import Curve
 from batchscope.findings.plateau import pooled_deviation
 from batchscope.findings.tuning import TunedSize
 
@@ -25,7 +26,7 @@ class Prediction:
 
 def predict_training(
     chosen: TunedSize,
-    tuned: Sequence[TunedSize],
+    groups: Sequence[Sequence[Curve]],
     target: Target | None,
     *,
     step_spread: float,
@@ -34,17 +35,18 @@ def predict_training(
     """Predict from the seeds that reached the target.
 
     The log of what a training needs is taken to be normal; its spread over seeds is pooled over
-    all sizes whose every seed got there, as in the plateau's test, and the size's own spread is
-    used where that is larger.
+    all settings whose every seed got there, as in the plateau's test, and the setting's own spread
+    is used where that is larger.
 
     Args:
+        groups: the runs of each setting.
         step_spread: standard deviation of the log of seconds per step.
     """
 
     def predict(axis: str, unit: str, spread: float) -> Estimate:
         if target is None:
             return NotIdentified(reason="there is no target", remedy="--target", unit=unit)
-        return _predict(chosen, tuned, target, axis, unit=unit, extra=spread)
+        return _predict(chosen, groups, target, axis, unit=unit, extra=spread)
 
     return Prediction(
         seconds=predict("seconds", "s", step_spread),
@@ -55,7 +57,7 @@ def predict_training(
 
 def _predict(
     chosen: TunedSize,
-    tuned: Sequence[TunedSize],
+    groups: Sequence[Sequence[Curve]],
     target: Target,
     axis: str,
     *,
@@ -63,14 +65,14 @@ def _predict(
     extra: float,
     confidence: float = 0.95,
 ) -> Estimate:
-    logs = {size.batch_size: _logs(size, target, axis) for size in tuned}
-    own = [x for x in logs[chosen.batch_size].values() if math.isfinite(x)]
+    own = [x for x in _logs(chosen.curves, target, axis).values() if math.isfinite(x)]
     if len(own) < 2:
         return NotIdentified(
             reason=f"{len(own)} of {len(chosen.curves)} seeds reached {target}",
             remedy="an easier --target, a larger --budget or more --seeds",
             unit=unit,
         )
+    logs = {place: _logs(curves, target, axis) for place, curves in enumerate(groups)}
     spread, freedom = _spread(own, logs)
     width = float(stats.t.ppf((1 + confidence) / 2, freedom))
     half = width * math.sqrt(spread**2 * (1 + 1 / len(own)) + extra**2)
@@ -89,7 +91,7 @@ def _spread(own: Sequence[float], logs: Mapping[int, Mapping[int, float]]) -> tu
     whole = {
         b: seeds
         for b, seeds in logs.items()
-        if len(seeds) >= 2 and all(map(math.isfinite, seeds.values()))
+        if len(seeds) >= max(2, len(own)) and all(map(math.isfinite, seeds.values()))
     }
     if len(whole) < 2:
         return deviation, freedom
@@ -100,5 +102,5 @@ def _spread(own: Sequence[float], logs: Mapping[int, Mapping[int, float]]) -> tu
     return (deviation, freedom) if deviation > 2 * pooled else (max(deviation, pooled), more)
 
 
-def _logs(size: TunedSize, target: Target, axis: str) -> dict[int, float]:
-    return {curve.seed: log_to_target(curve, target, axis) for curve in size.curves}
+def _logs(curves: Sequence[Curve], target: Target, axis: str) -> dict[int, float]:
+    return {curve.seed: log_to_target(curve, target, axis) for curve in curves}

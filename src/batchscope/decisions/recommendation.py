@@ -12,8 +12,9 @@ from batchscope.decisions.prediction import Prediction, predict_training
 from batchscope.errors import CannotTell
 from batchscope.estimate import Estimate, Interval, write_number
 from batchscope.findings.analysis import TIME_MARGIN, Analysis, SizeFindings, find_fastest
+from batchscope.findings.curves import Curve
 from batchscope.findings.plateau import Plateau
-from batchscope.findings.tuning import TunedSize
+from batchscope.findings.tuning import Setting, TunedSize
 
 _THIRDS = 3
 _AXES = {"time": "seconds", "examples": "examples"}
@@ -27,11 +28,17 @@ class Spent:
         runs: trained, diverged ones included.
         examples: trained on or timed, evaluation not counted.
         seconds: of training, added up over workers.
+        full_runs: trainings of the whole budget that are as many examples; None where the budget
+            does not say how many that is.
+        share_of_grid: of the examples of the exhaustive grid, every batch size at five rates with
+            three seeds; None likewise.
     """
 
     runs: int
     examples: int
     seconds: float
+    full_runs: float | None = None
+    share_of_grid: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +160,7 @@ def recommend_from(
     times = step_seconds.get(chosen.batch_size, ())
     predicted = predict_training(
         chosen,
-        analysis.tuned,
+        _settings(analysis.curves),
         analysis.target,
         step_spread=_log_spread(times),
         unit=analysis.unit,
@@ -184,6 +191,15 @@ def recommend_from(
         next_command=next_command,
         analysis=analysis,
     )
+
+
+def _settings(curves: Sequence[Curve]) -> list[list[Curve]]:
+    """The runs of each setting that came to their end."""
+    groups: dict[tuple[int, Setting], list[Curve]] = {}
+    for curve in curves:
+        if curve.finished:
+            groups.setdefault((curve.batch_size, curve.setting), []).append(curve)
+    return list(groups.values())
 
 
 def _find_plateau(analysis: Analysis, objective: str) -> Plateau | None:
@@ -272,14 +288,16 @@ def _reasons(
     if objective in _AXES:
         said += _comparisons(analysis, chosen, objective)
     said += _speed_reason(chosen.batch_size, step_seconds)
+    said += _explain_absent(analysis, step_seconds)
     if plateau is not None and len(plateau.batch_sizes) > 1:
         said.append(
             f"Batch sizes {_join(plateau.batch_sizes)} are equivalent: each was shown, at 5%, to "
             f"be within {margin} of every other size."
         )
+    ended = "its runs" if analysis.to_target_only else "the budget"
     test = "" if chosen.test_quality is None else f", on test data {chosen.test_quality}"
     said.append(
-        f"At the end of the budget its {analysis.metric} is {chosen.quality}{test}, its training "
+        f"At the end of {ended} its {analysis.metric} is {chosen.quality}{test}, its training "
         f"loss {chosen.train_loss}."
     )
     if chosen.test_quality is None:
@@ -303,6 +321,25 @@ def _explain_optimum(optimum: Estimate | None, objective: str) -> list[str]:
         "Steps times seconds per step, each by its fitted curve, is lowest near batch size "
         f"{optimum}."
     ]
+
+
+def _explain_absent(analysis: Analysis, step_seconds: Mapping[int, Sequence[float]]) -> list[str]:
+    """Batch sizes that were timed, and not trained to the target."""
+    shown = {size.batch_size for size in analysis.sizes}
+    tried = {curve.batch_size for curve in analysis.curves} - shown
+    untried = set(step_seconds) - shown - tried
+    said: list[str] = []
+    if tried:
+        said.append(
+            f"Given up, since the target was not in sight at a quarter more than the best took: "
+            f"batch size {_join(sorted(tried))}."
+        )
+    if untried:
+        said.append(
+            f"Not trained, since sizes nearer to the choice were worse or the search had spent its "
+            f"share: batch size {_join(sorted(untried))}."
+        )
+    return said
 
 
 def _comparisons(analysis: Analysis, chosen: SizeFindings, objective: str) -> list[str]:

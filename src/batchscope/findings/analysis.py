@@ -63,6 +63,7 @@ class Analysis:
         fixed_rate: the same at one learning rate; None where no rate was run at every size.
         findings: in words and as data, ranked.
         notes: how a table from elsewhere was read.
+        to_target_only: runs ended at the target, so that their final quality says nothing.
     """
 
     study: str
@@ -89,6 +90,7 @@ class Analysis:
     notes: tuple[str, ...]
     curves: tuple[Curve, ...]
     tuned: tuple[TunedSize, ...]
+    to_target_only: bool = False
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -137,6 +139,8 @@ def analyze_curves(
     rank_by_target: bool = True,
     margin: float | None = None,
     epoch_examples: float | None = None,
+    target_derived: bool = False,
+    to_target_only: bool = False,
     notes: Sequence[str] = (),
 ) -> Analysis:
     """Draw the first findings from runs.
@@ -147,6 +151,8 @@ def analyze_curves(
         margin: what counts as no difference in quality; None for 0.01 of a share in [0, 1], and
             2% of the best otherwise.
         epoch_examples: in one pass over the training set; None where unknown.
+        target_derived: `target` was computed from these runs.
+        to_target_only: runs ended at the target, so that their final quality says nothing.
         notes: on how the runs were read.
         rank_by_target: choose rates by what they need to the target; otherwise by quality.
 
@@ -158,8 +164,8 @@ def analyze_curves(
     curves, arms = split_norm_arms(curves)
     ranking = Ranking(quality=quality, higher=higher, target=target if rank_by_target else None)
     tuned = tune_sizes(curves, ranking)
-    derived = target is None
-    target = derive_target(tuned, ranking) if derived else target
+    derived = target is None or target_derived
+    target = derive_target(tuned, ranking) if target is None else target
     sizes = tuple(describe_size(size, quality, target, unit) for size in tuned)
     # A single lucky run does not beat a mean, of batch sizes as of rates: sizes with fewer than
     # half of the seeds that another has are left out.
@@ -170,16 +176,21 @@ def analyze_curves(
         if len(size.curves) >= max(min(2, most), most / 2)
     }
     margin = _quality_margin(finals, quality) if margin is None else margin
-    plateau = find_plateau(finals, margin=margin)
+    plateau = None if to_target_only else find_plateau(finals, margin=margin)
     fastest = None if target is None else find_fastest(tuned, target, "seconds")
-    fixed = find_fixed_rate(_at_usual_constants(curves), ranking, margin=margin)
+    fixed = None
+    if not to_target_only:
+        fixed = find_fixed_rate(_at_usual_constants(curves), ranking, margin=margin)
     rungs = [] if target is None else build_ladder(tuned, target)
     critical = [find_critical(tuned, rung) for rung in rungs]
-    epochs = [
-        find_epochs(size, quality, higher=higher, epoch_examples=epoch_examples, margin=margin)
-        for size in tuned
-    ]
-    verdicts = judge_sizes(tuned, curves, quality, arms=arms, higher=higher, margin=margin)
+    epochs: list[EpochFindings | None] = []
+    verdicts: list[Verdict] = []
+    if not to_target_only:
+        epochs = [
+            find_epochs(size, quality, higher=higher, epoch_examples=epoch_examples, margin=margin)
+            for size in tuned
+        ]
+        verdicts = judge_sizes(tuned, curves, quality, arms=arms, higher=higher, margin=margin)
     collapse = find_collapse(tuned, rungs) if rungs else None
     exponent = find_rate_exponent(tuned, curves)
     noise = read_noise_scale(tuned, unit)
@@ -206,7 +217,15 @@ def analyze_curves(
         noise=noise,
         findings=rank_findings(
             [
-                *explain_sizes(sizes, quality, target, plateau, fastest, fixed),
+                *explain_sizes(
+                    sizes,
+                    quality,
+                    target,
+                    plateau,
+                    fastest,
+                    fixed,
+                    to_target_only=to_target_only,
+                ),
                 *explain_critical(critical[-1] if critical else None, unit),
                 *explain_ladder([rung for rung in critical if rung is not None]),
                 *explain_verdicts(verdicts),
@@ -219,6 +238,7 @@ def analyze_curves(
         notes=tuple(notes),
         curves=tuple(curves),
         tuned=tuple(tuned),
+        to_target_only=to_target_only,
     )
 
 
@@ -297,6 +317,14 @@ def _nothing_finished(curves: Sequence[Curve], task: str) -> CannotTell:
             where="analyze",
             expected="one batch size that fits",
             do="name smaller sizes with --batch-sizes",
+        )
+    stopped = [curve for curve in curves if curve.status == "stopped"]
+    if stopped:
+        return CannotTell(
+            f"none of {len(stopped)} runs of {task} came to its end before it was given up",
+            where="analyze",
+            expected="one setting that reaches the target",
+            do="an easier --target, a larger --budget, or --effort thorough",
         )
     lowest = min(curve.learning_rate for curve in curves)
     return CannotTell(

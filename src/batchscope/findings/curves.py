@@ -1,13 +1,14 @@
 """The runs table: one row per run and evaluation, and the curves in it."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
-from batchscope.budget import Budget
+from batchscope.budget import Budget, Target
 from batchscope.errors import InvalidInput
 from batchscope.records import HyperParameters, Run
 
@@ -53,6 +54,7 @@ def tabulate_runs(
     step_seconds: Mapping[int, float],
     *,
     budget: Budget | None = None,
+    target: Target | None = None,
     tuned: Sequence[str] = (),
 ) -> pl.DataFrame:
     """Runs as a table that `read_curves` reads.
@@ -60,13 +62,22 @@ def tabulate_runs(
     Args:
         budget: that runs spend to their end; those with a smaller one were stopped. None to take
             each by its own.
+        target: at which a run is at its end as well; None where only the budget ends it. One of
+            several seeds of a setting that was given up before it is not left out: it missed it.
         tuned: names of the constants that were tuned beside the rate.
         step_seconds: batch size -> seconds per step of a run that has the machine to itself. The
             column `seconds` is steps times that, empty where it was not measured: the time that a
             run took beside others says nothing.
     """
+    runs = list(runs)
+    seeds = Counter(map(_setting_of, runs))
     frames = [
-        _tabulate_run(run, step_seconds.get(run.configuration.batch_size), budget, tuned)
+        _tabulate_run(
+            run,
+            step_seconds.get(run.configuration.batch_size),
+            was_stopped=_was_stopped(run, budget, target, is_repeat=seeds[_setting_of(run)] > 1),
+            tuned=tuned,
+        )
         for run in runs
     ]
     return pl.concat(frames, how="diagonal") if frames else pl.DataFrame()
@@ -108,7 +119,7 @@ def write_constants(constants: HyperParameters, names: Sequence[str]) -> str:
 
 
 def _tabulate_run(
-    run: Run, step_seconds: float | None, budget: Budget | None, tuned: Sequence[str]
+    run: Run, step_seconds: float | None, *, was_stopped: bool, tuned: Sequence[str]
 ) -> pl.DataFrame:
     configuration, columns = run.configuration, dict(run.trajectory.columns)
     own = {name: columns.pop(name, (0.0,)) for name in ("step", "examples")}
@@ -121,7 +132,7 @@ def _tabulate_run(
         "learning_rate": configuration.learning_rate,
         "constants": write_constants(configuration.hyper_parameters, tuned),
         "seed": configuration.seed,
-        "status": "stopped" if _was_stopped(run, budget) else run.status,
+        "status": "stopped" if was_stopped else run.status,
     }
     per_step = math.nan if step_seconds is None else step_seconds
     seconds = [step * per_step for step in own["step"]]
@@ -129,8 +140,28 @@ def _tabulate_run(
     return pl.DataFrame({name: [value] * rows for name, value in head.items()} | body)
 
 
-def _was_stopped(run: Run, budget: Budget | None) -> bool:
-    return run.status == "finished" and budget not in (None, run.configuration.budget)
+def _was_stopped(
+    run: Run, budget: Budget | None, target: Target | None, *, is_repeat: bool
+) -> bool:
+    if run.status != "finished" or budget in (None, run.configuration.budget):
+        return False
+    if target is None:
+        return True
+    return not (is_repeat or target.is_met(run.trajectory.columns[target.metric]))
+
+
+def _setting_of(run: Run) -> tuple[int, float]:
+    return run.configuration.batch_size, run.configuration.learning_rate
+
+
+def keep_longest(runs: Iterable[Run]) -> list[Run]:
+    """Of the runs of one setting and seed the longest: a shorter one is its beginning."""
+    longest: dict[tuple[int, float, int], Run] = {}
+    for run in sorted(runs, key=lambda run: run.steps):
+        configuration = run.configuration
+        place = (configuration.batch_size, configuration.learning_rate, configuration.seed)
+        longest[place] = run
+    return list(longest.values())
 
 
 def _read_all(frame: pl.DataFrame) -> list[Curve]:

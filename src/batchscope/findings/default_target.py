@@ -1,6 +1,7 @@
 """A target for a task that has none: what nearly every seed of the best setting reaches."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,7 +12,9 @@ _WORSE = 0.25
 _DEVIATIONS = 3.0
 
 
-def derive_target(sizes: list[TunedSize], ranking: Ranking) -> Target | None:
+def derive_target(
+    sizes: Sequence[TunedSize], ranking: Ranking, *, least_seeds: int = 2
+) -> Target | None:
     """The best size's final value, worsened by a quarter or three seed deviations.
 
     Whichever is easier: a target at the noise floor is reached by luck. A few seeds say little of
@@ -19,8 +22,12 @@ def derive_target(sizes: list[TunedSize], ranking: Ranking) -> Target | None:
     the better half of the sizes. Validation loss stands in where the metric's best is perfect on
     every seed, since nothing is a quarter worse than 0.
 
+    Args:
+        least_seeds: of a size that counts; one says nothing of the deviation, and a quarter is all
+            that is given.
+
     Returns:
-        None where no size has two seeds that finished.
+        None where no size has as many seeds that finished.
     """
     for metric, higher in ((ranking.quality, ranking.higher), ("val_loss", False)):
         sign = -1.0 if higher else 1.0
@@ -35,11 +42,14 @@ def derive_target(sizes: list[TunedSize], ranking: Ranking) -> Target | None:
             )
             for size in sizes
         ]
-        several = sorted((x for x in finals if len(x) >= 2), key=lambda x: float(np.mean(x)))
+        several = sorted(
+            (x for x in finals if len(x) >= least_seeds), key=lambda x: float(np.mean(x))
+        )
         if not several:
             return None
         better_half = several[: math.ceil(len(several) / 2)]
-        deviation = math.sqrt(float(np.mean([np.var(x, ddof=1) for x in better_half])))
+        spreads = [float(np.var(x, ddof=1)) for x in better_half if len(x) > 1]
+        deviation = math.sqrt(float(np.mean(spreads))) if spreads else 0.0
         value = float(np.mean(several[0]))
         slack = max(_quarter(sign * value, higher), _DEVIATIONS * deviation)
         if slack > 0:

@@ -22,8 +22,14 @@ def explain_sizes(
     plateau: Plateau | None,
     fastest: Plateau | None,
     fixed: FixedRate | None,
+    *,
+    to_target_only: bool = False,
 ) -> list[Finding]:
-    """Which batch size is first, which is best, and what may still change that."""
+    """Which batch size is first, which is best, and what may still change that.
+
+    Args:
+        to_target_only: the runs ended at the target, and say nothing of final quality.
+    """
     said: list[Finding] = []
     by_size = {size.batch_size: size for size in sizes}
     best = None if fastest is None else by_size[fastest.best]
@@ -38,7 +44,7 @@ def explain_sizes(
         sentence = f"The best final {quality} is at batch size {plateau.best}. {alike}"
         said.append(Finding(about="quality", sentence=sentence, confidence=_SHOWN))
         said += _leave_open(plateau, by_size, f"{margin} of {quality}", "quality")
-    if len(sizes) > 1:
+    if not to_target_only and len(sizes) > 1:
         said += _from_small_to_large(sizes, quality, fixed)
     for size in sizes:
         said += _find_wanting(size, target)

@@ -128,7 +128,7 @@ def make_environment() -> Environment:
 
 def _make_exhibits(analysis: Analysis) -> list[Exhibit]:
     return [
-        *_show_quality(analysis),
+        *(() if analysis.to_target_only else _show_quality(analysis)),
         *_show_time(analysis),
         *_show_rates(analysis),
         *_show_curves(analysis),
@@ -174,11 +174,15 @@ def _show_time(analysis: Analysis) -> Iterator[Exhibit]:
 
 
 def _show_rates(analysis: Analysis) -> Iterator[Exhibit]:
+    title = "The learning rate was searched at every batch size"
+    note = f"Final {analysis.metric} on validation data, mean over seeds"
+    if analysis.to_target_only:
+        title = "The settings that were tried"
+        note = f"The {analysis.metric} at which each run ended, at the target or before it"
     yield _exhibit(
         "rates",
-        "The learning rate was searched at every batch size",
-        f"Final {analysis.metric} on validation data, mean over seeds; the rate that was "
-        "chosen is in brackets.",
+        title,
+        f"{note}; the rate that was chosen is in brackets.",
         draw_rates(tabulate_rates(analysis), metric=analysis.metric),
     )
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from batchscope.decisions.laws import Extrapolation
-from batchscope.decisions.recommendation import Recommendation
+from batchscope.decisions.recommendation import Recommendation, Spent
 from batchscope.decisions.steps import Forecast
 from batchscope.estimate import Estimate, Interval, NotIdentified, scale, write_number
 from batchscope.findings.analysis import Analysis
@@ -276,7 +276,7 @@ def show_recommendation(console: Console, recommendation: Recommendation) -> Non
     _print(
         console,
         f"- Spent in all: {spent.runs} runs, {write_number(spent.examples)} {analysis.unit}, "
-        f"{write_number(spent.seconds)} s of training.",
+        f"{write_number(spent.seconds)} s of training{_share(spent)}.",
         indent=2,
     )
     console.print()
@@ -373,3 +373,10 @@ def _print(console: Console, text: str, *, indent: int = 0) -> None:
     wrapped = Text(text).wrap(console, console.width - indent)
     for place, line in enumerate(wrapped):
         console.print(Text(" " * (indent if place else 0)) + line, highlight=False)
+
+
+def _share(spent: Spent) -> str:
+    if spent.full_runs is None or spent.share_of_grid is None:
+        return ""
+    runs, share = write_number(spent.full_runs), f"{spent.share_of_grid:.1%}"
+    return f": {runs} trainings of the whole budget, {share} of the exhaustive grid"

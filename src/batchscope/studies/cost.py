@@ -4,11 +4,13 @@ from collections.abc import Mapping
 
 from batchscope.budget import Budget
 from batchscope.records import Configuration, Run
-from batchscope.studies.plan import GRID_RATES, Plan
+from batchscope.studies.plan import GRID_RATES, GRID_SEEDS, Plan
+from batchscope.studies.race import DERIVING_RUNS, RACES
 from batchscope.training.evaluation import horizon_examples
 
 # What evaluation adds to a run at the gallery's budgets; the progress bar corrects itself.
 _EVALUATION_SHARE = 0.25
+_LEAST_SIZES = 5
 
 
 class CostModel:
@@ -42,17 +44,33 @@ class CostModel:
     @property
     def grid_examples(self) -> int | None:
         """Of the exhaustive grid: each size at five rates with all seeds; None for seconds."""
-        budget = self._plan.budget
-        if budget.kind == "seconds":
+        if self._plan.budget.kind == "seconds":
             return None
-        sizes = self._plan.batch_sizes
-        each = [horizon_examples(budget, self._train_size, size) for size in sizes]
-        return round(sum(each) * GRID_RATES * self._plan.seeds)
+        return count_grid(self._plan, self._train_size, seeds=self._plan.seeds)
 
     def _seconds_of(self, budget: Budget, batch_size: int) -> float:
         steps = budget.steps(self._train_size, batch_size)
         training = budget.amount if steps is None else steps * self._seconds[batch_size]
         return training * (1 + _EVALUATION_SHARE)
+
+
+def count_grid(plan: Plan, train_size: int, *, seeds: int = GRID_SEEDS) -> int:
+    """Examples of the exhaustive grid of a plan that is not in seconds."""
+    each = [horizon_examples(plan.budget, train_size, size) for size in plan.batch_sizes]
+    return round(sum(each) * GRID_RATES * seeds)
+
+
+def race_allowance(plan: Plan, train_size: int) -> float:
+    """Examples that a race may process.
+
+    Of a grid of few sizes the share would not do to compare any: at least as of five. Whole runs
+    from which a target is derived come on top.
+    """
+    sizes = len(plan.batch_sizes)
+    grid = count_grid(plan, train_size)
+    deriving = 0 if plan.target is not None else DERIVING_RUNS
+    whole = grid / (sizes * GRID_RATES * GRID_SEEDS)
+    return RACES[plan.effort].share * grid * max(1.0, _LEAST_SIZES / sizes) + deriving * whole
 
 
 def count_examples(run: Run) -> int:

@@ -1,18 +1,19 @@
 """What a study trains, given what is finished: rounds at each batch size until nothing is left."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from batchscope.budget import Budget
+from batchscope.budget import Budget, Target
 from batchscope.findings.curves import Curve, read_curves, tabulate_runs
 from batchscope.findings.plateau import pooled_deviation
 from batchscope.findings.power import count_seeds
 from batchscope.findings.tuning import Ranking, TunedSize, tune_sizes
 from batchscope.records import Configuration, Run
 from batchscope.studies.constants import TRIALS
+from batchscope.studies.cost import race_allowance
 from batchscope.studies.frugal import SHARES, FrugalSearch
 from batchscope.studies.learning_rate import (
     RateSearch,
@@ -21,10 +22,14 @@ from batchscope.studies.learning_rate import (
     grid_rates,
     round_rate,
 )
-from batchscope.studies.plan import GRID_RATES, Plan, configure
+from batchscope.studies.plan import GRID_RATES, GRID_SEEDS, Plan, configure
+from batchscope.studies.race import RACES, Race, Trial
 from batchscope.studies.rules import FITTED
 from batchscope.studies.size_search import SizeSearch
 from batchscope.task import Task
+
+# About so many runs a race takes, most of them short.
+_RACED_RUNS = 25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +40,8 @@ class StudyDesign:
         fingerprint: of the task as it is now.
         earlier: the fingerprint whose runs count as this task's; None for none.
         start: the learning rate in the middle of the search.
+        step_cost: of a race, batch size -> what a step costs.
+        spent: of a race, examples that were processed before its first run.
     """
 
     task: Task
@@ -42,6 +49,8 @@ class StudyDesign:
     fingerprint: str
     earlier: str | None
     start: float
+    step_cost: Mapping[int, float] = field(default_factory=dict[int, float])
+    spent: float = 0.0
 
     @property
     def search(self) -> RateSearch:
@@ -76,6 +85,8 @@ class StudyDesign:
             return len(self.grid) * self.plan.seeds
         if self.is_frugal:
             return round(sum(self._frugal.expected_per_size()))
+        if self.plan.race:
+            return 1 + _RACED_RUNS // len(self.plan.batch_sizes)
         searched = expected_rates(self.search) + self._trials + self.plan.seeds - 1
         if self.plan.rule != FITTED:
             return searched
@@ -85,6 +96,8 @@ class StudyDesign:
     @property
     def expected_budgets_per_size(self) -> float:
         """About how many whole budgets a batch size takes."""
+        if self.plan.race:
+            return self._race.limits.share * GRID_RATES * GRID_SEEDS
         if not self.is_frugal:
             return float(self.expected_runs_per_size)
         shares = (*SHARES, 1.0)
@@ -127,6 +140,8 @@ class StudyDesign:
         if self.grid:
             return self._whole_grid()
         ranking = self.plan.ranking(self.task)
+        if self.plan.race:
+            return self._next_raced(runs)
         if self.is_frugal:
             return self._next_frugal(runs, ranking)
         if self.plan.rule == FITTED:
@@ -245,9 +260,54 @@ class StudyDesign:
             batch_sizes=self.plan.batch_sizes,
             start=self.start,
             optimizer=self.task.optimizer_spec.name,
+            rates=self.plan.limits.rates,
+            extensions=self.plan.limits.extensions,
             seeds=self.plan.seeds,
+            confirmed=self.plan.limits.confirmed,
             seed=self.plan.seed,
+            same_examples=self.plan.objective == "quality",
         )
+
+    @property
+    def _race(self) -> Race:
+        plan, task = self.plan, self.task
+        sizes = plan.batch_sizes
+        horizon = {size: plan.budget.steps(task.train_size, size) or 1 for size in sizes}
+        limits = RACES[plan.effort]
+        return Race(
+            batch_sizes=sizes,
+            step_cost=self.step_cost,
+            horizon=horizon,
+            start=self.start,
+            optimizer=task.optimizer_spec.name,
+            target=plan.target,
+            ranking=plan.ranking(task),
+            limits=limits,
+            seeds=plan.seeds,
+            allowance=race_allowance(plan, task.train_size),
+            spent=self.spent,
+        )
+
+    def find_target(self, runs: Sequence[Run]) -> Target | None:
+        """The target of a race: the plan's, or the one that its first whole runs lead to."""
+        return self._race.find_target(self._answer(runs))
+
+    def _next_raced(self, runs: Sequence[Run]) -> list[Configuration]:
+        return [self._of_trial(trial) for trial in self._race.next_trials(self._answer(runs))]
+
+    def _of_trial(self, trial: Trial) -> Configuration:
+        seed = self.plan.seed + trial.extra_seed
+        whole = self.configure(trial.batch_size, trial.learning_rate, seed, share=trial.share)
+        return replace(whole, budget=replace(whole.budget, until=trial.target))
+
+    def _answer(self, runs: Sequence[Run]) -> Callable[[Trial], Curve | None]:
+        curves = {curve.run: curve for curve in read_curves(tabulate_runs(runs, {}))}
+
+        def answer(trial: Trial) -> Curve | None:
+            keys = self.keys_of(self._of_trial(trial))
+            return next((curves[key] for key in keys if key in curves), None)
+
+        return answer
 
     def _budget_of(self, share: float) -> Budget:
         whole = self.plan.budget

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from batchscope.findings.curves import Curve
 from batchscope.findings.tuning import Ranking, Score, score_runs
@@ -17,11 +17,10 @@ from batchscope.studies.learning_rate import (
 # Of the budget that the short runs spend: all of them together about a third of one whole budget
 # at each batch size, so that most goes into the runs that are read to their end.
 SHARES = (1 / 16, 1 / 8)
-_RATES = 3
-_EXTENSIONS = 4
 # Two of a factor of three apart go on: what is best early is at most one step too high.
 _SURVIVORS = 2
-_CONFIRMED_SIZES = 2
+# However far behind, so many sizes are trained to their end.
+_KEPT_SIZES = 3
 # Until three sizes are known: what a rate gains when the batch doubles, as a power of two.
 # SCIENCE knows them as 0.8 below the critical batch size for SGD and 0.35 for Adam.
 _EXPONENTS = {"SGD": 0.8}
@@ -51,14 +50,21 @@ class FrugalSearch:
     Attributes:
         start: the task's own rate; all rates are half a decade apart from it.
         optimizer: its name, for how rates move with the batch before that is known.
-        seeds: at the best batch sizes.
+        rates, extensions: of the first short runs, and beyond their edge.
+        seeds, confirmed: of the best settings, and how many of these.
+        same_examples: whether sizes are judged after the same examples, so that one which is far
+            behind others on them need not be trained to its end.
     """
 
     batch_sizes: tuple[int, ...]
     start: float
     optimizer: str
+    rates: int
+    extensions: int
     seeds: int
+    confirmed: int
     seed: int
+    same_examples: bool
 
     def next_runs(
         self, short: Mapping[float, Sequence[Curve]], full: Sequence[Curve], ranking: Ranking
@@ -69,7 +75,8 @@ class FrugalSearch:
         range, from the middle size outwards, each begun where its neighbour's best rate and the
         exponent so far lead; then the two best rates of each size are told apart by runs twice as
         long, further ones being tried while the best lies on the edge; then one run of each size
-        goes to its end; then the best two sizes get further seeds.
+        goes to its end, and where it ends worse than it was early, the next lower rate does:
+        what is best early may be too high in the end; then the best settings get further seeds.
 
         Args:
             short: share of the budget -> the runs that spent it, of the first seed.
@@ -81,20 +88,25 @@ class FrugalSearch:
             wanted = stage(early)
             if wanted:
                 return wanted
-        best = {size: _best(early[1], size) for size in self.batch_sizes}
-        rates = {size: rate for size, rate in best.items() if rate is not None}
-        done = {(c.batch_size, c.learning_rate, c.seed) for c in full}
+        settings = [
+            (size, rate)
+            for size in self._keep_sizes(early)
+            if (rate := _best(early[1], size)) is not None
+        ]
+        first = {(c.batch_size, c.learning_rate): c for c in full if c.seed == self.seed}
+        settings += self._lower(first, short.get(SHARES[-1], ()))
         missing = [
             Wanted(batch_size=size, learning_rate=rate, share=1.0)
-            for size, rate in rates.items()
-            if (size, rate, self.seed) not in done
+            for size, rate in settings
+            if (size, rate) not in first
         ]
-        return missing or self._confirm(rates, full, ranking)
+        return missing or self._confirm(full, ranking)
 
     def expected_per_size(self) -> tuple[float, float, float]:
         """About how many runs a batch size takes: of each share, and to the end."""
-        confirming = _CONFIRMED_SIZES * (self.seeds - 1) / len(self.batch_sizes)
-        return _RATES + 0.5, _SURVIVORS + 0.5, 1 + confirming
+        confirming = self.confirmed * (self.seeds - 1) / len(self.batch_sizes)
+        ended = 0.6 if self.same_examples else 1.2
+        return self.rates + 0.5, _SURVIVORS + 0.5, ended + confirming
 
     def _find_ranges(self, early: "Sequence[Scores]") -> list[Wanted]:
         wanted: list[Wanted] = []
@@ -126,7 +138,7 @@ class FrugalSearch:
             ranked = _ranked(early[0], size)
             later = {rate for b, rate in early[1] if b == size}
             rates = [rate for rate in ranked[:_SURVIVORS] if rate not in later]
-            if not rates and len(later) < _SURVIVORS + _EXTENSIONS:
+            if not rates and len(later) < _SURVIVORS + self.extensions:
                 rates = self._beyond_edge(early, size)
             wanted += [
                 Wanted(batch_size=size, learning_rate=rate, share=SHARES[1]) for rate in rates
@@ -148,34 +160,63 @@ class FrugalSearch:
         tried = _ranked(early[0], size)
         return [] if outside in tried and tried.index(outside) >= _SURVIVORS else [outside]
 
-    def _confirm(
-        self, rates: Mapping[int, float], full: Sequence[Curve], ranking: Ranking
-    ) -> list[Wanted]:
-        groups = {
-            size: [c for c in full if (c.batch_size, c.learning_rate) == (size, rate)]
-            for size, rate in rates.items()
+    def _keep_sizes(self, early: "Sequence[Scores]") -> list[int]:
+        """The sizes that are trained to their end.
+
+        All of them, or those that are not behind by more than a factor of two in examples: worse
+        after the longer runs than the best size was after the shorter ones.
+        """
+        best = {size: _best_score(early[1], size) for size in self.batch_sizes}
+        ranked = sorted(self.batch_sizes, key=lambda size: (best[size], size))
+        if not self.same_examples:
+            return list(self.batch_sizes)
+        level = min(_best_score(early[0], size) for size in self.batch_sizes)
+        return sorted({*ranked[:_KEPT_SIZES], *(b for b in ranked if best[b] <= level)})
+
+    def _lower(
+        self, full: Mapping[tuple[int, float], Curve], shorter: Sequence[Curve]
+    ) -> list[tuple[int, float]]:
+        """One step below each rate that ended worse than the longer of its short runs."""
+        scores = _score(shorter)
+        by_loss = Ranking(quality="val_loss", higher=False)
+        tried = {size: {rate for b, rate in full if b == size} for size, _ in full}
+        lower: list[tuple[int, float]] = []
+        for (size, rate), curve in full.items():
+            before = scores.get((size, rate))
+            is_lowest = rate == min(tried[size])
+            if before is None:
+                # Itself one step below another: its own end is held against its beginning.
+                before = score_runs([_beginning(curve, SHARES[-1])], by_loss)
+            if is_lowest and score_runs([curve], by_loss) > before:
+                lower.append((size, on_ladder(self.start, self._rung(rate) - 1)))
+        return lower
+
+    def _confirm(self, full: Sequence[Curve], ranking: Ranking) -> list[Wanted]:
+        """Further seeds of the best settings by their first, and of those that overtake them."""
+        groups: dict[tuple[int, float], list[Curve]] = {}
+        for curve in full:
+            groups.setdefault((curve.batch_size, curve.learning_rate), []).append(curve)
+        scores = {
+            setting: score_runs([c for c in group if c.seed == self.seed], ranking)
+            for setting, group in groups.items()
         }
-        under_way = [s for s, group in groups.items() if 1 < len(group) < self.seeds]
-        confirmed = [s for s, group in groups.items() if len(group) >= max(2, self.seeds)]
-        scores = {size: score_runs(group, ranking) for size, group in groups.items()}
-        wanted = under_way
-        if not wanted and self.seeds > 1 and len(confirmed) < _CONFIRMED_SIZES:
-            ranked = sorted(
-                (s for s in groups if s not in confirmed and scores[s][0] < 1),
-                key=lambda size: (scores[size], size),
-            )
-            wanted = ranked[: _CONFIRMED_SIZES - len(confirmed)]
+        ranked = sorted(groups, key=lambda setting: (scores[setting], setting))
+        chosen = [setting for setting in ranked[: self.confirmed] if scores[setting][0] < 1]
         known = {(c.batch_size, c.learning_rate, c.seed) for c in full}
         return [
-            Wanted(batch_size=size, learning_rate=rates[size], share=1.0, extra_seed=extra)
-            for size in wanted
+            Wanted(batch_size=size, learning_rate=rate, share=1.0, extra_seed=extra)
+            for size, rate in chosen
             for extra in range(1, self.seeds)
-            if (size, rates[size], self.seed + extra) not in known
+            if (size, rate, self.seed + extra) not in known
         ]
 
     def _search_from(self, centre: float) -> RateSearch:
         return RateSearch(
-            start=centre, rates=_RATES, extensions=_EXTENSIONS, refinements=0, seed=self.seed
+            start=centre,
+            rates=self.rates,
+            extensions=self.extensions,
+            refinements=0,
+            seed=self.seed,
         )
 
     def _predict(self, size: int, settled: Mapping[int, float]) -> float:
@@ -183,7 +224,7 @@ class FrugalSearch:
         if not settled:
             return self.start
         nearest = min(settled, key=lambda other: abs(math.log(other / size)))
-        exponent = _EXPONENTS.get(self.optimizer, _USUAL_EXPONENT)
+        exponent = usual_exponent(self.optimizer)
         if len(settled) >= _ENOUGH_FOR_A_FIT:
             exponent, _ = fit_exponent(settled)
         predicted = settled[nearest] * (size / nearest) ** exponent
@@ -191,6 +232,11 @@ class FrugalSearch:
 
     def _rung(self, rate: float) -> int:
         return round(math.log(rate / self.start) / math.log(STEP))
+
+
+def usual_exponent(optimizer: str) -> float:
+    """How the best rate moves with the batch size, before runs have said it."""
+    return _EXPONENTS.get(optimizer, _USUAL_EXPONENT)
 
 
 Scores = dict[tuple[int, float], Score]
@@ -209,3 +255,15 @@ def _ranked(scores: Scores, size: int) -> list[float]:
 
 def _best(scores: Scores, size: int) -> float | None:
     return next(iter(_ranked(scores, size)), None)
+
+
+def _best_score(scores: Scores, size: int) -> Score:
+    mine = [score for (b, _), score in scores.items() if b == size]
+    return min(mine, default=(1.0, 1.0, math.inf, math.inf))
+
+
+def _beginning(curve: Curve, share: float) -> Curve:
+    """The part of a whole run that spent a share of its budget."""
+    examples = curve.columns["examples"]
+    count = max(1, int((examples <= share * examples[-1]).sum()))
+    return replace(curve, columns={name: v[:count] for name, v in curve.columns.items()})

@@ -15,6 +15,7 @@ from batchscope.findings.power import check_difference
 from batchscope.findings.tuning import Ranking
 from batchscope.records import Configuration, HyperParameters, Precision, count_devices, name_kind
 from batchscope.studies.constants import check_tuned
+from batchscope.studies.race import RACES
 from batchscope.studies.rules import FITTED, parse_rule
 from batchscope.task import Task
 from batchscope.training.devices import count_cores
@@ -24,8 +25,8 @@ Effort = Literal["frugal", "quick", "standard", "thorough"]
 Objective = Literal["time", "examples", "quality"]
 
 _Choice = TypeVar("_Choice", bound=str)
-# Of the grid that a search is compared with.
-GRID_RATES = 5
+# Of the grid that a search is compared with; its own seeds are a study's as many as that has.
+GRID_RATES, GRID_SEEDS = 5, 3
 _BASE = 32
 _SMALLEST = 8
 _LARGEST = 2048
@@ -42,7 +43,7 @@ class Limits:
             needed.
         seeds: in all at the best rate.
         confirmed: rates at most that get all seeds, each the best by its mean so far; under
-            "frugal" batch sizes, every other having one run to its end.
+            "frugal" settings of any batch size.
     """
 
     rates: int
@@ -79,6 +80,7 @@ class Plan:
             None for `seeds`.
         also_read: smaller budgets that the same runs are to be read at.
         tune: constants of the optimizer that are searched beside the rate.
+        race: look for the setting that gets to the target first alone, and give up what cannot win.
     """
 
     batch_sizes: tuple[int, ...]
@@ -98,6 +100,7 @@ class Plan:
     detect: float | None = None
     also_read: tuple[Budget, ...] = ()
     tune: tuple[str, ...] = ()
+    race: bool = False
 
     @property
     def devices(self) -> int:
@@ -130,7 +133,7 @@ class Plan:
     def study_id(self, fingerprint: str, earlier: str | None = None) -> str:
         """The name of the study of this plan on a task, and on an earlier version that counts."""
         # So that a study from before these could be asked for keeps its name.
-        later = ("also_read", "tune")
+        later = ("also_read", "tune", "race")
         said = {name: value for name, value in self.to_dict().items() if value or name not in later}
         text = json.dumps([fingerprint, earlier, torch.__version__, said], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
@@ -158,8 +161,12 @@ def make_plan(
     also_read: Sequence[Budget] = (),
     tune: Sequence[str] = (),
     devices: int = 1,
+    race: bool = False,
 ) -> Plan:
     """Fill in what was not said.
+
+    Args:
+        race: where the rest allows it.
 
     Raises:
         InvalidInput: an objective or effort that there is not, a count below 1, or a rate that is
@@ -193,6 +200,15 @@ def make_plan(
             expected="at least 1 seed, numbered from 0 or above",
             do="leave them out for the defaults",
         )
+    is_race = (
+        race
+        and chosen_objective != "quality"
+        and chosen_effort in RACES
+        and not (learning_rates or exhaustive or rule or detect or chosen_constants or also_read)
+        and chosen_budget.kind != "seconds"
+        and chosen_budget.until != "plateau"
+        and not chosen_schedule.needs_horizon
+    )
     wanted = target or task.target
     sizes = tuple(sorted(set(batch_sizes or default_batch_sizes(task.train_size))))
     return Plan(
@@ -202,7 +218,7 @@ def make_plan(
         objective=chosen_objective,
         effort=chosen_effort,
         seed=seed,
-        seeds=seeds or EFFORTS[chosen_effort].seeds,
+        seeds=seeds or (RACES if is_race else EFFORTS)[chosen_effort].seeds,
         precision=chosen_precision,
         device_kind=_spread(task, device, devices, sizes),
         learning_rates=tuple(sorted(set(learning_rates or ()))),
@@ -213,6 +229,7 @@ def make_plan(
         detect=detect,
         tune=chosen_constants,
         also_read=tuple(resolve_budget(task, also) for also in also_read),
+        race=is_race,
     )
 
 

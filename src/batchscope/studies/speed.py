@@ -37,6 +37,7 @@ def measure_step_times(
     precision: Precision,
     device_name: str | None,
     devices: int = 1,
+    examples: float | None = None,
     origin: Origin,
     watcher: Watcher,
 ) -> Measurement:
@@ -48,6 +49,7 @@ def measure_step_times(
     Args:
         source: None for a task that stays in this process.
         devices: that share each step.
+        examples: to process, about; None for as many as a good median takes.
     """
     device = choose_device(device_name)
     kind = name_kind(device.type, devices)
@@ -74,15 +76,15 @@ def measure_step_times(
             describe_machine(device, origin, seconds=0.0),
             threads=torch.get_num_threads() if source is None else count_cores(),
         )
-        arguments = (tuple(batch_sizes), precision, device_name, devices)
-        steps, examples = _time_now(task, source, arguments, watcher)
+        arguments = (tuple(batch_sizes), precision, device_name, devices, examples)
+        steps, processed = _time_now(task, source, arguments, watcher)
         measurement = Measurement(
             task=task.name,
             fingerprint=fingerprint,
             precision=precision,
             device_kind=kind,
             steps=steps,
-            examples=examples,
+            examples=processed,
             provenance=provenance,
         )
         store.save_measurement(measurement)
@@ -149,12 +151,13 @@ def _time_on_devices(
     precision: Precision,
     device_name: str | None,
     devices: int,
+    examples: float | None,
     *,
     report: Callable[[object], None],
 ) -> tuple[tuple[StepTime, ...], int]:
     if devices == 1:
         device = choose_device(device_name)
-        return time_steps(task, batch_sizes, precision, device, report=report)
+        return time_steps(task, batch_sizes, precision, device, report=report, examples=examples)
     return call_on_ranks(
         task,
         time_steps,

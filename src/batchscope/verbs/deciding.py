@@ -1,5 +1,6 @@
 """Analyze a study, and recommend a batch size from it."""
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -12,15 +13,18 @@ from batchscope.budget import Budget, Target, parse_budget, parse_target, until_
 from batchscope.decisions.recommendation import Recommendation, Spent, recommend_from
 from batchscope.errors import InvalidInput
 from batchscope.findings.analysis import Analysis, analyze_curves
-from batchscope.findings.curves import Curve, read_curves, tabulate_runs
+from batchscope.findings.curves import Curve, keep_longest, read_curves, tabulate_runs
+from batchscope.findings.default_target import derive_target
 from batchscope.findings.read_at import read_curves_at
+from batchscope.findings.tuning import Ranking, tune_sizes
 from batchscope.optimizers import constants_to_paste
 from batchscope.records import Measurement, Run
-from batchscope.studies.plan import default_batch_sizes
+from batchscope.studies.plan import GRID_RATES, GRID_SEEDS, default_batch_sizes
 from batchscope.studies.progress import Watcher
 from batchscope.studies.speed import median_seconds
 from batchscope.studies.store import DEFAULT_STORE, Store
 from batchscope.task import Task
+from batchscope.training.evaluation import horizon_examples
 from batchscope.training.schedules import parse_schedule
 from batchscope.verbs.importing import TableOptions, analyze_table, is_table
 from batchscope.verbs.listing import read_measurement
@@ -91,8 +95,9 @@ def analyze(
     }
     given = [name for name, value in of_tables.items() if value]
     if given:
+        place = study.store if isinstance(study, Study) else study
         raise InvalidInput(
-            f"{study} is a store of studies, not a table of runs",
+            f"{place} is a store of studies, not a table",
             where=", ".join(given),
             expected="none of them",
             do="leave them out; --study chooses a study",
@@ -156,6 +161,7 @@ def recommend(
         also_read=also_read,
         tune=tune,
         devices=devices,
+        race=True,
         executor=executor,
         jobs=jobs,
         store=store,
@@ -218,11 +224,22 @@ def _analyze(
     if target is None and plan["target"] is not None:
         target = Target(**plan["target"])
     quality = facts["quality"] if target is None else target.metric
+    is_race = plan.get("race", False)
+    is_derived = is_race and target is None
+    higher = quality.removeprefix("train_") in facts["higher"]
+    budget = parse_budget(plan["budget"])
+    if is_derived:
+        target = _derive_target(runs, budget, Ranking(quality=quality, higher=higher))
+    if is_race:
+        if smaller is not None:
+            raise _refuse_to_read(smaller)
+        runs = keep_longest(runs)
     curves = read_curves(
         tabulate_runs(
             runs,
             median_seconds(measured),
-            budget=parse_budget(plan["budget"]),
+            budget=budget,
+            target=target if is_race else None,
             tuned=plan.get("tune", ()),
         )
     )
@@ -233,12 +250,30 @@ def _analyze(
         study=row["id"],
         task=row["task"],
         quality=quality,
-        higher=quality.removeprefix("train_") in facts["higher"],
+        higher=higher,
         target=target,
+        target_derived=is_derived,
+        to_target_only=is_race,
         unit=facts["unit"],
         rank_by_target=plan["objective"] != "quality",
         margin=margin,
         epoch_examples=facts["train_size"],
+    )
+
+
+def _derive_target(runs: Sequence[Run], budget: Budget, ranking: Ranking) -> Target | None:
+    """As the race did, from its whole runs."""
+    whole = [run for run in runs if run.configuration.budget == budget]
+    tuned = tune_sizes(read_curves(tabulate_runs(whole, {})), ranking)
+    return derive_target(tuned, ranking, least_seeds=1)
+
+
+def _refuse_to_read(budget: Budget) -> InvalidInput:
+    return InvalidInput(
+        f"the runs of a recommendation end at its target, not at {budget}",
+        where="--budget",
+        expected="a study",
+        do=f'batchscope study --budget "{budget}" trains what can be read at it',
     )
 
 
@@ -275,19 +310,35 @@ def _recommend(store: Store, row: sa.RowMapping) -> Recommendation:
         _analyze(store, row),
         objective=plan["objective"],
         step_seconds={step.batch_size: step.seconds for step in steps if step.seconds},
-        spent=_count(runs, store.read_measurements(row["fingerprint"])),
+        spent=_count(
+            runs,
+            store.read_measurements(row["fingerprint"]),
+            plan,
+            store.read_task(row["fingerprint"])["facts"]["train_size"],
+        ),
         script_for=_scripts(runs),
         next_command=_write_next_command(store, row),
     )
 
 
-def _count(runs: Sequence[Run], measurements: Sequence[Measurement]) -> Spent:
+def _count(
+    runs: Sequence[Run],
+    measurements: Sequence[Measurement],
+    plan: Mapping[str, Any],
+    train_size: int,
+) -> Spent:
+    budget = parse_budget(plan["budget"])
+    each = [horizon_examples(budget, train_size, size) for size in plan["batch_sizes"]]
+    grid = GRID_RATES * GRID_SEEDS * sum(each)
     trained = sum(_examples(run) for run in runs)
     timed = sum(measurement.examples for measurement in measurements)
+    is_known = math.isfinite(grid)
     return Spent(
         runs=len(runs),
         examples=trained + timed,
         seconds=sum(run.provenance.seconds for run in runs),
+        full_runs=(trained + timed) * len(each) / sum(each) if is_known else None,
+        share_of_grid=(trained + timed) / grid if is_known else None,
     )
 
 

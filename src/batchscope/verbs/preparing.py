@@ -72,6 +72,7 @@ def prepare(
     also_read: Sequence[Budget | str] = (),
     tune: Sequence[str] = (),
     devices: int = 1,
+    race: bool = False,
     compute: bool = True,
 ) -> Prepared:
     """Load a task, compute it once on a few examples, and fill in its plan.
@@ -108,6 +109,7 @@ def prepare(
         also_read=[parse_budget(b) if isinstance(b, str) else b for b in also_read],
         tune=tune,
         devices=devices,
+        race=race,
     )
     check_batch_sizes(task, plan.batch_sizes)
     with redirect_stdout(sys.stderr):

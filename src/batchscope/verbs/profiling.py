@@ -122,8 +122,10 @@ def profile(
     )
 
 
-def measure(store: Store, prepared: Prepared, watcher: Watcher) -> Measurement:
-    """The step times of a prepared task, from the store or measured now."""
+def measure(
+    store: Store, prepared: Prepared, watcher: Watcher, *, examples: float | None = None
+) -> Measurement:
+    """The step times of a prepared task, from the store or measured now with so many examples."""
     return measure_step_times(
         prepared.task,
         prepared.source,
@@ -133,6 +135,7 @@ def measure(store: Store, prepared: Prepared, watcher: Watcher) -> Measurement:
         precision=prepared.plan.precision,
         device_name=prepared.device_name,
         devices=prepared.plan.devices,
+        examples=examples,
         origin=find_origin(),
         watcher=watcher,
     )

@@ -11,7 +11,7 @@ from batchscope.errors import CannotTell
 from batchscope.findings.power import POWER
 from batchscope.optimizers import starting_rate
 from batchscope.records import Run
-from batchscope.studies.cost import CostModel, count_examples
+from batchscope.studies.cost import CostModel, count_examples, race_allowance
 from batchscope.studies.design import StudyDesign, smallest_too_large
 from batchscope.studies.executor import Executor
 from batchscope.studies.fingerprint import Fingerprint
@@ -27,6 +27,9 @@ from batchscope.verbs.preparing import Prepared, introduce, open_pool, prepare
 from batchscope.verbs.profiling import measure
 from batchscope.verbs.settings import write_settings
 from batchscope.workers.pool import Pool
+
+# Of the examples of a race: what timing its steps may take.
+_TIMING_SHARE = 0.15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +96,7 @@ def study(
     also_read: Sequence[Budget | str] = (),
     tune: Sequence[str] = (),
     devices: int = 1,
+    race: bool = False,
     executor: str = "local",
     jobs: int | None = None,
     store: str = DEFAULT_STORE,
@@ -122,6 +126,9 @@ def study(
         tune: constants of the optimizer to search beside the rate, equally at every batch size:
             "momentum", "weight_decay", "beta2".
         devices: of this machine that share each step of a run.
+        race: look only for the setting that gets to the target first, as `recommend` does: what
+            cannot win is given up, so that the other batch sizes are not compared fairly. Where the
+            other arguments leave the runs no choice, or judge them by their end, it is no race.
         detect: the smallest difference in quality that further seeds are to show with a power of
             80%; None for `seeds` alone.
         executor: "local", "ray" for the cluster of this machine, "ray://host:port" for one
@@ -158,6 +165,7 @@ def study(
         also_read=also_read,
         tune=tune,
         devices=devices,
+        race=race,
     )
     pool = open_pool(prepared, jobs, executor)
     with closing(Store(store, create=True)) as opened:
@@ -177,7 +185,10 @@ def _carry_out(
     jobs: int | None,
 ) -> Study:
     """Time the steps, then train until the design asks for nothing more."""
-    measured = measure(store, prepared, watcher)
+    allowance = None
+    if prepared.plan.race:
+        allowance = _TIMING_SHARE * race_allowance(prepared.plan, prepared.task.train_size)
+    measured = measure(store, prepared, watcher, examples=allowance)
     seconds = median_seconds(measured)
     prepared = _leave_out_too_large(prepared, seconds, watcher)
     task, plan = prepared.task, prepared.plan
@@ -187,6 +198,9 @@ def _carry_out(
         fingerprint=prepared.fingerprint.digest,
         earlier=earlier,
         start=starting_rate(task.optimizer_spec, task.model().parameters()),
+        step_cost=seconds if plan.objective == "time" else {b: float(b) for b in plan.batch_sizes},
+        # A profile that was there before is not charged beyond what this search would take for one.
+        spent=min(measured.examples, allowance or math.inf),
     )
     name = plan.study_id(design.fingerprint, earlier)
     settings = write_settings(prepared, study=name, store=store.place, executor=executor, jobs=jobs)
@@ -250,10 +264,13 @@ def _settle_together(
     """
     task, plan = design.task, design.plan
     if store.read_plan(name) is None:
-        first_round = design.next_configurations([])
-        together, examples = find_together(
-            pool, first_round, device_name=prepared.device_name, watcher=watcher
-        )
+        together, examples = [], 0
+        # The few runs of a race are hardly ever of one size.
+        if not plan.race:
+            first_round = design.next_configurations([])
+            together, examples = find_together(
+                pool, first_round, device_name=prepared.device_name, watcher=watcher
+            )
         kept = plan.to_dict() | {
             "together": together,
             "trial_examples": examples,

@@ -6,13 +6,15 @@ import plotly.graph_objects as go
 import polars as pl
 
 from batchscope.findings.analysis import Analysis
+from batchscope.findings.curves import Curve
 from batchscope.reports.figures.style import label, make_figure
 
 
 def tabulate_rates(analysis: Analysis) -> pl.DataFrame:
-    """A row per batch size and rate: mean final quality (null: diverged), seeds, chosen."""
+    """A row per batch size and rate: mean final quality (null: not there), seeds, chosen, why."""
     chosen = {size.batch_size: size.learning_rate for size in analysis.sizes}
     rows: dict[tuple[int, float], list[float]] = {}
+    diverged = {(c.batch_size, c.learning_rate) for c in analysis.curves if _has_diverged(c)}
     for curve in analysis.curves:
         values = rows.setdefault((curve.batch_size, curve.learning_rate), [])
         values.append(float(curve.columns[analysis.metric][-1]) if curve.finished else math.nan)
@@ -24,6 +26,7 @@ def tabulate_rates(analysis: Analysis) -> pl.DataFrame:
                 "quality": sum(values) / len(values),
                 "seeds": len(values),
                 "chosen": chosen.get(size) == rate,
+                "absent": "diverged" if (size, rate) in diverged else "given up",
             }
             for (size, rate), values in sorted(rows.items())
         ]
@@ -57,5 +60,9 @@ def _write(cell: dict[str, object] | None) -> str:
     if cell is None:
         return ""
     quality = cell["quality"]
-    text = "diverged" if quality is None else f"{quality:.2g}"
+    text = str(cell["absent"]) if quality is None else f"{quality:.2g}"
     return f"<b>[{text}]</b>" if cell["chosen"] else text
+
+
+def _has_diverged(curve: Curve) -> bool:
+    return curve.status in ("diverged", "out_of_memory")
