@@ -32,7 +32,9 @@ def make_study(
     return curves
 
 
-def recommend(curves: list[Curve], objective: str = "time") -> Recommendation:
+def recommend(
+    curves: list[Curve], objective: str = "time", deadline: float | None = None
+) -> Recommendation:
     analysis = analyze_curves(
         curves,
         study="abc",
@@ -50,6 +52,7 @@ def recommend(curves: list[Curve], objective: str = "time") -> Recommendation:
         spent=Spent(runs=len(curves), examples=1, seconds=1.0),
         script_for=defaultdict(lambda: "script"),
         next_command="again",
+        deadline=deadline,
     )
 
 
@@ -80,6 +83,22 @@ def test_the_smallest_size_needs_the_fewest_examples(rng: np.random.Generator) -
     chosen = recommend(make_study(rng, critical=64, overhead=64, seeds=5), "examples")
 
     assert chosen.batch_size == 8
+
+
+def test_a_deadline_leaves_the_cheapest_of_those_that_keep_to_it(rng: np.random.Generator) -> None:
+    curves = make_study(rng, critical=64, overhead=64, seeds=5)
+    free = recommend(curves, "examples")
+    assert isinstance(free.predicted.seconds, Interval)
+    deadline = free.predicted.seconds.value / 2
+
+    held = recommend(curves, "examples", deadline)
+
+    assert held.batch_size > free.batch_size
+    assert isinstance(held.predicted.seconds, Interval)
+    assert held.predicted.seconds.value <= deadline
+    assert any("before the deadline" in reason for reason in held.reasons)
+    with pytest.raises(CannotTell, match="the nearest is batch size"):
+        recommend(curves, "examples", deadline / 1000)
 
 
 def test_prediction_intervals_cover_a_fresh_training(rng: np.random.Generator) -> None:

@@ -11,6 +11,7 @@ from batchscope.cli.options import (
     BaseOption,
     BatchSizes,
     BudgetOption,
+    DeadlineOption,
     DebugOption,
     DetectOption,
     DeviceOption,
@@ -37,6 +38,7 @@ from batchscope.cli.options import (
     WarmupOption,
     read_budget,
     read_budgets,
+    read_deadline,
     read_names,
     read_rates,
     read_sizes,
@@ -196,6 +198,7 @@ def recommend(
     jobs: JobsOption = None,
     store: StoreOption = STORE,
     reuse_changed: ReuseOption = False,
+    deadline: DeadlineOption = None,
     output: OutputOption = REPORT,
     config: ConfigOption = None,
     json: JsonOption = False,
@@ -215,6 +218,7 @@ def recommend(
         from batchscope.verbs.studying import study as study_task
 
         check_page_path(str(output))
+        latest = read_deadline(deadline)
         done = study_task(
             task,
             batch_sizes=read_sizes(batch_sizes),
@@ -245,7 +249,7 @@ def recommend(
         )
         watcher.close()
         page = write_report(done, str(output))
-        result = read_recommendation(done).with_report(page)
+        result = read_recommendation(done, deadline=latest).with_report(page)
         if json:
             print_json(result.to_dict())
         else:

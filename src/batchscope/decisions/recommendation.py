@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from batchscope.decisions.explaining import explain_curves, find_thin
+from batchscope.decisions.limits import chance_in_time, keep_in_time
 from batchscope.decisions.optimum import find_optimum
 from batchscope.decisions.prediction import Prediction, predict_training
 from batchscope.errors import CannotTell
@@ -140,6 +141,7 @@ def recommend_from(
     spent: Spent,
     script_for: Mapping[str, str],
     next_command: str,
+    deadline: float | None = None,
 ) -> Recommendation:
     """Choose among the settings that were run.
 
@@ -150,12 +152,17 @@ def recommend_from(
     Args:
         step_seconds: batch size -> the timed steps.
         script_for: run -> lines to paste.
+        deadline: seconds that one training may take; None for no limit.
 
     Raises:
-        CannotTell: no size can be compared.
+        CannotTell: no size can be compared, or none meets the deadline.
     """
+    whole = analysis
+    if deadline is not None:
+        analysis = _keep_in_time(analysis, deadline, step_seconds)
     plateau = _find_plateau(analysis, objective)
     chosen = _choose(analysis, objective, plateau)
+    analysis = whole
     findings = next(s for s in analysis.sizes if s.batch_size == chosen.batch_size)
     times = step_seconds.get(chosen.batch_size, ())
     predicted = predict_training(
@@ -186,11 +193,45 @@ def recommend_from(
         reasons=(
             *_reasons(analysis, findings, objective, plateau, step_seconds, predicted),
             *_explain_optimum(optimum, objective),
+            *_explain_deadline(predicted.seconds, deadline),
         ),
         script=script_for[chosen.curves[0].run],
         next_command=next_command,
         analysis=analysis,
     )
+
+
+def _keep_in_time(
+    analysis: Analysis, deadline: float, step_seconds: Mapping[int, Sequence[float]]
+) -> Analysis:
+    """The findings of the sizes whose training ends before a deadline."""
+    seconds = {
+        size.batch_size: predict_training(
+            size,
+            _settings(analysis.curves),
+            analysis.target,
+            step_spread=_log_spread(step_seconds.get(size.batch_size, ())),
+            unit=analysis.unit,
+        ).seconds
+        for size in analysis.tuned
+    }
+    kept = keep_in_time(seconds, deadline, task=analysis.task, target=str(analysis.target))
+    tuned = tuple(size for size in analysis.tuned if size.batch_size in kept)
+    plateau = analysis.plateau
+    if plateau is not None:
+        members = tuple(b for b in plateau.batch_sizes if b in kept)
+        plateau = replace(plateau, batch_sizes=members) if members else None
+    return replace(analysis, tuned=tuned, plateau=plateau)
+
+
+def _explain_deadline(seconds: Estimate, deadline: float | None) -> list[str]:
+    if deadline is None or not isinstance(seconds, Interval):
+        return []
+    chance = chance_in_time(seconds, deadline)
+    return [
+        f"One fresh training ends before the deadline of {write_number(deadline)} s with a "
+        f"probability of about {chance:.0%}."
+    ]
 
 
 def _settings(curves: Sequence[Curve]) -> list[list[Curve]]:

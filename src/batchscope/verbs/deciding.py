@@ -10,6 +10,7 @@ from typing import Any, cast
 import sqlalchemy as sa
 
 from batchscope.budget import Budget, Target, parse_budget, parse_target, until_target
+from batchscope.decisions.limits import check_deadline
 from batchscope.decisions.recommendation import Recommendation, Spent, recommend_from
 from batchscope.errors import InvalidInput
 from batchscope.findings.analysis import Analysis, analyze_curves
@@ -133,13 +134,20 @@ def recommend(
     jobs: int | None = None,
     store: str = DEFAULT_STORE,
     reuse_changed: bool = False,
+    deadline: float | None = None,
     watcher: Watcher | None = None,
 ) -> Recommendation:
     """Say which batch size to use, and why. Its arguments are those of `study`.
 
+    Args:
+        deadline: seconds that one training may take; the choice is among the batch sizes that are
+            predicted to keep to it. None for no limit.
+
     Raises:
-        CannotTell: no batch size can be compared with another.
+        CannotTell: no batch size can be compared with another, or none meets the deadline.
     """
+    if deadline is not None:
+        check_deadline(deadline)
     done = study(
         task,
         batch_sizes=batch_sizes,
@@ -168,21 +176,24 @@ def recommend(
         reuse_changed=reuse_changed,
         watcher=watcher,
     )
-    return read_recommendation(done)
+    return read_recommendation(done, deadline=deadline)
 
 
-def read_recommendation(study: Study | str, *, which: str | None = None) -> Recommendation:
+def read_recommendation(
+    study: Study | str, *, which: str | None = None, deadline: float | None = None
+) -> Recommendation:
     """The recommendation that the finished runs of a study lead to.
 
     Args:
         study, which: as for `analyze`.
+        deadline: as for `recommend`.
 
     Raises:
         StoreError: there is no such store or study.
         CannotTell: its runs do not allow one.
     """
     with _open(study) as store:
-        return _recommend(store, _find(store, study, which))
+        return _recommend(store, _find(store, study, which), deadline)
 
 
 def read_origin(study: Study | str, *, which: str | None = None) -> Mapping[str, object]:
@@ -301,7 +312,7 @@ def _read_at(
     return read_curves_at(curves, budget, train_size=facts["train_size"])
 
 
-def _recommend(store: Store, row: sa.RowMapping) -> Recommendation:
+def _recommend(store: Store, row: sa.RowMapping, deadline: float | None) -> Recommendation:
     plan = row["plan"]
     runs = store.read_study(row["id"])
     measured = read_measurement(store, row)
@@ -318,6 +329,7 @@ def _recommend(store: Store, row: sa.RowMapping) -> Recommendation:
         ),
         script_for=_scripts(runs),
         next_command=_write_next_command(store, row),
+        deadline=deadline,
     )
 
 

@@ -1,0 +1,41 @@
+import math
+
+import numpy as np
+import pytest
+
+from batchscope.decisions.limits import chance_in_time, check_deadline, keep_in_time
+from batchscope.errors import CannotTell, InvalidInput
+from batchscope.estimate import Interval, NotIdentified
+
+
+def taking(seconds: float) -> Interval:
+    return Interval(value=seconds, low=seconds / 2, high=2 * seconds, unit="s")
+
+
+def test_sizes_that_are_predicted_to_end_in_time_are_kept() -> None:
+    seconds = {8: taking(50), 16: taking(20), 32: NotIdentified(reason="one seed", remedy="more")}
+
+    assert keep_in_time(seconds, 30, task="task", target="error<=0.1") == {16}
+
+
+def test_a_deadline_that_nothing_meets_names_the_nearest() -> None:
+    with pytest.raises(CannotTell, match=r"(?s)deadline of 10.0 s.*batch size\s+16 with 20"):
+        keep_in_time({8: taking(50), 16: taking(20)}, 10, task="task", target="error<=0.1")
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, math.inf, math.nan])
+def test_a_deadline_without_time_is_refused(seconds: float) -> None:
+    with pytest.raises(InvalidInput, match="leaves no time to train"):
+        check_deadline(seconds)
+
+
+def test_the_chance_is_that_of_the_distribution_the_interval_was_made_from(
+    rng: np.random.Generator,
+) -> None:
+    deviation = 0.3
+    half = math.exp(1.959964 * deviation)
+    took = Interval(value=10.0, low=10.0 / half, high=10.0 * half, unit="s")
+    drawn = 10.0 * np.exp(deviation * rng.standard_normal(10_000))
+
+    # Four standard errors of 10,000 draws.
+    assert chance_in_time(took, 12.0) == pytest.approx(float(np.mean(drawn <= 12.0)), abs=0.02)
