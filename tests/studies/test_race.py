@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from batchscope.budget import Target
+from batchscope.findings.analysis import find_fastest
 from batchscope.findings.curves import Curve
-from batchscope.findings.tuning import Ranking
+from batchscope.findings.tuning import Ranking, keep_repeated, tune_sizes
 from batchscope.studies.race import RACES, Race, Trial
 
 SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)
@@ -78,6 +79,8 @@ class Surface:
             columns={
                 "step": places.astype(float),
                 "examples": places.astype(float) * trial.batch_size,
+                "seconds": places * self.step_cost(trial.batch_size),
+                "train_loss": losses,
                 "val_loss": losses,
             },
         )
@@ -95,17 +98,23 @@ def draw_surface(seed: int, *, noise: float = 0.1) -> Surface:
     )
 
 
-def race_on(surface: Surface, effort: str = "standard", target: Target | None = TARGET) -> Race:
-    horizon = {size: EPOCHS * math.ceil(TRAIN / size) for size in SIZES}
+def race_on(
+    surface: Surface,
+    effort: str = "standard",
+    target: Target | None = TARGET,
+    sizes: tuple[int, ...] = SIZES,
+    epochs: float = EPOCHS,
+) -> Race:
+    horizon = {size: max(1, math.ceil(epochs * TRAIN / size)) for size in sizes}
     limits = RACES[effort]
     return Race(
-        batch_sizes=SIZES,
-        step_cost={size: surface.step_cost(size) for size in SIZES},
+        batch_sizes=sizes,
+        step_cost={size: surface.step_cost(size) for size in sizes},
         horizon=horizon,
         start=START,
         optimizer="SGD",
         target=target,
-        ranking=Ranking(quality="val_loss", higher=False),
+        ranking=Ranking(quality="val_loss", higher=False, target=target),
         limits=limits,
         seeds=limits.seeds,
         allowance=limits.share * 15 * sum(size * steps for size, steps in horizon.items()),
@@ -124,16 +133,19 @@ def examples_of(done: dict[Trial, Curve]) -> float:
 
 
 def pick(race: Race, done: dict[Trial, Curve]) -> tuple[int, float]:
-    """The least mean log cost of the settings whose every repeat got there."""
-    logs: dict[tuple[int, float], dict[int, float]] = {}
-    for trial, curve in done.items():
-        there = float(curve.columns["val_loss"][-1]) <= TARGET.value
-        cost = float(curve.columns["step"][-1]) * race.step_cost[trial.batch_size]
-        seeds = logs.setdefault((trial.batch_size, trial.learning_rate), {})
-        log = math.log(cost) if there else math.inf
-        seeds[trial.extra_seed] = min(log, seeds.get(trial.extra_seed, math.inf))
-    repeated = {s: np.mean(list(seeds.values())) for s, seeds in logs.items() if len(seeds) > 1}
-    return min(repeated, key=lambda setting: (repeated[setting], setting))
+    """What the ordinary analysis chooses."""
+    longest: dict[tuple[int, float, int], Curve] = {}
+    for _, curve in sorted(done.items(), key=lambda item: item[0].share):
+        there = curve.columns["val_loss"][-1] <= TARGET.value
+        here = (curve.batch_size, curve.setting)
+        seeds = {c.seed for c in done.values() if (c.batch_size, c.setting) == here}
+        status = "finished" if there or len(seeds) > 1 else "stopped"
+        place = (curve.batch_size, curve.learning_rate, curve.seed)
+        longest[place] = replace(curve, status=status)
+    tuned = tune_sizes(keep_repeated(list(longest.values()), TARGET), race.ranking)
+    fastest = find_fastest(tuned, TARGET, "seconds")
+    assert fastest is not None
+    return fastest.best, next(s.learning_rate for s in tuned if s.batch_size == fastest.best)
 
 
 @pytest.mark.parametrize(("effort", "most"), [("quick", 0.20), ("standard", 0.10)])
@@ -207,10 +219,25 @@ def test_a_setting_that_was_only_lucky_is_not_taken() -> None:
     assert surface.cost(*chosen) <= 1.3 * best
 
 
-def test_an_unreachable_target_ends_the_race_without_a_choice() -> None:
+@pytest.mark.parametrize("effort", list(RACES))
+@pytest.mark.parametrize("sizes", [SIZES, SIZES[:5], SIZES[:2], SIZES[:1]])
+@pytest.mark.parametrize("spent", [0.0, 0.15, 0.9])
+def test_an_unreachable_target_ends_the_race_without_a_choice(
+    effort: str, sizes: tuple[int, ...], spent: float
+) -> None:
     surface = replace(draw_surface(0), least=1e9)
-    race = race_on(surface)
+    race = race_on(surface, effort, sizes=sizes)
+    race = replace(race, spent=spent * race.allowance)
     done = run(race, surface.train)
 
     assert all(float(curve.columns["val_loss"][-1]) > TARGET.value for curve in done.values())
-    assert examples_of(done) <= race.allowance
+    assert examples_of(done) <= race.allowance - race.spent
+
+
+def test_runs_of_one_step_are_paid_for_as_well() -> None:
+    surface = draw_surface(0)
+    for effort in RACES:
+        race = race_on(surface, effort, sizes=SIZES[-3:], epochs=1 / TRAIN)
+        done = run(race, surface.train)
+
+        assert sum(trial.batch_size for trial in done) <= race.allowance

@@ -329,7 +329,8 @@ def _reasons(
     if objective in _AXES:
         said += _comparisons(analysis, chosen, objective)
     said += _speed_reason(chosen.batch_size, step_seconds)
-    said += _explain_absent(analysis, step_seconds)
+    if analysis.to_target_only:
+        said += _explain_absent(analysis, step_seconds)
     if plateau is not None and len(plateau.batch_sizes) > 1:
         said.append(
             f"Batch sizes {_join(plateau.batch_sizes)} are equivalent: each was shown, at 5%, to "
@@ -367,20 +368,16 @@ def _explain_optimum(optimum: Estimate | None, objective: str) -> list[str]:
 def _explain_absent(analysis: Analysis, step_seconds: Mapping[int, Sequence[float]]) -> list[str]:
     """Batch sizes that were timed, and not trained to the target."""
     shown = {size.batch_size for size in analysis.sizes}
-    tried = {curve.batch_size for curve in analysis.curves} - shown
-    untried = set(step_seconds) - shown - tried
-    said: list[str] = []
-    if tried:
-        said.append(
-            f"Given up, since the target was not in sight at a quarter more than the best took: "
-            f"batch size {_join(sorted(tried))}."
-        )
-    if untried:
-        said.append(
-            f"Not trained, since sizes nearer to the choice were worse or the search had spent its "
-            f"share: batch size {_join(sorted(untried))}."
-        )
-    return said
+    tried = {c.batch_size for c in analysis.curves} - shown
+    given_up = {c.batch_size for c in analysis.curves if c.status == "stopped"} & tried
+    parts = {
+        "Given up, since the target was not in sight at a quarter more than the best "
+        "took": given_up,
+        "Diverged or too large for memory at every rate tried": tried - given_up,
+        "Not trained, since sizes nearer to the choice were worse or the search had spent its "
+        "share": set(step_seconds) - shown - tried,
+    }
+    return [f"{why}: batch size {_join(sorted(sizes))}." for why, sizes in parts.items() if sizes]
 
 
 def _comparisons(analysis: Analysis, chosen: SizeFindings, objective: str) -> list[str]:

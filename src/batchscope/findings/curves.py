@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -143,7 +143,9 @@ def _tabulate_run(
 def _was_stopped(
     run: Run, budget: Budget | None, target: Target | None, *, is_repeat: bool
 ) -> bool:
-    if run.status != "finished" or budget in (None, run.configuration.budget):
+    if run.status != "finished" or budget is None:
+        return False
+    if budget == replace(run.configuration.budget, until=budget.until):
         return False
     if target is None:
         return True
@@ -154,10 +156,18 @@ def _setting_of(run: Run) -> tuple[int, float]:
     return run.configuration.batch_size, run.configuration.learning_rate
 
 
-def keep_longest(runs: Iterable[Run]) -> list[Run]:
-    """Of the runs of one setting and seed the longest: a shorter one is its beginning."""
+def keep_longest(runs: Iterable[Run], target: Target | None) -> list[Run]:
+    """Of the runs of one setting and seed one that got to the target, else the longest.
+
+    A shorter run is the beginning of a longer one, but for the evaluation at its own end.
+    """
+
+    def place_of(run: Run) -> tuple[bool, int]:
+        values = run.trajectory.columns.get(target.metric, ()) if target is not None else ()
+        return target is not None and target.is_met(values), run.steps
+
     longest: dict[tuple[int, float, int], Run] = {}
-    for run in sorted(runs, key=lambda run: run.steps):
+    for run in sorted(runs, key=place_of):
         configuration = run.configuration
         place = (configuration.batch_size, configuration.learning_rate, configuration.seed)
         longest[place] = run

@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -99,6 +99,34 @@ def _tune(size: int, tried: Mapping[Setting, list[Curve]], ranking: Ranking) -> 
         curves=tuple(sorted(trained[best], key=lambda c: c.seed)),
         at_edge=len(rates) > 1 and rate in (min(rates), max(rates)),
     )
+
+
+def keep_repeated(curves: Sequence[Curve], target: Target) -> list[Curve]:
+    """Of a race: the settings that others of their size must be held against.
+
+    At a size where the repeats of some setting all got to the target, every other setting counts as
+    stopped: with the most seeds it may be the one that missed.
+    """
+    groups: defaultdict[int, defaultdict[Setting, list[Curve]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    for curve in curves:
+        groups[curve.batch_size][curve.setting].append(curve)
+    good = {
+        size: {
+            setting
+            for setting, seeds in settings.items()
+            if len(seeds) > 1
+            and all(c.finished and math.isfinite(reach_target(c, target, "step")) for c in seeds)
+        }
+        for size, settings in groups.items()
+    }
+    return [
+        curve
+        if not good[curve.batch_size] or curve.setting in good[curve.batch_size]
+        else replace(curve, status="stopped" if curve.finished else curve.status)
+        for curve in curves
+    ]
 
 
 def tail_mean(curve: Curve, metric: str) -> float:

@@ -13,7 +13,7 @@ from batchscope.findings.power import count_seeds
 from batchscope.findings.tuning import Ranking, TunedSize, tune_sizes
 from batchscope.records import Configuration, Run
 from batchscope.studies.constants import TRIALS
-from batchscope.studies.cost import race_allowance
+from batchscope.studies.cost import count_examples, race_allowance
 from batchscope.studies.frugal import SHARES, FrugalSearch
 from batchscope.studies.learning_rate import (
     RateSearch,
@@ -97,7 +97,7 @@ class StudyDesign:
     def expected_budgets_per_size(self) -> float:
         """About how many whole budgets a batch size takes."""
         if self.plan.race:
-            return self._race.limits.share * GRID_RATES * GRID_SEEDS
+            return RACES[self.plan.effort].share * GRID_RATES * GRID_SEEDS
         if not self.is_frugal:
             return float(self.expected_runs_per_size)
         shares = (*SHARES, 1.0)
@@ -268,15 +268,17 @@ class StudyDesign:
             same_examples=self.plan.objective == "quality",
         )
 
-    @property
-    def _race(self) -> Race:
+    def _race(self, runs: Sequence[Run] = ()) -> Race:
+        """Among the sizes that fit; what was spent on others is spent."""
         plan, task = self.plan, self.task
-        sizes = plan.batch_sizes
+        too_large = smallest_too_large(runs)
+        sizes = tuple(size for size in plan.batch_sizes if size < too_large)
+        lost = sum(count_examples(run) for run in runs if run.configuration.batch_size >= too_large)
         horizon = {size: plan.budget.steps(task.train_size, size) or 1 for size in sizes}
         limits = RACES[plan.effort]
         return Race(
             batch_sizes=sizes,
-            step_cost=self.step_cost,
+            step_cost=self.step_cost or {size: float(size) for size in sizes},
             horizon=horizon,
             start=self.start,
             optimizer=task.optimizer_spec.name,
@@ -285,15 +287,18 @@ class StudyDesign:
             limits=limits,
             seeds=plan.seeds,
             allowance=race_allowance(plan, task.train_size),
-            spent=self.spent,
+            spent=self.spent + lost,
         )
 
     def find_target(self, runs: Sequence[Run]) -> Target | None:
         """The target of a race: the plan's, or the one that its first whole runs lead to."""
-        return self._race.find_target(self._answer(runs))
+        return self._race(runs).find_target(self._answer(runs))
 
     def _next_raced(self, runs: Sequence[Run]) -> list[Configuration]:
-        return [self._of_trial(trial) for trial in self._race.next_trials(self._answer(runs))]
+        race = self._race(runs)
+        if not race.batch_sizes:
+            return []
+        return [self._of_trial(trial) for trial in race.next_trials(self._answer(runs))]
 
     def _of_trial(self, trial: Trial) -> Configuration:
         seed = self.plan.seed + trial.extra_seed

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from batchscope.findings.curves import Curve
 from batchscope.findings.tuning import Ranking, Score, score_runs
@@ -176,18 +176,13 @@ class FrugalSearch:
     def _lower(
         self, full: Mapping[tuple[int, float], Curve], shorter: Sequence[Curve]
     ) -> list[tuple[int, float]]:
-        """One step below each rate that ended worse than the longer of its short runs."""
+        """One step below each rate that ended worse than the longer of its short runs was."""
         scores = _score(shorter)
         by_loss = Ranking(quality="val_loss", higher=False)
-        tried = {size: {rate for b, rate in full if b == size} for size, _ in full}
         lower: list[tuple[int, float]] = []
         for (size, rate), curve in full.items():
             before = scores.get((size, rate))
-            is_lowest = rate == min(tried[size])
-            if before is None:
-                # Itself one step below another: its own end is held against its beginning.
-                before = score_runs([_beginning(curve, SHARES[-1])], by_loss)
-            if is_lowest and score_runs([curve], by_loss) > before:
+            if before is not None and score_runs([curve], by_loss) > before:
                 lower.append((size, on_ladder(self.start, self._rung(rate) - 1)))
         return lower
 
@@ -260,10 +255,3 @@ def _best(scores: Scores, size: int) -> float | None:
 def _best_score(scores: Scores, size: int) -> Score:
     mine = [score for (b, _), score in scores.items() if b == size]
     return min(mine, default=(1.0, 1.0, math.inf, math.inf))
-
-
-def _beginning(curve: Curve, share: float) -> Curve:
-    """The part of a whole run that spent a share of its budget."""
-    examples = curve.columns["examples"]
-    count = max(1, int((examples <= share * examples[-1]).sum()))
-    return replace(curve, columns={name: v[:count] for name, v in curve.columns.items()})

@@ -206,7 +206,7 @@ def make_plan(
         and chosen_effort in RACES
         and not (learning_rates or exhaustive or rule or detect or chosen_constants or also_read)
         and chosen_budget.kind != "seconds"
-        and chosen_budget.until != "plateau"
+        and chosen_budget.until is None
         and not chosen_schedule.needs_horizon
     )
     wanted = target or task.target

@@ -159,7 +159,7 @@ class _Search:
             for trial, curve in answers.items():
                 if curve is not None:
                     self.curves[trial] = curve
-                    self.spent += _examples(curve)
+                    self.spent += self._examples(trial, curve)
         return [], self.target
 
     def _search(self) -> _Asking:
@@ -182,12 +182,14 @@ class _Search:
         half = self.race.limits.rates // 2
         rungs = list(range(-half, half + 1))
         ranked: list[float] = []
-        for share, survivors in zip(_ROUNDS, self.race.limits.survivors, strict=True):
+        for part, survivors in zip(_ROUNDS, self.race.limits.survivors, strict=True):
+            share = self._share(size, part)
             wanted = [on_ladder(self.race.start, rung) for rung in rungs]
             for _ in range(_EXTENSIONS + 1):
                 yield from self._ask(
                     Trial(batch_size=size, learning_rate=rate, share=share, target=self.target)
                     for rate in wanted
+                    if not math.isfinite(self._costs().get((size, rate), math.inf))
                 )
                 ranked = self._rank_at(size, share)
                 wanted = self._beyond_edge(size, share, ranked)
@@ -200,17 +202,21 @@ class _Search:
         """The rates of a round that did not diverge: first there, else the lowest loss."""
         scores: dict[float, tuple[float, float]] = {}
         for trial, curve in self.curves.items():
-            if (trial.batch_size, trial.share, trial.extra_seed) != (size, share, 0):
+            if (trial.batch_size, trial.extra_seed) != (size, 0) or curve.status != "finished":
                 continue
-            if curve.status in ("diverged", "out_of_memory"):
-                continue
-            loss = float(curve.columns["val_loss"][-1])
-            scores[trial.learning_rate] = (self._cost(trial), loss)
+            cost = self._cost(trial)
+            # What was there in a shorter round is not run again.
+            if trial.share == share or (trial.share < share and math.isfinite(cost)):
+                score = (cost, float(curve.columns["val_loss"][-1]))
+                rate = trial.learning_rate
+                scores[rate] = min(score, scores.get(rate, score))
         return sorted(scores, key=lambda rate: (scores[rate], rate))
 
     def _beyond_edge(self, size: int, share: float, ranked: Sequence[float]) -> list[float]:
         """The next rate where the best is the highest or the lowest; the lowest where all fail."""
-        tried = {t.learning_rate for t in self.curves if (t.batch_size, t.share) == (size, share)}
+        tried = {
+            t.learning_rate for t in self.curves if (t.batch_size, t.share) == (size, share)
+        } | set(ranked)
         if not tried:
             return []
         best = ranked[0] if ranked else min(tried)
@@ -250,12 +256,12 @@ class _Search:
                 places = (at - jump, at + jump) if here else (at - jump,)
                 around = [sizes[place] for place in places if 0 <= place < len(sizes)]
                 new = [size for size in around if not self._is_tried(size)]
+                count = len(self.curves)
                 yield from self._visit(new)
                 yield from self._check_rates()
                 now = self._best_setting()
-                is_moving = bool(new) and (now != here or now is None)
-                if now is None and not new:
-                    return
+                # What cannot be paid for is not tried.
+                is_moving = len(self.curves) > count and (now != here or now is None)
 
     def _visit(self, sizes: Sequence[int]) -> _Asking:
         """Look at batch sizes, each at the rate foreseen, and where that fails beside it."""
@@ -337,7 +343,10 @@ class _Search:
             return wanted
         steps = math.floor(left / first.batch_size)
         limit = steps * self.race.step_cost[first.batch_size]
-        if limit < math.exp(means[first.batch_size, first.learning_rate]):
+        setting = (first.batch_size, first.learning_rate)
+        known = self._repeats()[setting].get(first.extra_seed)
+        least = means[setting] if known is None else max(means[setting], known.log)
+        if limit <= math.exp(least):
             return wanted[1:]
         return [replace(first, share=steps / self.race.horizon[first.batch_size])]
 
@@ -349,7 +358,8 @@ class _Search:
             cost = self._cost(trial)
             is_there = math.isfinite(cost)
             if not is_there:
-                cost = curve.columns["step"][-1] * self.race.step_cost[trial.batch_size]
+                cost = self._price_of(trial) / trial.batch_size
+                cost *= self.race.step_cost[trial.batch_size]
             failed = curve.status != "finished" or trial.share >= 1
             one = _Repeat(
                 log=math.inf if failed and not is_there else math.log(max(cost, 1e-12)),
@@ -404,12 +414,27 @@ class _Search:
         wanted: list[Trial] = []
         left = self.race.allowance - self.spent - self._reserve()
         for trial in trials:
-            price = trial.share * self.race.horizon[trial.batch_size] * trial.batch_size
+            price = self._price_of(trial)
             if trial not in self.curves and price <= left:
                 wanted.append(trial)
                 left -= price
         if wanted:
             yield wanted
+
+    def _price_of(self, trial: Trial) -> float:
+        """Examples of a run that goes on to its end."""
+        steps = math.ceil(trial.share * self.race.horizon[trial.batch_size] - 1e-9)
+        return max(1, steps) * trial.batch_size
+
+    def _examples(self, trial: Trial, curve: Curve) -> float:
+        """What a run took; one that failed may have gone on after its last evaluation."""
+        if curve.status != "finished":
+            return self._price_of(trial)
+        return float(curve.columns["examples"][-1])
+
+    def _share(self, size: int, share: float) -> float:
+        """A share of the budget, of one step at least."""
+        return max(share, 1 / self.race.horizon[size])
 
     def _reserve(self) -> float:
         """What repeating the best and one more twice will take."""
@@ -460,7 +485,8 @@ class _Search:
         if best:
             return best
         anchor = self.race.anchor
-        ranked = self._rank_at(anchor, 1.0) or self._rank_at(anchor, _ROUNDS[-1])
+        last = self._share(anchor, _ROUNDS[-1])
+        ranked = self._rank_at(anchor, 1.0) or self._rank_at(anchor, last)
         return {anchor: ranked[0] if ranked else self.race.start}
 
     def _nearest(self, size: int) -> int:
@@ -481,11 +507,6 @@ class _Search:
 
     def _rung(self, rate: float) -> int:
         return round(math.log(rate / self.race.start) / math.log(STEP))
-
-
-def _examples(curve: Curve) -> float:
-    places = curve.columns.get("examples", np.zeros(1))
-    return float(places[-1]) if len(places) else 0.0
 
 
 def _is_worse(seeds: "Mapping[int, _Repeat]", best: "Mapping[int, _Repeat]") -> bool:

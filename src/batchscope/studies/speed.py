@@ -10,7 +10,7 @@ from typing import cast
 import psutil
 import torch
 
-from batchscope.instruments.speed.steps import time_steps
+from batchscope.instruments.speed.steps import WHOLE_STEPS, time_steps
 from batchscope.records import Measurement, Precision, StepTime, name_kind
 from batchscope.studies.claims import claim, release
 from batchscope.studies.progress import Watcher
@@ -62,6 +62,7 @@ def measure_step_times(
             device_kind=kind,
             batch_sizes=batch_sizes,
             host=socket.gethostname(),
+            least_steps=1 if examples is not None else WHOLE_STEPS,
         )
 
     # Two processes that time steps at once would each time the other.
@@ -101,10 +102,19 @@ def find_measurement(
     device_kind: str,
     batch_sizes: Sequence[int],
     host: str | None = None,
+    least_steps: int = 1,
 ) -> Measurement | None:
-    """The latest measurement that has all of these sizes, of one machine or of any."""
+    """The latest measurement that has all of these sizes, of one machine or of any.
+
+    Args:
+        least_steps: timed at every size that fits in memory.
+    """
     for measurement in store.read_measurements(fingerprint):
-        sizes = {step.batch_size for step in measurement.steps}
+        sizes = {
+            step.batch_size
+            for step in measurement.steps
+            if not step.seconds or len(step.seconds) >= least_steps
+        }
         same = (measurement.precision, measurement.device_kind) == (precision, device_kind)
         if same and host in (None, measurement.provenance.host) and sizes.issuperset(batch_sizes):
             return measurement

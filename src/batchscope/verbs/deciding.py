@@ -17,7 +17,7 @@ from batchscope.findings.analysis import Analysis, analyze_curves
 from batchscope.findings.curves import Curve, keep_longest, read_curves, tabulate_runs
 from batchscope.findings.default_target import derive_target
 from batchscope.findings.read_at import read_curves_at
-from batchscope.findings.tuning import Ranking, tune_sizes
+from batchscope.findings.tuning import Ranking, keep_repeated, tune_sizes
 from batchscope.optimizers import constants_to_paste
 from batchscope.records import Measurement, Run
 from batchscope.studies.plan import GRID_RATES, GRID_SEEDS, default_batch_sizes
@@ -30,6 +30,8 @@ from batchscope.training.schedules import parse_schedule
 from batchscope.verbs.importing import TableOptions, analyze_table, is_table
 from batchscope.verbs.listing import read_measurement
 from batchscope.verbs.studying import Study, study
+
+_MORE = {"quick": "standard", "standard": "thorough"}
 
 
 def analyze(
@@ -232,10 +234,12 @@ def _analyze(
     facts = store.read_task(row["fingerprint"])["facts"]
     measured = read_measurement(store, row)
     runs = store.read_study(row["id"])
+    is_race = plan.get("race", False)
+    if is_race and target is not None:
+        raise _refuse_to_read(str(target))
     if target is None and plan["target"] is not None:
         target = Target(**plan["target"])
     quality = facts["quality"] if target is None else target.metric
-    is_race = plan.get("race", False)
     is_derived = is_race and target is None
     higher = quality.removeprefix("train_") in facts["higher"]
     budget = parse_budget(plan["budget"])
@@ -243,8 +247,8 @@ def _analyze(
         target = _derive_target(runs, budget, Ranking(quality=quality, higher=higher))
     if is_race:
         if smaller is not None:
-            raise _refuse_to_read(smaller)
-        runs = keep_longest(runs)
+            raise _refuse_to_read(str(smaller))
+        runs = keep_longest(runs, target)
     curves = read_curves(
         tabulate_runs(
             runs,
@@ -254,6 +258,8 @@ def _analyze(
             tuned=plan.get("tune", ()),
         )
     )
+    if is_race and target is not None:
+        curves = keep_repeated(curves, target)
     if smaller is not None:
         curves = _read_at(curves, smaller, plan, facts)
     return analyze_curves(
@@ -279,12 +285,12 @@ def _derive_target(runs: Sequence[Run], budget: Budget, ranking: Ranking) -> Tar
     return derive_target(tuned, ranking, least_seeds=1)
 
 
-def _refuse_to_read(budget: Budget) -> InvalidInput:
+def _refuse_to_read(end: str) -> InvalidInput:
     return InvalidInput(
-        f"the runs of a recommendation end at its target, not at {budget}",
-        where="--budget",
-        expected="a study",
-        do=f'batchscope study --budget "{budget}" trains what can be read at it',
+        f"the runs of a recommendation end at its own target: they cannot be read at {end}",
+        where="--budget, --target",
+        expected="a study, whose runs spend their whole budget",
+        do="leave it out, or train with batchscope study what can be read so",
     )
 
 
@@ -317,10 +323,15 @@ def _recommend(store: Store, row: sa.RowMapping, deadline: float | None) -> Reco
     runs = store.read_study(row["id"])
     measured = read_measurement(store, row)
     steps = () if measured is None else measured.steps
+    asked = set(plan["batch_sizes"])
     return recommend_from(
         _analyze(store, row),
         objective=plan["objective"],
-        step_seconds={step.batch_size: step.seconds for step in steps if step.seconds},
+        step_seconds={
+            step.batch_size: step.seconds
+            for step in steps
+            if step.seconds and step.batch_size in asked
+        },
         spent=_count(
             runs,
             store.read_measurements(row["fingerprint"]),
@@ -362,7 +373,7 @@ def _examples(run: Run) -> int:
 
 
 def _write_next_command(store: Store, row: sa.RowMapping) -> str:
-    """The same question with twice the seeds, as it was asked."""
+    """The question as it was asked, a race with more effort and a study with twice the seeds."""
     plan = row["plan"]
     facts = store.read_task(row["fingerprint"])["facts"]
     if not facts["has_name"]:
@@ -383,8 +394,12 @@ def _write_next_command(store: Store, row: sa.RowMapping) -> str:
         "detect": None,
         "tune": [],
     }
-    words = ["batchscope", "recommend", row["task"], "--seeds", str(2 * plan["seeds"])]
+    words = ["batchscope", _verb_of(plan), row["task"]]
+    more = _MORE.get(plan["effort"]) if plan.get("race") else None
+    words += ["--effort", more] if more else ["--seeds", str(2 * plan["seeds"])]
     for name, value in usual.items():
+        if name == "effort" and more:
+            continue
         # A study of an older version said nothing of what it did not know.
         given = plan.get(name.replace("-", "_"), value)
         if given is True:
@@ -394,6 +409,12 @@ def _write_next_command(store: Store, row: sa.RowMapping) -> str:
     if store.place != DEFAULT_STORE:
         words += ["--store", store.place]
     return shlex.join(words)
+
+
+def _verb_of(plan: Mapping[str, Any]) -> str:
+    """What made a plan: recommend asks for a race wherever there may be one."""
+    is_race = plan.get("race") or plan["objective"] == "quality" or plan["effort"] == "frugal"
+    return "recommend" if is_race else "study"
 
 
 def _write_option(value: Any) -> str:

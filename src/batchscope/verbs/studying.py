@@ -188,7 +188,9 @@ def _carry_out(
     allowance = None
     if prepared.plan.race:
         allowance = _TIMING_SHARE * race_allowance(prepared.plan, prepared.task.train_size)
+    had = len(store.read_measurements(prepared.fingerprint.digest))
     measured = measure(store, prepared, watcher, examples=allowance)
+    is_new = len(store.read_measurements(prepared.fingerprint.digest)) > had
     seconds = median_seconds(measured)
     prepared = _leave_out_too_large(prepared, seconds, watcher)
     task, plan = prepared.task, prepared.plan
@@ -200,14 +202,15 @@ def _carry_out(
         start=starting_rate(task.optimizer_spec, task.model().parameters()),
         step_cost=seconds if plan.objective == "time" else {b: float(b) for b in plan.batch_sizes},
         # A profile that was there before is not charged beyond what this search would take for one.
-        spent=min(measured.examples, allowance or math.inf),
+        spent=measured.examples if is_new else min(measured.examples, allowance or math.inf),
     )
     name = plan.study_id(design.fingerprint, earlier)
     settings = write_settings(prepared, study=name, store=store.place, executor=executor, jobs=jobs)
-    runs = StudyRuns(store, name, design)
     cost = CostModel(plan, seconds, train_size=task.train_size)
     with pool:
         together, tried = _settle_together(store, name, design, prepared, pool, watcher)
+        design = _as_begun(store, name, design)
+        runs = StudyRuns(store, name, design)
         _announce(design, runs, cost, watcher, workers=pool.free)
         trainer = Executor(
             store,
@@ -276,11 +279,22 @@ def _settle_together(
             "trial_examples": examples,
             "expected_runs": design.expected_runs_per_size * len(plan.batch_sizes),
         }
+        if plan.race:
+            kept |= {"step_cost": list(design.step_cost.items()), "spent_before": design.spent}
     else:
         kept = plan.to_dict()
     store.save_study(name, task=task.name, fingerprint=design.fingerprint, plan=kept)
     found = store.read_plan(name) or {}
     return cast(list[int], found.get("together", [])), cast(int, found.get("trial_examples", 0))
+
+
+def _as_begun(store: Store, name: str, design: StudyDesign) -> StudyDesign:
+    """A race goes on with the step times it began with: others would lead it elsewhere."""
+    found = store.read_plan(name) or {}
+    if not design.plan.race or "step_cost" not in found:
+        return design
+    costs = cast(list[tuple[int, float]], found["step_cost"])
+    return replace(design, step_cost=dict(costs), spent=cast(float, found["spent_before"]))
 
 
 def _leave_out_too_large(

@@ -20,6 +20,8 @@ _ROUNDS = 3
 _WARM_UP_STEPS = 3
 _LEAST_STEPS = 7
 _ROUND_SECONDS = 0.15
+# Timed of a size at least, unless examples are rationed.
+WHOLE_STEPS = _ROUNDS * _LEAST_STEPS
 # Of a size of which hardly any fit into the examples that there are, the first only to warm up.
 _FEWEST_STEPS = 3
 
