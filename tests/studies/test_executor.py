@@ -3,6 +3,7 @@ import signal
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,15 +27,12 @@ from ..conftest import make_task
 RATES = (0.1, 0.2)
 
 
-def train_all(task: bs.Task, store: Store, *, batch_sizes: list[int]) -> tuple[list[Run], int]:
-    """The runs of a small grid, and how many of them were trained now."""
-    plan = make_plan(
-        task,
-        device=torch.device("cpu"),
-        batch_sizes=batch_sizes,
-        learning_rates=RATES,
-        seeds=1,
-    )
+def train_all(
+    task: bs.Task, store: Store, *, batch_sizes: list[int], **options: Any
+) -> tuple[list[Run], int]:
+    """The runs of a small grid, unless asked otherwise; how many of them were trained now."""
+    options = options or {"learning_rates": RATES, "seeds": 1}
+    plan = make_plan(task, device=torch.device("cpu"), batch_sizes=batch_sizes, **options)
     design = StudyDesign(task=task, plan=plan, fingerprint="0" * 16, earlier=None, start=0.1)
     runs = StudyRuns(store, "study", design)
     with ProcessPool(pack_task(task), count=1, threads=1) as pool:
@@ -113,3 +111,25 @@ def test_a_worker_that_something_else_kills_is_replaced(tmp_path: Path) -> None:
 
     assert mark.exists()
     assert [run.status for run in runs] == ["finished"] * 4
+
+
+def test_a_race_goes_on_below_the_sizes_at_which_memory_ran_out(tmp_path: Path) -> None:
+    def fail() -> None:
+        raise MemoryError("too large for this test")
+
+    with closing(Store(f"{tmp_path}/r.db", create=True)) as store:
+        runs, _ = train_all(
+            failing_from(16, fail),
+            store,
+            batch_sizes=[4, 8, 16, 32],
+            budget=bs.epochs(20),
+            target=bs.Target("val_loss", 0.6),
+            effort="standard",
+            race=True,
+        )
+
+    statuses = {(run.configuration.batch_size, run.status) for run in runs}
+    assert {size for size, status in statuses if status == "finished"} <= {4, 8}
+    assert "out_of_memory" in {status for _, status in statuses}
+    repeated = {run.configuration.seed for run in runs if run.status == "finished"}
+    assert len(repeated) > 1
