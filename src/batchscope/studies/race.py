@@ -27,6 +27,8 @@ _EXTENSIONS = 4
 _GIVEN_UP, _REPEAT_GIVEN_UP = 1.25, 3.0
 # Of the log of a cost: a difference of a tenth is worth knowing.
 _WORTH_KNOWING = 0.1
+# Times the usual repeats at most, where seeds scatter so much that those do not show it.
+_MOST_SEEDS = 3
 # Settings and repeats at least that are paid for before the search moves on.
 _REPEATED, _REPEATS = 2, 2
 # Whole runs from which a target is derived.
@@ -323,13 +325,23 @@ class _Search:
             for setting in chosen:
                 seeds = repeats[setting]
                 cut = [seed for seed, one in seeds.items() if one.may_go_on]
-                if not cut and len(seeds) >= self.race.seeds:
+                if not cut and self._is_known(seeds):
                     continue
                 limit = _REPEAT_GIVEN_UP * math.exp(max(means[setting], means[chosen[0]]))
                 if cut:
                     limit = _REPEAT_GIVEN_UP * math.exp(seeds[cut[0]].log)
                 wanted.append(self._to_target(*setting, limit, cut[0] if cut else len(seeds)))
             yield from self._ask(self._afford_one(wanted, means))
+
+    def _is_known(self, seeds: "Mapping[int, _Repeat]") -> bool:
+        """Whether a setting was repeated often enough to know its mean to a tenth, or at most."""
+        count = len(seeds)
+        if not self.race.seeds <= count < _MOST_SEEDS * self.race.seeds:
+            return count >= self.race.seeds
+        logs = [one.log for one in seeds.values()]
+        if not all(map(math.isfinite, logs)):
+            return True
+        return float(np.std(logs, ddof=1)) / math.sqrt(count) <= _WORTH_KNOWING
 
     def _afford_one(
         self, wanted: list[Trial], means: Mapping[tuple[int, float], float]
