@@ -97,7 +97,7 @@ def test_a_deadline_leaves_the_cheapest_of_those_that_keep_to_it(rng: np.random.
     assert isinstance(held.predicted.seconds, Interval)
     assert held.predicted.seconds.value <= deadline
     assert any("before the deadline" in reason for reason in held.reasons)
-    with pytest.raises(CannotTell, match="the nearest is batch size"):
+    with pytest.raises(CannotTell, match=r"the nearest\s+is batch size"):
         recommend(curves, "examples", deadline / 1000)
 
 

@@ -241,3 +241,20 @@ def test_runs_of_one_step_are_paid_for_as_well() -> None:
         done = run(race, surface.train)
 
         assert sum(trial.batch_size for trial in done) <= race.allowance
+
+
+@pytest.mark.parametrize("target", [TARGET, None])
+def test_a_target_that_an_untrained_network_has_is_not_raced_for(target: Target | None) -> None:
+    surface = draw_surface(0)
+
+    def train(trial: Trial) -> Curve:
+        curve = surface.train(trial)
+        columns = dict(curve.columns) | {"val_loss": np.full(len(curve.columns["step"]), 0.05)}
+        if trial.target is not None:
+            columns = {name: values[:1] for name, values in columns.items()}
+        return replace(curve, columns=columns)
+
+    race = race_on(surface, target=target)
+    done = run(race, train)
+
+    assert len(done) < 30

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from batchscope.budget import Budget, Target
+from batchscope.budget import Budget
 from batchscope.findings.curves import Curve, read_curves, tabulate_runs
 from batchscope.findings.plateau import pooled_deviation
 from batchscope.findings.power import count_seeds
@@ -289,10 +289,6 @@ class StudyDesign:
             allowance=race_allowance(plan, task.train_size),
             spent=self.spent + lost,
         )
-
-    def find_target(self, runs: Sequence[Run]) -> Target | None:
-        """The target of a race: the plan's, or the one that its first whole runs lead to."""
-        return self._race(runs).find_target(self._answer(runs))
 
     def _next_raced(self, runs: Sequence[Run]) -> list[Configuration]:
         race = self._race(runs)

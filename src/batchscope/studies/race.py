@@ -173,11 +173,19 @@ class _Search:
             yield from self._derive_target(anchor, rates)
             if self.target is None:
                 return
+        if self._is_met_untrained():
+            return
         yield from self._run(anchor, rates)
         # Where no rate gets there, smaller sizes have more steps.
         yield from self._climb(anchor)
         yield from self._refine()
         yield from self._confirm()
+
+    def _is_met_untrained(self) -> bool:
+        """Whether the target is there before the first step, so that nothing is to be raced for."""
+        target = self.target
+        firsts = [c.columns[target.metric][:1] for c in self.curves.values()] if target else []
+        return target is not None and any(target.is_met(first) for first in firsts)
 
     def _race_rates(self, size: int) -> Generator[list[Trial], None, list[float]]:
         """The rates at one size that stay ahead as runs grow longer, the best first."""
@@ -330,6 +338,9 @@ class _Search:
                 limit = _REPEAT_GIVEN_UP * math.exp(max(means[setting], means[chosen[0]]))
                 if cut:
                     limit = _REPEAT_GIVEN_UP * math.exp(seeds[cut[0]].log)
+                elif len(seeds) >= self.race.seeds:
+                    # One that was cut for want of examples would spoil what is known.
+                    limit = math.inf
                 wanted.append(self._to_target(*setting, limit, cut[0] if cut else len(seeds)))
             yield from self._ask(self._afford_one(wanted, means))
 
@@ -350,6 +361,8 @@ class _Search:
         if not wanted:
             return []
         first, left = wanted[0], self.race.allowance - self.spent
+        if first.extra_seed >= self.race.seeds:
+            return wanted
         whole = self.race.horizon[first.batch_size] * first.batch_size
         if first.share * whole <= left:
             return wanted
@@ -442,7 +455,7 @@ class _Search:
         """What a run took; one that failed may have gone on after its last evaluation."""
         if curve.status != "finished":
             return self._price_of(trial)
-        return float(curve.columns["examples"][-1])
+        return max(float(curve.columns["examples"][-1]), trial.batch_size)
 
     def _share(self, size: int, share: float) -> float:
         """A share of the budget, of one step at least."""
