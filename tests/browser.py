@@ -30,7 +30,7 @@ def take_picture(page_path: Path, picture: Path) -> None:
     with open_browser() as browser:
         page = browser.new_page(viewport={"width": 1100, "height": 1500})
         page.goto(page_path.absolute().as_uri())
-        page.wait_for_selector("#figure-quality .main-svg")
+        page.wait_for_selector("#figure-all-runs .main-svg")
         page.screenshot(path=picture)
 
 
