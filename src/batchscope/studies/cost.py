@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from batchscope.budget import Budget
 from batchscope.records import Configuration, Run
 from batchscope.studies.plan import GRID_RATES, GRID_SEEDS, Plan
-from batchscope.studies.race import DERIVING_RUNS, RACES
+from batchscope.studies.racing.race import DERIVING_RUNS, RACES
 from batchscope.training.evaluation import horizon_examples
 
 # What evaluation adds to a run at the gallery's budgets; the progress bar corrects itself.

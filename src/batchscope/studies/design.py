@@ -23,7 +23,8 @@ from batchscope.studies.learning_rate import (
     round_rate,
 )
 from batchscope.studies.plan import GRID_RATES, GRID_SEEDS, Plan, configure
-from batchscope.studies.race import RACES, Race, Trial
+from batchscope.studies.racing.race import RACES, Race, Trial
+from batchscope.studies.racing.search import next_trials
 from batchscope.studies.rules import FITTED
 from batchscope.studies.size_search import SizeSearch
 from batchscope.task import Task
@@ -275,7 +276,6 @@ class StudyDesign:
         sizes = tuple(size for size in plan.batch_sizes if size < too_large)
         lost = sum(count_examples(run) for run in runs if run.configuration.batch_size >= too_large)
         horizon = {size: plan.budget.steps(task.train_size, size) or 1 for size in sizes}
-        limits = RACES[plan.effort]
         return Race(
             batch_sizes=sizes,
             step_cost=self.step_cost or {size: float(size) for size in sizes},
@@ -284,8 +284,7 @@ class StudyDesign:
             optimizer=task.optimizer_spec.name,
             target=plan.target,
             ranking=plan.ranking(task),
-            limits=limits,
-            seeds=plan.seeds,
+            limits=replace(RACES[plan.effort], seeds=plan.seeds),
             allowance=race_allowance(plan, task.train_size),
             spent=self.spent + lost,
         )
@@ -294,7 +293,7 @@ class StudyDesign:
         race = self._race(runs)
         if not race.batch_sizes:
             return []
-        return [self._of_trial(trial) for trial in race.next_trials(self._answer(runs))]
+        return [self._of_trial(trial) for trial in next_trials(race, self._answer(runs))]
 
     def _of_trial(self, trial: Trial) -> Configuration:
         seed = self.plan.seed + trial.extra_seed

@@ -15,7 +15,7 @@ from batchscope.findings.power import check_difference
 from batchscope.findings.tuning import Ranking
 from batchscope.records import Configuration, HyperParameters, Precision, count_devices, name_kind
 from batchscope.studies.constants import check_tuned
-from batchscope.studies.race import RACES
+from batchscope.studies.racing.race import RACES
 from batchscope.studies.rules import FITTED, parse_rule
 from batchscope.task import Task
 from batchscope.training.devices import count_cores

@@ -11,7 +11,8 @@ from batchscope.budget import Target
 from batchscope.findings.analysis import find_fastest
 from batchscope.findings.curves import Curve
 from batchscope.findings.tuning import Ranking, keep_repeated, tune_sizes
-from batchscope.studies.race import RACES, Race, Trial
+from batchscope.studies.racing.race import RACES, Race, Trial, derive_race_target
+from batchscope.studies.racing.search import next_trials
 
 SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)
 TRAIN = 4096
@@ -116,14 +117,13 @@ def race_on(
         target=target,
         ranking=Ranking(quality="val_loss", higher=False, target=target),
         limits=limits,
-        seeds=limits.seeds,
         allowance=limits.share * 15 * sum(size * steps for size, steps in horizon.items()),
     )
 
 
 def run(race: Race, train: Callable[[Trial], Curve]) -> dict[Trial, Curve]:
     done: dict[Trial, Curve] = {}
-    while wanted := race.next_trials(done.get):
+    while wanted := next_trials(race, done.get):
         done |= {trial: train(trial) for trial in wanted}
     return done
 
@@ -178,7 +178,7 @@ def test_what_comes_next_depends_on_what_is_finished_not_on_the_order() -> None:
     whole = run(race, surface.train)
     rng = np.random.default_rng(0)
     one_by_one: dict[Trial, Curve] = {}
-    while wanted := race.next_trials(one_by_one.get):
+    while wanted := next_trials(race, one_by_one.get):
         trial = wanted[rng.integers(len(wanted))]
         one_by_one[trial] = surface.train(trial)
 
@@ -190,10 +190,10 @@ def test_without_a_target_one_is_derived_from_whole_runs() -> None:
     race = race_on(surface, target=None)
     done = run(race, surface.train)
 
-    target = race.find_target(done.get)
-    assert target is not None
     whole = [trial for trial in done if trial.share == 1 and trial.target is None]
     assert len(whole) >= 2
+    target = derive_race_target([done[trial] for trial in whole], race.ranking)
+    assert target is not None
     assert {trial.target for trial in done} == {None, target}
 
 

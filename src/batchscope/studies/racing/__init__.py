@@ -1,0 +1,1 @@
+"""A search for the setting that reaches a target first, which gives up what cannot win."""

@@ -1,0 +1,164 @@
+"""What the finished runs of a race took, and what is left to pay for others."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from batchscope.budget import Target
+from batchscope.findings.comparison import compare_settings
+from batchscope.findings.curves import Curve
+from batchscope.findings.to_target import reach_target
+from batchscope.studies.racing.race import Race, Trial
+
+# Batch size and learning rate.
+Setting = tuple[int, float]
+
+# Of the log of a cost: a difference of a tenth is worth knowing.
+_WORTH_KNOWING = 0.1
+# Times the usual repeats at most, where seeds scatter so much that those do not show it.
+_MOST_SEEDS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeat:
+    """One seed of a setting.
+
+    Attributes:
+        log: of what it took, at least; infinite where it never gets there.
+        is_there: whether it reached the target.
+        may_go_on: whether it was given up before the end of the budget.
+    """
+
+    log: float
+    is_there: bool
+    may_go_on: bool
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The finished runs of a race, and their costs.
+
+    Attributes:
+        target: None until it is known.
+        curves: of the runs, in the order in which they were asked for.
+        spent: examples, those before the first run included.
+    """
+
+    race: Race
+    target: Target | None = field(init=False)
+    curves: dict[Trial, Curve] = field(init=False, default_factory=dict[Trial, Curve])
+    spent: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.target, self.spent = self.race.target, self.race.spent
+
+    def record(self, trial: Trial, curve: Curve) -> None:
+        """Write down a finished run."""
+        self.curves[trial] = curve
+        if curve.status == "finished":
+            self.spent += max(float(curve.columns["examples"][-1]), trial.batch_size)
+        else:
+            # One that failed may have gone on after its last evaluation.
+            self.spent += self.race.price(trial)
+
+    @property
+    def left(self) -> float:
+        """Examples."""
+        return self.race.allowance - self.spent
+
+    def cost(self, trial: Trial) -> float:
+        """What a run took to the target; infinite where it never got there."""
+        curve = self.curves[trial]
+        if self.target is None or curve.status in ("diverged", "out_of_memory"):
+            return math.inf
+        steps = reach_target(curve, self.target, "step")
+        return steps * self.race.step_cost[trial.batch_size]
+
+    def costs(self) -> dict[Setting, float]:
+        """Setting -> what its first seed took."""
+        costs: dict[Setting, float] = {}
+        for trial in self.curves:
+            if trial.extra_seed == 0:
+                known = costs.get(trial.setting, math.inf)
+                costs[trial.setting] = min(known, self.cost(trial))
+        return costs
+
+    def is_there(self, setting: Setting) -> bool:
+        """Whether the first seed of a setting reached the target."""
+        return math.isfinite(self.costs().get(setting, math.inf))
+
+    def best_setting(self) -> Setting | None:
+        """By first seeds; None where none reached the target."""
+        costs = self.costs()
+        best = min(costs, key=lambda setting: (costs[setting], setting), default=None)
+        return None if best is None or math.isinf(costs[best]) else best
+
+    def best_cost(self) -> float:
+        """By first seeds; infinite where none reached the target."""
+        return min(self.costs().values(), default=math.inf)
+
+    def best_rates(self) -> dict[int, float]:
+        """Batch size -> its best rate that reached the target."""
+        best: dict[int, float] = {}
+        for (size, rate), cost in sorted(self.costs().items(), key=lambda item: item[1]):
+            if math.isfinite(cost):
+                best.setdefault(size, rate)
+        return best
+
+    def is_tried(self, size: int, rate: float | None = None) -> bool:
+        """Whether a size, or one of its rates, was run at all."""
+        return any(t.batch_size == size and rate in (None, t.learning_rate) for t in self.curves)
+
+    def is_met_untrained(self) -> bool:
+        """Whether the target is there before the first step, so that nothing is to be raced for."""
+        target = self.target
+        firsts = [c.columns[target.metric][:1] for c in self.curves.values()] if target else []
+        return target is not None and any(target.is_met(first) for first in firsts)
+
+    def repeats(self) -> dict[Setting, dict[int, Repeat]]:
+        """Setting -> seed -> what it took."""
+        found: dict[Setting, dict[int, Repeat]] = {}
+        for trial in self.curves:
+            seeds = found.setdefault(trial.setting, {})
+            one = self._read_repeat(trial)
+            known = seeds.get(trial.extra_seed)
+            # Of two runs of a seed the longer one knows more.
+            if known is None or (one.is_there, one.log) > (known.is_there, known.log):
+                seeds[trial.extra_seed] = one
+        return found
+
+    def _read_repeat(self, trial: Trial) -> Repeat:
+        cost = self.cost(trial)
+        is_there = math.isfinite(cost)
+        failed = self.curves[trial].status != "finished" or trial.share >= 1
+        if not is_there:
+            size = trial.batch_size
+            cost = self.race.price(trial) / size * self.race.step_cost[size]
+        return Repeat(
+            log=math.inf if failed and not is_there else math.log(max(cost, 1e-12)),
+            is_there=is_there,
+            may_go_on=not (is_there or failed),
+        )
+
+
+def is_known(seeds: Mapping[int, Repeat], usual: int) -> bool:
+    """Whether a setting was repeated often enough to know its mean to a tenth, or at most.
+
+    Args:
+        usual: repeats at least.
+    """
+    count = len(seeds)
+    if not usual <= count < _MOST_SEEDS * usual:
+        return count >= usual
+    logs = [one.log for one in seeds.values()]
+    if not all(map(math.isfinite, logs)):
+        return True
+    return float(np.std(logs, ddof=1)) / math.sqrt(count) <= _WORTH_KNOWING
+
+
+def is_worse(seeds: Mapping[int, Repeat], best: Mapping[int, Repeat]) -> bool:
+    """Whether the seeds that both settings have show that the first costs more than the best."""
+    first, second = ({seed: one.log for seed, one in s.items()} for s in (best, seeds))
+    return compare_settings(first, second, margin=_WORTH_KNOWING).is_worse
