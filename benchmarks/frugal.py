@@ -22,11 +22,10 @@ from batchscope.records import Configuration
 from batchscope.studies.plan import configure, default_batch_sizes, make_plan
 from batchscope.training.hooks import Hook, RunState
 from batchscope.training.loop import train
-from batchscope.verbs.deciding import read_recommendation
+from batchscope.verbs.recommending import read_recommendation
+from benchmarks.fresh import train_afresh
 
 STUDY_SEEDS = (0, 10, 20, 30, 40)
-FRESH_SEEDS = 10
-FIRST_FRESH = 1000
 MARGIN = 0.01
 RESULT = Path(__file__).parent / "results" / "studies" / "frugal.json"
 DEVICE = torch.device("cpu")
@@ -148,15 +147,7 @@ def _configuration(size: int, lr: float, seed: int) -> Configuration:
 
 
 def _test_errors(pick: Pick, folder: str) -> list[float]:
-    done = bs.study(
-        task,
-        batch_sizes=[pick.batch_size],
-        learning_rates=[pick.learning_rate],
-        seed=FIRST_FRESH,
-        seeds=FRESH_SEEDS,
-        store=f"{folder}/fresh.db",
-    )
-    runs = sorted(done.runs, key=lambda run: run.configuration.seed)
+    runs = train_afresh(task, pick.batch_size, pick.learning_rate, folder)
     return [run.trajectory.last("test_error") for run in runs]
 
 

@@ -33,8 +33,8 @@ from batchscope.studies.plan import configure, default_batch_sizes, make_plan
 from batchscope.task import Task
 from batchscope.training.loop import train
 from batchscope.workers.travel import ModuleTask, load_task
+from benchmarks.fresh import train_afresh
 
-FRESH_SEEDS, FIRST_FRESH = 10, 1000
 OPTUNA_SEED = 500
 EFFORTS = ("quick", "standard")
 EASY_SHARE = 0.25
@@ -245,15 +245,8 @@ def compare(
 
 
 def _train_afresh(name: str, pick: Pick, target: bs.Target, folder: str) -> dict[int, float]:
-    done = bs.study(
-        name,
-        batch_sizes=[pick.batch_size],
-        learning_rates=[pick.learning_rate],
-        seed=FIRST_FRESH,
-        seeds=FRESH_SEEDS,
-        store=f"{folder}/fresh.db",
-    )
-    curves = read_curves(tabulate_runs(done.runs, {}))
+    runs = train_afresh(name, pick.batch_size, pick.learning_rate, folder)
+    curves = read_curves(tabulate_runs(runs, {}))
     return {c.seed: reach_target(c, target, "step") if c.finished else math.inf for c in curves}
 
 

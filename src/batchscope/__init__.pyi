@@ -33,9 +33,8 @@ from .reports.page import report as report
 from .task import Task as Task
 from .verbs.advising import Advisor as Advisor
 from .verbs.advising import Trial as Trial
+from .verbs.analyzing import analyze as analyze
 from .verbs.costing import cost as cost
-from .verbs.deciding import analyze as analyze
-from .verbs.deciding import recommend as recommend
 from .verbs.fitting import fit as fit
 from .verbs.forecasting import forecast as forecast
 from .verbs.gauging import bottleneck as bottleneck
@@ -49,6 +48,7 @@ from .verbs.preview import Preview as Preview
 from .verbs.preview import preview as preview
 from .verbs.profiling import Profile as Profile
 from .verbs.profiling import profile as profile
+from .verbs.recommending import recommend as recommend
 from .verbs.standing import Standing as Standing
 from .verbs.standing import status as status
 from .verbs.studying import Study as Study

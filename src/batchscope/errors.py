@@ -1,6 +1,9 @@
 """What Batchscope raises."""
 
+import math
 import textwrap
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 _WIDTH = 80
 _PART_LINES = 3
@@ -60,6 +63,27 @@ class CannotTell(BatchscopeError):
     """The runs do not answer the question as a whole."""
 
     exit_code = 3
+
+
+def check_above_zero(value: float, what: str, *, where: str, expected: str, do: str) -> None:
+    """See that a number is finite and above 0.
+
+    Raises:
+        InvalidInput: it is not; its other arguments are those of the error.
+    """
+    if not 0 < value < math.inf:
+        raise InvalidInput(what, where=where, expected=expected, do=do)
+
+
+def suggest(name: str, known: Iterable[str], otherwise: str = "name one of these") -> str:
+    """What to do about a name that is not known: the nearest that is, if one is near.
+
+    Example:
+        >>> suggest("val_los", ["val_loss", "error"])
+        'did you mean val_loss?'
+    """
+    near = get_close_matches(name, list(known), 1)
+    return f"did you mean {near[0]}?" if near else otherwise
 
 
 def _wrap(text: str, *, first: str, lines: int) -> str:

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 import batchscope as bs
-from batchscope.verbs.deciding import read_recommendation
+from batchscope.verbs.recommending import read_recommendation
 
 from ..browser import CHROMIUM, open_browser
 from ..conftest import make_staying_task, make_task, need

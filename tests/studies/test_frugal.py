@@ -10,7 +10,7 @@ import batchscope as bs
 from batchscope.findings.curves import Curve
 from batchscope.findings.tuning import Ranking
 from batchscope.studies.frugal import SHARES, FrugalSearch, Wanted
-from batchscope.verbs.deciding import read_recommendation
+from batchscope.verbs.recommending import read_recommendation
 
 from ..conftest import make_staying_task
 

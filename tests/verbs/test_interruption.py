@@ -14,7 +14,7 @@ import pytest
 
 from batchscope.decisions.recommendation import Recommendation
 from batchscope.studies.store import Store
-from batchscope.verbs.deciding import read_recommendation
+from batchscope.verbs.recommending import read_recommendation
 
 from ..conftest import SMALL_TASK, run_command
 

@@ -9,7 +9,7 @@ import pytest
 import batchscope as bs
 from batchscope.studies.progress import Unwatched
 from batchscope.studies.store import Store
-from batchscope.verbs.deciding import read_recommendation
+from batchscope.verbs.recommending import read_recommendation
 
 from ..conftest import make_staying_task, make_task
 

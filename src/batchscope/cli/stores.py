@@ -18,6 +18,19 @@ from batchscope.cli.options import (
     read_names,
 )
 from batchscope.cli.output import make_console, name_study, print_json, reporting
+from batchscope.cli.table_options import (
+    EpochExamplesOption,
+    ExampleOption,
+    GroupOption,
+    HistoryOption,
+    IgnoreOption,
+    MapOption,
+    MarginOption,
+    PageOption,
+    ReadAtOption,
+    UnitOption,
+    WhereOption,
+)
 from batchscope.findings.tables.columns import parse_pairs
 
 if TYPE_CHECKING:
@@ -28,62 +41,18 @@ if TYPE_CHECKING:
 def analyze(
     store: StorePlace = STORE,
     study: StudyOption = None,
-    budget: Annotated[
-        str | None,
-        typer.Option(
-            "--budget",
-            metavar="AMOUNT",
-            help='Read the same runs at a smaller budget: 10ep, 500steps, "25ep until plateau".',
-        ),
-    ] = None,
+    budget: ReadAtOption = None,
     target: TargetOption = None,
-    mapping: Annotated[
-        str | None,
-        typer.Option(
-            "--map", metavar="ROLE=COLUMN,...", help="Of a table: batch_size=bs,metric=val/acc."
-        ),
-    ] = None,
-    where: Annotated[
-        str | None,
-        typer.Option("--where", metavar="COLUMN=VALUE,...", help="Of a table: the rows meant."),
-    ] = None,
-    group: Annotated[
-        str | None,
-        typer.Option("--group", metavar="COLUMN", help="Of a table: analyze each value by itself."),
-    ] = None,
-    examples_per_epoch: Annotated[
-        float | None,
-        typer.Option(
-            "--examples-per-epoch",
-            metavar="N",
-            help="Of a table: the size of the training set, to turn epochs into steps.",
-        ),
-    ] = None,
-    margin: Annotated[
-        float | None,
-        typer.Option(
-            "--margin",
-            help="What counts as no difference. Default: 0.01 for shares, else 2% of the best.",
-        ),
-    ] = None,
-    unit: Annotated[
-        str, typer.Option("--unit", help="Of a table: what one of the batch size is.")
-    ] = "examples",
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Write the page that shows it there as well."),
-    ] = None,
-    runs: Annotated[
-        str | None,
-        typer.Option("--runs", metavar="FILE", help="W&B's runs, where STORE is a chart of them."),
-    ] = None,
-    ignore: Annotated[
-        str | None,
-        typer.Option("--ignore", metavar="COLUMN,...", help="Of a table: what does not matter."),
-    ] = None,
-    example: Annotated[
-        bool, typer.Option("--example", help="Print a table that can be analyzed, and end.")
-    ] = False,
+    mapping: MapOption = None,
+    where: WhereOption = None,
+    group: GroupOption = None,
+    examples_per_epoch: EpochExamplesOption = None,
+    margin: MarginOption = None,
+    unit: UnitOption = "examples",
+    output: PageOption = None,
+    runs: HistoryOption = None,
+    ignore: IgnoreOption = None,
+    example: ExampleOption = False,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -92,7 +61,7 @@ def analyze(
     Example: batchscope analyze runs.csv --target "val_loss<=0.5" --map batch_size=bs
     """
     with reporting(debug):
-        from batchscope.verbs.deciding import analyze as analyze_study
+        from batchscope.verbs.analyzing import analyze as analyze_study
 
         if example:
             from batchscope.verbs.example_runs import write_example
@@ -182,7 +151,7 @@ def report(
     """
     with reporting(debug):
         from batchscope.reports.page import report as write_report
-        from batchscope.verbs.deciding import analyze as analyze_study
+        from batchscope.verbs.analyzing import analyze as analyze_study
 
         found = analyze_study(store, which=study)
         page = write_report(store, str(output), which=found.study)

@@ -214,7 +214,7 @@ def recommend(
     with reporting(debug, store), watching() as watcher:
         from batchscope.reports.page import check_page_path
         from batchscope.reports.page import report as write_report
-        from batchscope.verbs.deciding import read_recommendation
+        from batchscope.verbs.recommending import read_recommendation
         from batchscope.verbs.studying import study as study_task
 
         check_page_path(str(output))

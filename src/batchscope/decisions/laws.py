@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from batchscope.errors import InvalidInput
+from batchscope.errors import check_above_zero
 from batchscope.estimate import Interval, write_number
 
 Span = tuple[float, float]
@@ -232,10 +232,10 @@ def _span(values: Sequence[float], unit: str) -> Interval:
 
 
 def _check(name: str, value: float) -> None:
-    if not 0 < value < math.inf:
-        raise InvalidInput(
-            f"{name} of {write_number(value)}",
-            where=name,
-            expected="a number above 0, such as 1e9",
-            do="mend the number",
-        )
+    check_above_zero(
+        value,
+        f"{name} of {write_number(value)}",
+        where=name,
+        expected="a number above 0, such as 1e9",
+        do="mend the number",
+    )

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from statistics import NormalDist
 
-from batchscope.errors import CannotTell, InvalidInput
+from batchscope.errors import CannotTell, check_above_zero
 from batchscope.estimate import Estimate, Interval, write_number
 
 _NORMAL = NormalDist()
@@ -16,13 +16,13 @@ def check_deadline(seconds: float) -> None:
     Raises:
         InvalidInput: it is not above 0.
     """
-    if not 0 < seconds < math.inf:
-        raise InvalidInput(
-            f"a deadline of {seconds:g} s leaves no time to train",
-            where="--deadline",
-            expected="a time above 0",
-            do="write for example 90s, 20min or 2h",
-        )
+    check_above_zero(
+        seconds,
+        f"a deadline of {seconds:g} s leaves no time to train",
+        where="--deadline",
+        expected="a time above 0",
+        do="write for example 90s, 20min or 2h",
+    )
 
 
 def keep_in_time(

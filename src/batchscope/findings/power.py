@@ -5,7 +5,7 @@ from bisect import bisect_left
 
 from scipy import stats
 
-from batchscope.errors import InvalidInput
+from batchscope.errors import check_above_zero
 
 POWER = 0.8
 _LEVEL = 0.05
@@ -54,10 +54,10 @@ def check_difference(difference: float) -> None:
     Raises:
         InvalidInput: it is not above 0.
     """
-    if not 0 < difference < math.inf:
-        raise InvalidInput(
-            f"a difference of {difference}",
-            where="--detect",
-            expected="a number above 0, in the units of the metric",
-            do="give the smallest difference that would change what you do, such as 0.01",
-        )
+    check_above_zero(
+        difference,
+        f"a difference of {difference}",
+        where="--detect",
+        expected="a number above 0, in the units of the metric",
+        do="give the smallest difference that would change what you do, such as 0.01",
+    )

@@ -12,7 +12,7 @@ from batchscope.findings.to_target import reach_target
 from batchscope.records import Run
 from batchscope.studies.progress import Watcher
 from batchscope.task import Task
-from batchscope.verbs.deciding import analyze
+from batchscope.verbs.analyzing import analyze
 from batchscope.verbs.studying import Study, study
 
 # Batch size, learning rate, seed.

@@ -2,10 +2,9 @@
 
 import importlib
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import cast, get_args
 
-from batchscope.errors import InvalidInput
+from batchscope.errors import InvalidInput, suggest
 from batchscope.findings.claims import Judged, judge_claims
 from batchscope.replications.lab import Lab
 from batchscope.replications.published import Measured, Published, Scale
@@ -58,12 +57,11 @@ def find_study(name: str) -> Published:
         InvalidInput: there is none.
     """
     if name not in NAMES:
-        near = get_close_matches(name, NAMES, 1)
         raise InvalidInput(
             f"there is no study {name!r}",
             where="reproduce",
             expected=f"one of {', '.join(NAMES)}",
-            do=f"did you mean {near[0]}?" if near else "see: batchscope reproduce --list",
+            do=suggest(name, NAMES, "see: batchscope reproduce --list"),
         )
     module = f"batchscope.replications.studies.{name.replace('-', '_')}"
     return cast(Published, importlib.import_module(module).STUDY)

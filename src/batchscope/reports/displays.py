@@ -31,7 +31,7 @@ from batchscope.reports.figures.under_way import (
     tabulate_standing,
 )
 from batchscope.reports.readings import READINGS, Reading, describe
-from batchscope.verbs.deciding import analyze
+from batchscope.verbs.analyzing import analyze
 from batchscope.verbs.preview import Preview
 from batchscope.verbs.profiling import Profile
 from batchscope.verbs.standing import Standing

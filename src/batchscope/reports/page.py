@@ -30,7 +30,9 @@ from batchscope.reports.figures.training_curves import (
     tabulate_training_curves,
 )
 from batchscope.reports.sampling import CURVES_PER_SIZE, RUNS, describe_sample
-from batchscope.verbs.deciding import analyze, read_origin, read_recommendation
+from batchscope.verbs.analyzing import analyze
+from batchscope.verbs.opening import read_origin
+from batchscope.verbs.recommending import read_recommendation
 from batchscope.verbs.studying import Study
 
 DEFAULT_PAGE = "batchscope-report.html"

@@ -10,7 +10,7 @@ from typing import Literal, TypeVar, get_args
 import torch
 
 from batchscope.budget import Budget, Target, until_target
-from batchscope.errors import InvalidInput
+from batchscope.errors import InvalidInput, check_above_zero
 from batchscope.findings.power import check_difference
 from batchscope.findings.tuning import Ranking
 from batchscope.records import Configuration, HyperParameters, Precision, count_devices, name_kind
@@ -331,13 +331,13 @@ def _keeps_beta2(constants: HyperParameters, plan: Plan) -> bool:
 
 
 def _check_warmup(examples: float) -> float:
-    if not 0 < examples < math.inf:
-        raise InvalidInput(
-            f"a warmup over {examples:g} examples",
-            where="--warmup",
-            expected="a number of examples above 0",
-            do="leave it out for none",
-        )
+    check_above_zero(
+        examples,
+        f"a warmup over {examples:g} examples",
+        where="--warmup",
+        expected="a number of examples above 0",
+        do="leave it out for none",
+    )
     return float(examples)
 
 

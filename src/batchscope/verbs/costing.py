@@ -9,7 +9,7 @@ from batchscope.decisions.frontier import pareto
 from batchscope.errors import CannotTell, InvalidInput
 from batchscope.estimate import Interval
 from batchscope.findings.sizes import SizeFindings
-from batchscope.verbs.deciding import analyze
+from batchscope.verbs.analyzing import analyze
 from batchscope.verbs.studying import Study
 
 

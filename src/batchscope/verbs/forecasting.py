@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from batchscope.budget import Target, parse_target
 from batchscope.decisions.steps import Forecast, forecast_examples
 from batchscope.errors import CannotTell, InvalidInput
-from batchscope.verbs.deciding import analyze
+from batchscope.verbs.analyzing import analyze
 from batchscope.verbs.studying import Study
 
 

@@ -1,6 +1,5 @@
 """Analyze runs that were measured elsewhere."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from batchscope.budget import Target, parse_target
-from batchscope.errors import BatchscopeError, InvalidInput
+from batchscope.errors import BatchscopeError, InvalidInput, check_above_zero
 from batchscope.findings.analysis import Analysis, analyze_curves
 from batchscope.findings.curves import RUN_COLUMNS, read_curves
 from batchscope.findings.growth import Growth, find_growth
@@ -54,15 +53,17 @@ class TableOptions:
     ignore: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.examples_per_epoch is not None and not 0 < self.examples_per_epoch < math.inf:
-            raise InvalidInput(
+        if self.examples_per_epoch is not None:
+            check_above_zero(
+                self.examples_per_epoch,
                 f"{self.examples_per_epoch:g} examples in an epoch",
                 where="--examples-per-epoch",
                 expected="a number above 0",
                 do="give the size of the training set",
             )
-        if self.margin is not None and not 0 < self.margin < math.inf:
-            raise InvalidInput(
+        if self.margin is not None:
+            check_above_zero(
+                self.margin,
                 f"a margin of {self.margin:g}",
                 where="--margin",
                 expected="a number above 0, in the units of the metric",

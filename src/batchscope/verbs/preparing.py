@@ -1,6 +1,5 @@
 """What every verb does first: load the task, look at it, plan, and only then open a store."""
 
-import difflib
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -10,7 +9,7 @@ from pathlib import Path
 import torch
 
 from batchscope.budget import Budget, Target, parse_budget, parse_target
-from batchscope.errors import InvalidInput, InvalidTask, TaskCannotTravel
+from batchscope.errors import InvalidInput, InvalidTask, TaskCannotTravel, suggest
 from batchscope.gallery import BUILT_IN, module_of
 from batchscope.studies.fingerprint import Fingerprint, fingerprint
 from batchscope.studies.plan import Plan, make_plan
@@ -233,10 +232,9 @@ def _find_source(text: str) -> TaskSource:
         return ModuleTask(module=module_of(text), name="task", label=text)
     if ":" in text or text.endswith(".py"):
         return read_source(text)
-    near = difflib.get_close_matches(text, BUILT_IN, n=1)
     raise InvalidTask(
         f"there is no task {text!r}",
         where="TASK",
         expected=f"one of {', '.join(BUILT_IN)}, or file.py:name",
-        do=f"did you mean {near[0]}?" if near else "batchscope tasks lists the built-in ones",
+        do=suggest(text, BUILT_IN, "batchscope tasks lists the built-in ones"),
     )

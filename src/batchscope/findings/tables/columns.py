@@ -2,9 +2,8 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 
-from batchscope.errors import InvalidInput
+from batchscope.errors import InvalidInput, suggest
 
 # Names as people write them, letters and digits only; the first that a table has counts.
 _NAMES: Mapping[str, tuple[str, ...]] = {
@@ -47,12 +46,11 @@ def recognise_columns(columns: Sequence[str], given: Mapping[str, str]) -> dict[
     """
     for role, column in given.items():
         if role not in (*ROLES, "metric"):
-            near = get_close_matches(role, (*ROLES, "metric"), 1)
             raise InvalidInput(
                 f"there is nothing called {role!r} to map",
                 where="--map",
                 expected=f"one of {', '.join((*ROLES, 'metric'))}",
-                do=f"did you mean {near[0]}?" if near else "write for example --map batch_size=bs",
+                do=suggest(role, (*ROLES, "metric"), "write for example --map batch_size=bs"),
             )
         check_column(column, columns, where="--map")
     by_name = {_plain(column): column for column in reversed(columns)}
@@ -78,12 +76,11 @@ def check_column(column: str, columns: Sequence[str], *, where: str) -> None:
     """
     if column in columns:
         return
-    near = get_close_matches(column, columns, 1)
     raise InvalidInput(
         f"the table has no column {column!r}",
         where=where,
         expected=f"one of {', '.join(columns)}",
-        do=f"did you mean {near[0]}?" if near else "name one of these",
+        do=suggest(column, columns),
     )
 
 
@@ -99,12 +96,11 @@ def find_named(metric: str, known: Sequence[str]) -> str:
     roles = (role for role, names in _NAMES.items() if _plain(metric) in names)
     found = by_name.get(_plain(metric)) or next((role for role in roles if role in known), None)
     if found is None:
-        near = get_close_matches(metric, known, 1)
         raise InvalidInput(
             f"the table has no metric {metric!r}",
             where="--target",
             expected=f"one of {', '.join(known)}",
-            do=f"did you mean {near[0]}?" if near else "name one of these",
+            do=suggest(metric, known),
         )
     return found
 

@@ -1,0 +1,159 @@
+"""The reasons of a recommendation, in sentences with their numbers."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from batchscope.decisions.limits import chance_in_time
+from batchscope.decisions.prediction import Prediction
+from batchscope.estimate import Estimate, Interval, write_number
+from batchscope.findings.analysis import TIME_MARGIN, Analysis, SizeFindings
+from batchscope.findings.plateau import Plateau
+
+AXES = {"time": "seconds", "examples": "examples"}
+
+
+def explain(
+    analysis: Analysis,
+    chosen: SizeFindings,
+    objective: str,
+    plateau: Plateau | None,
+    step_seconds: Mapping[int, Sequence[float]],
+    predicted: Prediction,
+    optimum: Estimate | None,
+    deadline: float | None,
+) -> tuple[str, ...]:
+    """Why a batch size was chosen.
+
+    Args:
+        step_seconds: batch size -> the timed steps.
+        predicted: for one fresh training at it.
+    """
+    return (
+        *_explain_choice(analysis, chosen, objective, plateau, step_seconds, predicted),
+        *_explain_optimum(optimum, objective),
+        *_explain_deadline(predicted.seconds, deadline),
+    )
+
+
+def _explain_choice(
+    analysis: Analysis,
+    chosen: SizeFindings,
+    objective: str,
+    plateau: Plateau | None,
+    step_seconds: Mapping[int, Sequence[float]],
+    predicted: Prediction,
+) -> list[str]:
+    margin = f"{TIME_MARGIN:.0%}"
+    if objective == "quality" and plateau is not None:
+        margin = write_number(plateau.margin)
+    derived = (
+        " (derived from the runs: the best size's final value, made easier by a quarter or three "
+        "seed deviations)"
+        if analysis.target_derived
+        else ""
+    )
+    said: list[str] = []
+    if analysis.target is not None:
+        said = [
+            f"The target is {analysis.target}{derived}; batch size {chosen.batch_size} reached it "
+            f"with {chosen.reached} of {chosen.seeds} seeds.",
+        ]
+    said += [
+        f"One fresh training is predicted to need {predicted.steps} and {predicted.examples} "
+        f"to get there: {predicted.seconds}.",
+    ]
+    if objective in AXES:
+        said += _comparisons(analysis, chosen, objective)
+    said += _speed_reason(chosen.batch_size, step_seconds)
+    if analysis.to_target_only:
+        said += _explain_absent(analysis, step_seconds)
+    if plateau is not None and len(plateau.batch_sizes) > 1:
+        said.append(
+            f"Batch sizes {join_sizes(plateau.batch_sizes)} are equivalent: each was shown, at "
+            f"5%, to be within {margin} of every other size."
+        )
+    ended = "its runs" if analysis.to_target_only else "the budget"
+    test = "" if chosen.test_quality is None else f", on test data {chosen.test_quality}"
+    said.append(
+        f"At the end of {ended} its {analysis.metric} is {chosen.quality}{test}, its training "
+        f"loss {chosen.train_loss}."
+    )
+    if chosen.test_quality is None:
+        said.append("The task has no test data: the figures are of the data that chose the rates.")
+    if chosen.at_edge:
+        said.append(
+            f"Its learning rate {chosen.learning_rate:g} lies at the edge of those tried: a wider "
+            "search may do better."
+        )
+    said.append(
+        f"The micro-batch is {chosen.batch_size}, the largest that was run of this batch; nothing "
+        "is known yet of what fits in memory beyond it."
+    )
+    return said
+
+
+def _explain_optimum(optimum: Estimate | None, objective: str) -> list[str]:
+    if objective != "time" or not isinstance(optimum, Interval):
+        return []
+    return [
+        "Steps times seconds per step, each by its fitted curve, is lowest near batch size "
+        f"{optimum}."
+    ]
+
+
+def _explain_absent(analysis: Analysis, step_seconds: Mapping[int, Sequence[float]]) -> list[str]:
+    """Batch sizes that were timed, and not trained to the target."""
+    shown = {size.batch_size for size in analysis.sizes}
+    tried = {c.batch_size for c in analysis.curves} - shown
+    given_up = {c.batch_size for c in analysis.curves if c.status == "stopped"} & tried
+    parts = {
+        "Given up, since the target was not in sight at a quarter more than the best "
+        "took": given_up,
+        "Diverged or too large for memory at every rate tried": tried - given_up,
+        "Not trained, since sizes nearer to the choice were worse or the search had spent its "
+        "share": set(step_seconds) - shown - tried,
+    }
+    return [
+        f"{why}: batch size {join_sizes(sorted(sizes))}." for why, sizes in parts.items() if sizes
+    ]
+
+
+def _comparisons(analysis: Analysis, chosen: SizeFindings, objective: str) -> list[str]:
+    said: list[str] = []
+    for other in (analysis.sizes[0], analysis.sizes[-1]):
+        if other.batch_size != chosen.batch_size:
+            said.append(
+                f"The {objective} to the target at batch size {other.batch_size}, its own best "
+                f"rate {other.learning_rate:g}: {getattr(other, AXES[objective])}."
+            )
+    return said
+
+
+def _speed_reason(size: int, step_seconds: Mapping[int, Sequence[float]]) -> list[str]:
+    if size not in step_seconds:
+        return []
+    medians = {b: float(np.median(times)) for b, times in step_seconds.items()}
+    rates = {b: b / median for b, median in medians.items()}
+    fastest = max(rates, key=lambda b: rates[b])
+    return [
+        f"A step takes {write_number(1000 * medians[size])} ms (median of "
+        f"{len(step_seconds[size])}), {write_number(rates[size])} examples per second; the most is "
+        f"{write_number(rates[fastest])}, at batch size {fastest}."
+    ]
+
+
+def _explain_deadline(seconds: Estimate, deadline: float | None) -> list[str]:
+    if deadline is None or not isinstance(seconds, Interval):
+        return []
+    chance = chance_in_time(seconds, deadline)
+    return [
+        f"One fresh training ends before the deadline of {write_number(deadline)} s with a "
+        f"probability of about {chance:.0%}."
+    ]
+
+
+def join_sizes(sizes: Sequence[int]) -> str:
+    """8, 16 and 32."""
+    words = [str(size) for size in sizes]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -1,0 +1,182 @@
+"""Recommend a batch size."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from batchscope.budget import Budget, Target, parse_budget
+from batchscope.decisions.limits import check_deadline
+from batchscope.decisions.recommendation import Recommendation, Spent, recommend_from
+from batchscope.optimizers import constants_to_paste
+from batchscope.records import Measurement, Run
+from batchscope.studies.cost import count_examples
+from batchscope.studies.plan import GRID_RATES, GRID_SEEDS
+from batchscope.studies.progress import Watcher
+from batchscope.studies.store import DEFAULT_STORE, Store
+from batchscope.task import Task
+from batchscope.training.evaluation import horizon_examples
+from batchscope.verbs.analyzing import analyze_row
+from batchscope.verbs.listing import read_measurement
+from batchscope.verbs.next_command import write_next_command
+from batchscope.verbs.opening import find_row, open_study
+from batchscope.verbs.studying import Study, study
+
+
+def recommend(
+    task: Task | str,
+    *,
+    objective: str = "time",
+    target: Target | str | None = None,
+    batch_sizes: Sequence[int] | None = None,
+    budget: Budget | str | None = None,
+    effort: str = "standard",
+    seed: int = 0,
+    seeds: int | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+    learning_rates: Sequence[float] | None = None,
+    exhaustive: bool = False,
+    schedule: str = "constant",
+    warmup: float = 0.0,
+    rule: str | None = None,
+    base: int = 32,
+    detect: float | None = None,
+    also_read: Sequence[Budget | str] = (),
+    tune: Sequence[str] = (),
+    devices: int = 1,
+    executor: str = "local",
+    jobs: int | None = None,
+    store: str = DEFAULT_STORE,
+    reuse_changed: bool = False,
+    deadline: float | None = None,
+    watcher: Watcher | None = None,
+) -> Recommendation:
+    """Say which batch size to use, and why. Its arguments are those of `study`.
+
+    Args:
+        deadline: seconds that one training may take; the choice is among the batch sizes that are
+            predicted to keep to it. None for no limit.
+
+    Raises:
+        CannotTell: no batch size can be compared with another, or none meets the deadline.
+    """
+    if deadline is not None:
+        check_deadline(deadline)
+    done = study(
+        task,
+        batch_sizes=batch_sizes,
+        budget=budget,
+        target=target,
+        objective=objective,
+        effort=effort,
+        seed=seed,
+        seeds=seeds,
+        device=device,
+        precision=precision,
+        learning_rates=learning_rates,
+        exhaustive=exhaustive,
+        schedule=schedule,
+        warmup=warmup,
+        rule=rule,
+        base=base,
+        detect=detect,
+        also_read=also_read,
+        tune=tune,
+        devices=devices,
+        race=True,
+        executor=executor,
+        jobs=jobs,
+        store=store,
+        reuse_changed=reuse_changed,
+        watcher=watcher,
+    )
+    return read_recommendation(done, deadline=deadline)
+
+
+def read_recommendation(
+    study: Study | str, *, which: str | None = None, deadline: float | None = None
+) -> Recommendation:
+    """The recommendation that the finished runs of a study lead to.
+
+    Args:
+        study, which: as for `analyze`.
+        deadline: as for `recommend`.
+
+    Raises:
+        StoreError: there is no such store or study.
+        CannotTell: its runs do not allow one.
+    """
+    with open_study(study) as store:
+        return _recommend(store, find_row(store, study, which), deadline)
+
+
+def _recommend(store: Store, row: sa.RowMapping, deadline: float | None) -> Recommendation:
+    plan = row["plan"]
+    runs = store.read_study(row["id"])
+    measured = read_measurement(store, row)
+    steps = () if measured is None else measured.steps
+    asked = set(plan["batch_sizes"])
+    return recommend_from(
+        analyze_row(store, row),
+        objective=plan["objective"],
+        step_seconds={
+            step.batch_size: step.seconds
+            for step in steps
+            if step.seconds and step.batch_size in asked
+        },
+        spent=_count(
+            runs,
+            store.read_measurements(row["fingerprint"]),
+            plan,
+            store.read_task(row["fingerprint"])["facts"]["train_size"],
+        ),
+        script_for=_scripts(runs),
+        next_command=write_next_command(store, row),
+        deadline=deadline,
+    )
+
+
+def _count(
+    runs: Sequence[Run],
+    measurements: Sequence[Measurement],
+    plan: Mapping[str, Any],
+    train_size: int,
+) -> Spent:
+    budget = parse_budget(plan["budget"])
+    each = [horizon_examples(budget, train_size, size) for size in plan["batch_sizes"]]
+    grid = GRID_RATES * GRID_SEEDS * sum(each)
+    trained = sum(map(count_examples, runs))
+    timed = sum(measurement.examples for measurement in measurements)
+    is_known = math.isfinite(grid)
+    return Spent(
+        runs=len(runs),
+        examples=trained + timed,
+        seconds=sum(run.provenance.seconds for run in runs),
+        full_runs=(trained + timed) * len(each) / sum(each) if is_known else None,
+        share_of_grid=(trained + timed) / grid if is_known else None,
+    )
+
+
+def _scripts(runs: Sequence[Run]) -> Mapping[str, str]:
+    """Lines to paste for the setting of each run."""
+    return {run.key: _script(run) for run in runs}
+
+
+def _script(run: Run) -> str:
+    configuration = run.configuration
+    constants = constants_to_paste(configuration.hyper_parameters)
+    given = ", ".join(f"{name}={value!r}" for name, value in constants.items())
+    lines = [f"batch_size = {configuration.batch_size}", "accumulation = 1"]
+    name = configuration.optimizer
+    if name in ("SGD", "Adam", "AdamW"):
+        lines.append(f"optimizer = torch.optim.{name}(\n    model.parameters(), {given}\n)")
+    else:
+        lines.append(f"lr = {configuration.learning_rate!r}")
+    if configuration.schedule != "constant":
+        lines.append(f"# with the schedule {configuration.schedule}, as in the study")
+    clip = configuration.hyper_parameters.get("clip_norm")
+    if clip is not None:
+        lines.append(f"torch.nn.utils.clip_grad_norm_(model.parameters(), {clip!r})")
+    return "\n".join(lines)
