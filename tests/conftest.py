@@ -136,13 +136,6 @@ def store(tmp_path: Path) -> Iterator[Store]:
     opened.close()
 
 
-def run_command(
-    *arguments: str, folder: Path, timeout: float = 240, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """The command as a person runs it, in a folder."""
-    return run_module("batchscope", *arguments, folder=folder, timeout=timeout, **environment)
-
-
 def run_module(
     module: str, *arguments: str, folder: Path, timeout: float = 240, **environment: str
 ) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""The command as a person runs it: each test starts real processes."""
+"""The command as a person runs it: each call is a process of its own."""
 
 import json
 import os
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import SMALL_TASK, fill, run_command
+from .command import run_command
+from .conftest import SMALL_TASK, fill
 
 QUICK = ("--batch-sizes", "8,16", "--effort", "quick", "--jobs", "1")
 

@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from .conftest import run_command
+from .command import run_command
 
 
 def test_the_advisor_goes_through_the_shell(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import SMALL_TASK, run_command
+from .command import run_command
+from .conftest import SMALL_TASK
 
 
 @pytest.fixture(scope="module")

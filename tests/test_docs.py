@@ -13,7 +13,8 @@ from typer.main import get_command
 import batchscope
 from batchscope.cli import app
 
-from .conftest import SMALL_TASK, run_command
+from .command import run_command
+from .conftest import SMALL_TASK
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

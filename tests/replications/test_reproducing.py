@@ -7,7 +7,7 @@ from batchscope.errors import InvalidInput
 from batchscope.replications.reproducing import NAMES, find_study, list_studies, reproduce
 from batchscope.reports.replication_page import report_index, report_replication
 
-from ..conftest import run_command
+from ..command import run_command
 
 KINDS = {"claim", "objection", "control"}
 

@@ -16,7 +16,8 @@ from batchscope.decisions.recommendation import Recommendation
 from batchscope.studies.store import Store
 from batchscope.verbs.recommending import read_recommendation
 
-from ..conftest import SMALL_TASK, run_command
+from ..command import run_command
+from ..conftest import SMALL_TASK
 
 # About a quarter of a second a run, so that kills fall into all parts of a study.
 TASK = SMALL_TASK.replace("epochs(2)", "epochs(60)")

@@ -8,7 +8,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from ..conftest import SMALL_TASK, run_command
+from ..command import run_command
+from ..conftest import SMALL_TASK
 
 VERBS = """
 options = dict(batch_sizes=[8, 16], effort="quick", store="mine.db", jobs=2)

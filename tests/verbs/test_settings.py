@@ -6,7 +6,8 @@ import pytest
 import batchscope as bs
 from batchscope.errors import InvalidInput
 
-from ..conftest import SMALL_TASK, make_task, run_command
+from ..command import run_command
+from ..conftest import SMALL_TASK, make_task
 
 
 def test_what_was_said_is_written_beside_the_store_and_repeats_the_study(tmp_path: Path) -> None:

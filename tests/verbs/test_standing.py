@@ -6,7 +6,8 @@ import batchscope as bs
 from batchscope.studies.claims import Progress, claim, renew
 from batchscope.studies.store import Store
 
-from ..conftest import make_task, run_command
+from ..command import run_command
+from ..conftest import make_task
 
 
 def test_a_study_is_seen_from_another_terminal(tmp_path: Path) -> None:
