@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
-import psutil
 import torch
 
 from batchscope.instruments.speed.steps import WHOLE_STEPS, time_steps
@@ -16,13 +15,12 @@ from batchscope.studies.claims import claim, release
 from batchscope.studies.progress import Watcher
 from batchscope.studies.store import Store
 from batchscope.task import Task
-from batchscope.training.devices import choose_device, count_cores
+from batchscope.training.devices import choose_device, count_cores, count_free_cores
 from batchscope.training.provenance import Origin, describe_machine
 from batchscope.training.spread import call_on_ranks
 from batchscope.workers.pool import OwnProcess, ProcessPool
 from batchscope.workers.travel import TaskSource
 
-_BUSY = 0.5
 _SECONDS_BETWEEN_LOOKS = 0.3
 _LABEL = "timing steps at each batch size"
 
@@ -43,8 +41,8 @@ def measure_step_times(
 ) -> Measurement:
     """The step times of a task, from the store where this machine has measured them.
 
-    A worker with as many threads as there are cores times them, as a training of one's own would
-    have the machine to itself.
+    A worker with as many threads as there are free cores times them: threads that share a core with
+    another program wait for one another a hundred times longer than a small step takes.
 
     Args:
         source: None for a task that stays in this process.
@@ -71,14 +69,14 @@ def measure_step_times(
         time.sleep(_SECONDS_BETWEEN_LOOKS)
     if known is not None:
         return known
-    _warn_if_busy(watcher)
+    free = _count_threads(watcher)
     try:
         provenance = replace(
             describe_machine(device, origin, seconds=0.0),
-            threads=torch.get_num_threads() if source is None else count_cores(),
+            threads=torch.get_num_threads() if source is None else free,
         )
         arguments = (tuple(batch_sizes), precision, device_name, devices, examples)
-        steps, processed = _time_now(task, source, arguments, watcher)
+        steps, processed = _time_now(task, source, arguments, watcher, threads=free)
         measurement = Measurement(
             task=task.name,
             fingerprint=fingerprint,
@@ -127,10 +125,14 @@ def median_seconds(measurement: Measurement | None) -> Mapping[int, float]:
     return {step.batch_size: statistics.median(step.seconds) for step in steps if step.seconds}
 
 
-def _warn_if_busy(watcher: Watcher) -> None:
-    load = psutil.getloadavg()[0]
-    if load > _BUSY * count_cores():
-        watcher.say(f"This machine is busy (load average {load:.1f}): times will be too long.")
+def _count_threads(watcher: Watcher) -> int:
+    free, cores = count_free_cores(), count_cores()
+    if free < cores:
+        watcher.say(
+            f"Other programs keep {cores - free} of {cores} cores busy: steps are timed on "
+            f"{free}, and may take longer than on a machine of their own."
+        )
+    return free
 
 
 def _time_now(
@@ -138,10 +140,10 @@ def _time_now(
     source: TaskSource | None,
     arguments: tuple[object, ...],
     watcher: Watcher,
+    *,
+    threads: int,
 ) -> tuple[tuple[StepTime, ...], int]:
-    pool = (
-        OwnProcess(task) if source is None else ProcessPool(source, count=1, threads=count_cores())
-    )
+    pool = OwnProcess(task) if source is None else ProcessPool(source, count=1, threads=threads)
 
     def hear(progress: object) -> None:
         done, of = cast(tuple[int, int], progress)

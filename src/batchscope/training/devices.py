@@ -12,6 +12,7 @@ import torch
 from batchscope.errors import InvalidInput
 from batchscope.records import Precision
 
+_LOOK_SECONDS = 0.5
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _KINDS = ("cuda", "mps", "cpu")
 _OUT_OF_MEMORY = (
@@ -93,6 +94,13 @@ def count_cores() -> int:
         if hasattr(os, "sched_getaffinity")
         else (os.cpu_count() or 1)
     )
+
+
+def count_free_cores() -> int:
+    """Of them, those that no process was busy on for half a second; at least one."""
+    busy = psutil.cpu_percent(interval=_LOOK_SECONDS) / 100 * (psutil.cpu_count() or 1)
+    free = (psutil.cpu_count() or 1) - round(busy)
+    return max(1, min(count_cores(), free))
 
 
 def synchronize(device: torch.device) -> None:

@@ -1,0 +1,26 @@
+"""What a machine has to offer."""
+
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from batchscope.training.devices import count_cores, count_free_cores
+
+
+@pytest.mark.skipif(not hasattr(psutil.Process, "cpu_affinity"), reason="cores cannot be chosen")
+def test_cores_that_other_programs_keep_busy_are_not_free() -> None:
+    busy = [
+        subprocess.Popen([sys.executable, "-c", "print(flush=True)\nwhile True: pass"], stdout=-1)
+        for _ in range(psutil.cpu_count() or 1)
+    ]
+    try:
+        for process in busy:
+            assert process.stdout is not None
+            process.stdout.readline()
+        assert count_free_cores() < max(2, count_cores())
+    finally:
+        for process in busy:
+            process.kill()
+            process.communicate()
