@@ -71,6 +71,19 @@ def test_json_alone_is_on_standard_output(folder: Path) -> None:
         assert {"value", "low", "high", "unit", "confidence"} <= set(estimate)
 
 
+def test_terms_are_said_in_the_answer_on_the_page_and_in_the_next_command(folder: Path) -> None:
+    terms = ("--objective", "cost", "--device-hour", "2.5", "--deadline", "2h")
+    done = recommend(folder, *terms, "--output", "priced.html")
+
+    assert done.returncode == 0, done.stderr
+    words = " ".join(done.stdout.split())
+    assert "One fresh training takes money" in words
+    assert "keeps to the deadline of 7,200 s with a probability" in words
+    assert "--objective cost --deadline 7200s --device-hour 2.5" in words
+    assert "Money, one fresh training" in (folder / "priced.html").read_text()
+    assert "are in the store" in done.stderr, "what is priced reads the runs of time"
+
+
 @pytest.mark.parametrize("verb", ["analyze", "report", "runs"])
 def test_verbs_on_a_store_name_the_study_in_their_first_line(folder: Path, verb: str) -> None:
     done = run_command(verb, "batchscope.db", folder=folder)

@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from batchscope.decisions.limits import chance_in_time, check_deadline, keep_in_time
+from batchscope.decisions.limits import chance_within, keep_within
+from batchscope.decisions.terms import Limit, check_deadline
 from batchscope.errors import CannotTell, InvalidInput
 from batchscope.estimate import Interval, NotIdentified
 
@@ -12,15 +13,22 @@ def taking(seconds: float) -> Interval:
     return Interval(value=seconds, low=seconds / 2, high=2 * seconds, unit="s")
 
 
+def until(seconds: float) -> Limit:
+    return Limit(seconds=seconds, words=f"the deadline of {seconds:g} s")
+
+
 def test_sizes_that_are_predicted_to_end_in_time_are_kept() -> None:
     seconds = {8: taking(50), 16: taking(20), 32: NotIdentified(reason="one seed", remedy="more")}
 
-    assert keep_in_time(seconds, 30, task="task", target="error<=0.1") == {16}
+    assert keep_within(seconds, [until(30)], task="task", target="error<=0.1") == {16}
+    both = [until(30), until(10)]
+    with pytest.raises(CannotTell, match="10 s"):
+        keep_within(seconds, both, task="task", target="error<=0.1")
 
 
 def test_a_deadline_that_nothing_meets_names_the_nearest() -> None:
-    with pytest.raises(CannotTell, match=r"(?s)deadline of 10.0 s.*batch size\s+16 with 20"):
-        keep_in_time({8: taking(50), 16: taking(20)}, 10, task="task", target="error<=0.1")
+    with pytest.raises(CannotTell, match=r"(?s)deadline of 10 s.*batch\s+size 16 with 20"):
+        keep_within({8: taking(50), 16: taking(20)}, [until(10)], task="task", target="error<=0.1")
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, math.inf, math.nan])
@@ -38,4 +46,6 @@ def test_the_chance_is_that_of_the_distribution_the_interval_was_made_from(
     drawn = 10.0 * np.exp(deviation * rng.standard_normal(10_000))
 
     # Four standard errors of 10,000 draws.
-    assert chance_in_time(took, 12.0) == pytest.approx(float(np.mean(drawn <= 12.0)), abs=0.02)
+    assert chance_within(took, until(12.0)) == pytest.approx(
+        float(np.mean(drawn <= 12.0)), abs=0.02
+    )

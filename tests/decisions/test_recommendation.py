@@ -1,11 +1,14 @@
 from collections import defaultdict
+from typing import Any
 
 import numpy as np
 import pytest
 
 from batchscope.budget import Target
+from batchscope.decisions.cost import Prices
 from batchscope.decisions.prediction import predict_training
 from batchscope.decisions.recommendation import Recommendation, Spent, recommend_from
+from batchscope.decisions.terms import PRICED, Terms
 from batchscope.errors import CannotTell
 from batchscope.estimate import Interval, NotIdentified
 from batchscope.findings.analysis import analyze_curves, find_fastest
@@ -32,9 +35,7 @@ def make_study(
     return curves
 
 
-def recommend(
-    curves: list[Curve], objective: str = "time", deadline: float | None = None
-) -> Recommendation:
+def recommend(curves: list[Curve], objective: str = "time", **terms: Any) -> Recommendation:
     analysis = analyze_curves(
         curves,
         study="abc",
@@ -47,12 +48,11 @@ def recommend(
     sizes = {size.batch_size for size in analysis.sizes}
     return recommend_from(
         analysis,
-        objective=objective,
+        terms=Terms(objective=objective, **terms),
         step_seconds=dict.fromkeys(sizes, (0.01, 0.011, 0.0105)),
         spent=Spent(runs=len(curves), examples=1, seconds=1.0),
         script_for=defaultdict(lambda: "script"),
         next_command="again",
-        deadline=deadline,
     )
 
 
@@ -91,14 +91,48 @@ def test_a_deadline_leaves_the_cheapest_of_those_that_keep_to_it(rng: np.random.
     assert isinstance(free.predicted.seconds, Interval)
     deadline = free.predicted.seconds.value / 2
 
-    held = recommend(curves, "examples", deadline)
+    held = recommend(curves, "examples", deadline=deadline)
 
     assert held.batch_size > free.batch_size
     assert isinstance(held.predicted.seconds, Interval)
     assert held.predicted.seconds.value <= deadline
-    assert any("before the deadline" in reason for reason in held.reasons)
+    assert any("keeps to the deadline" in reason for reason in held.reasons)
     with pytest.raises(CannotTell, match=r"the nearest\s+is batch size"):
-        recommend(curves, "examples", deadline / 1000)
+        recommend(curves, "examples", deadline=deadline / 1000)
+
+
+def test_a_limit_in_money_binds_as_the_deadline_of_its_seconds(rng: np.random.Generator) -> None:
+    curves = make_study(rng, critical=64, overhead=64, seeds=5)
+    free = recommend(curves, "examples")
+    assert isinstance(free.predicted.seconds, Interval)
+    most = free.predicted.seconds.value / 2
+    prices = Prices(device_hour=3600.0)
+
+    paid = recommend(curves, "examples", max_cost=2 * most, prices=prices, devices=2)
+    timed = recommend(curves, "examples", deadline=most)
+    assert paid.batch_size == timed.batch_size > free.batch_size
+    assert isinstance(paid.usage.money, Interval)
+    assert isinstance(paid.predicted.seconds, Interval)
+    assert paid.usage.money.value == pytest.approx(2 * paid.predicted.seconds.value)
+
+    with pytest.raises(CannotTell, match=r"within the\s+cost of 0.00100: the nearest"):
+        recommend(curves, deadline=1e9, max_cost=1e-3, prices=prices)
+    with pytest.raises(CannotTell, match=r"within the\s+deadline of 0.00100 s: the nearest"):
+        recommend(curves, deadline=1e-3, max_cost=1e9, prices=prices)
+
+
+@pytest.mark.parametrize("objective", PRICED)
+def test_what_is_priced_by_the_second_is_least_where_time_is(
+    rng: np.random.Generator, objective: str
+) -> None:
+    curves = make_study(rng, critical=64, overhead=64, seeds=5)
+    prices = Prices(device_hour=2.0, kilowatt_hour=0.3, grams_per_kilowatt_hour=400.0)
+
+    found = recommend(curves, objective, prices=prices, watts=300.0)
+
+    assert found.objective == objective
+    assert found.batch_size == recommend(curves).batch_size
+    assert any(objective in reason for reason in found.reasons)
 
 
 def test_prediction_intervals_cover_a_fresh_training(rng: np.random.Generator) -> None:

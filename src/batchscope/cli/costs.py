@@ -15,6 +15,12 @@ from batchscope.cli.options import (
     read_sizes,
 )
 from batchscope.cli.output import make_console, name_study, print_json, reporting
+from batchscope.cli.terms_options import (
+    CarbonOption,
+    DeviceHourOption,
+    KilowattHourOption,
+    WattsOption,
+)
 from batchscope.errors import InvalidInput
 
 
@@ -22,18 +28,10 @@ from batchscope.errors import InvalidInput
 def cost(
     store: StorePlace = STORE,
     study: StudyOption = None,
-    device_hour: Annotated[
-        float, typer.Option("--device-hour", help="Price of one device for an hour.")
-    ] = 0.0,
-    kilowatt_hour: Annotated[
-        float, typer.Option("--kilowatt-hour", help="Price of electricity.")
-    ] = 0.0,
-    watts: Annotated[
-        float | None, typer.Option("--watts", help="Of each device while it trains.")
-    ] = None,
-    carbon: Annotated[
-        float, typer.Option("--carbon", help="Grams of CO2 per kilowatt-hour.")
-    ] = 0.0,
+    device_hour: DeviceHourOption = 0.0,
+    kilowatt_hour: KilowattHourOption = 0.0,
+    watts: WattsOption = None,
+    carbon: CarbonOption = 0.0,
     devices: Annotated[int, typer.Option("--devices", min=1, help="That each run had.")] = 1,
     hardware: Annotated[
         float, typer.Option("--hardware", help="Price of an upgrade, paid once.")

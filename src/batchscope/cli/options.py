@@ -1,13 +1,11 @@
 """The options of the command line: one that several commands take reads the same on each."""
 
-import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from batchscope.budget import Budget, parse_budget
-from batchscope.decisions.limits import check_deadline
 from batchscope.errors import InvalidInput
 
 REPORT = Path("batchscope-report.html")
@@ -65,14 +63,6 @@ SeedOption = Annotated[int, typer.Option("--seed", help="The first seed.")]
 SeedsOption = Annotated[
     int | None,
     typer.Option("--seeds", help="Seeds at each size's best rate. Default: 2, 3 or 5 by effort."),
-]
-DeadlineOption = Annotated[
-    str | None,
-    typer.Option(
-        "--deadline",
-        metavar="TIME",
-        help="What one training may take, such as 90s, 20min or 2h: the choice keeps to it.",
-    ),
 ]
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="cuda, mps or cpu. Default: the best there is.")
@@ -238,24 +228,3 @@ def read_sizes(text: str | None) -> list[int] | None:
             do="write for example 32,128,512 or 8..2048",
         )
     return sizes
-
-
-def read_deadline(text: str | None) -> float | None:
-    """Seconds of 90s, 20min or 2h.
-
-    Raises:
-        InvalidInput: it is no time, or leaves none.
-    """
-    if text is None:
-        return None
-    amount = re.match(r"\s*-?[0-9.]+", text)
-    check_deadline(float(amount[0]) if amount else 1.0)
-    budget = parse_budget(text)
-    if budget.kind != "seconds" or budget.until is not None:
-        raise InvalidInput(
-            f"{text!r} is no time",
-            where="--deadline",
-            expected="a number and s, min or h",
-            do="write for example 90s, 20min or 2h",
-        )
-    return budget.amount

@@ -11,7 +11,6 @@ from batchscope.cli.options import (
     BaseOption,
     BatchSizes,
     BudgetOption,
-    DeadlineOption,
     DebugOption,
     DetectOption,
     DeviceOption,
@@ -38,12 +37,22 @@ from batchscope.cli.options import (
     WarmupOption,
     read_budget,
     read_budgets,
-    read_deadline,
     read_names,
     read_rates,
     read_sizes,
 )
 from batchscope.cli.output import make_console, print_json, reporting, watching
+from batchscope.cli.terms_options import (
+    CarbonOption,
+    DeadlineOption,
+    DeviceHourOption,
+    GoalOption,
+    KilowattHourOption,
+    MaxCostOption,
+    WattsOption,
+    read_deadline,
+)
+from batchscope.errors import CannotTell
 
 
 @app.command()
@@ -178,7 +187,7 @@ def recommend(
     batch_sizes: BatchSizes = None,
     budget: BudgetOption = None,
     target: TargetOption = None,
-    objective: ObjectiveOption = "time",
+    objective: GoalOption = "time",
     effort: EffortOption = "standard",
     seed: SeedOption = 0,
     seeds: SeedsOption = None,
@@ -199,6 +208,11 @@ def recommend(
     store: StoreOption = STORE,
     reuse_changed: ReuseOption = False,
     deadline: DeadlineOption = None,
+    max_cost: MaxCostOption = None,
+    device_hour: DeviceHourOption = 0.0,
+    kilowatt_hour: KilowattHourOption = 0.0,
+    watts: WattsOption = None,
+    carbon: CarbonOption = 0.0,
     output: OutputOption = REPORT,
     config: ConfigOption = None,
     json: JsonOption = False,
@@ -212,19 +226,32 @@ def recommend(
     Example: batchscope recommend mytask.py:task --target "error<=0.05" --effort quick
     """
     with reporting(debug, store), watching() as watcher:
+        from batchscope.decisions.cost import Prices
+        from batchscope.decisions.terms import Terms
         from batchscope.reports.page import check_page_path
         from batchscope.reports.page import report as write_report
         from batchscope.verbs.recommending import read_recommendation
         from batchscope.verbs.studying import study as study_task
 
         check_page_path(str(output))
-        latest = read_deadline(deadline)
+        terms = Terms(
+            objective=objective,
+            prices=Prices(
+                device_hour=device_hour,
+                kilowatt_hour=kilowatt_hour,
+                grams_per_kilowatt_hour=carbon,
+            ),
+            watts=watts,
+            deadline=read_deadline(deadline),
+            max_cost=max_cost,
+            devices=devices,
+        )
         done = study_task(
             task,
             batch_sizes=read_sizes(batch_sizes),
             budget=read_budget(budget),
             target=target,
-            objective=objective,
+            objective=terms.ranked_by,
             effort=effort,
             seed=seed,
             seeds=seeds,
@@ -248,8 +275,13 @@ def recommend(
             watcher=watcher,
         )
         watcher.close()
-        page = write_report(done, str(output))
-        result = read_recommendation(done, deadline=latest).with_report(page)
+        try:
+            result = read_recommendation(done, terms=terms)
+        except CannotTell:
+            write_report(done, str(output))
+            raise
+        page = write_report(done, str(output), recommendation=result)
+        result = result.with_report(page)
         if json:
             print_json(result.to_dict())
         else:

@@ -18,6 +18,7 @@ _HOUR = 3600.0
 _JOULES = 3.6e6
 # More time per step than this is no longer "little".
 _LITTLE = 0.1
+_NO_WATTS = NotIdentified(reason="watts are not known", remedy="batchscope energy", unit="kWh")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,38 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What so many seconds of training take.
+
+    Attributes:
+        money: for device-hours and electricity, in the currency of the prices.
+    """
+
+    device_hours: Estimate
+    kilowatt_hours: Estimate
+    carbon_grams: Estimate
+    money: Estimate
+
+    @property
+    def shown(self) -> list[tuple[str, Interval]]:
+        """What is known and not nothing, by the names of readers."""
+        named = {
+            "Money": self.money,
+            "Energy": self.kilowatt_hours,
+            "Carbon": self.carbon_grams,
+        }
+        return [
+            (name, taken)
+            for name, taken in named.items()
+            if isinstance(taken, Interval) and taken.value > 0
+        ]
+
+    def to_dict(self) -> dict[str, object]:
+        """The usage as JSON."""
+        return {name: getattr(self, name).to_dict() for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
     """What one training costs; money in the currency of the prices.
 
@@ -113,29 +146,47 @@ def cost_of(use: Use, prices: Prices) -> Cost:
     The intervals of steps and of seconds per step are taken as of independent log-normals.
     """
     seconds = multiply([use.steps, use.step_seconds], unit="s")
-    hours = scale(seconds, use.devices / _HOUR, unit="device-hours")
-    unknown = NotIdentified(reason="watts are not known", remedy="batchscope energy", unit="kWh")
-    energy = unknown
-    if use.watts is not None:
-        energy = scale(seconds, use.devices * use.watts / _JOULES, unit="kWh")
-    is_free = prices.kilowatt_hour == 0
-    hourly = prices.device_hour / _HOUR * use.devices
-    power = 0.0 if use.watts is None else use.watts * use.devices / _JOULES
-    usage: Estimate = scale(seconds, hourly + power * prices.kilowatt_hour, unit="")
-    if use.watts is None and not is_free:
-        usage = unknown
+    taken = usage_of(seconds, prices, devices=use.devices, watts=use.watts)
     once = 0.0 if use.is_present else (prices.hardware + prices.engineering) / prices.runs
     return Cost(
         use=use,
         examples=scale(use.steps, use.batch_size, unit="examples"),
         seconds=seconds,
-        device_hours=hours,
+        device_hours=taken.device_hours,
+        kilowatt_hours=taken.kilowatt_hours,
+        carbon_grams=taken.carbon_grams,
+        usage=taken.money,
+        upfront=once,
+        total=shift(taken.money, once),
+    )
+
+
+def usage_of(
+    seconds: Estimate, prices: Prices, *, devices: int = 1, watts: float | None = None
+) -> Usage:
+    """What so many seconds of training take.
+
+    Args:
+        watts: of each device while it trains; None where unknown.
+    """
+    energy: Estimate = _NO_WATTS
+    if watts is not None:
+        energy = scale(seconds, devices * watts / _JOULES, unit="kWh")
+    price = price_per_second(prices, devices=devices, watts=watts)
+    return Usage(
+        device_hours=scale(seconds, devices / _HOUR, unit="device-hours"),
         kilowatt_hours=energy,
         carbon_grams=scale(energy, prices.grams_per_kilowatt_hour, unit="g CO2"),
-        usage=usage,
-        upfront=once,
-        total=shift(usage, once),
+        money=_NO_WATTS if price is None else scale(seconds, price, unit=""),
     )
+
+
+def price_per_second(prices: Prices, *, devices: int, watts: float | None) -> float | None:
+    """Of a training; None where electricity is paid for and nobody knows how much it takes."""
+    if watts is None and prices.kilowatt_hour > 0:
+        return None
+    power = 0.0 if watts is None else watts / _JOULES
+    return devices * (prices.device_hour / _HOUR + power * prices.kilowatt_hour)
 
 
 def explain_change(small: Cost, large: Cost, prices: Prices) -> str:

@@ -1,68 +1,56 @@
-"""What a training must keep to: a deadline."""
+"""Which batch sizes keep to what a training may take, and how surely."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 
-from batchscope.errors import CannotTell, check_above_zero
-from batchscope.estimate import Estimate, Interval, write_number
+from batchscope.decisions.terms import Limit
+from batchscope.errors import CannotTell
+from batchscope.estimate import Estimate, Interval, scale
 
 _NORMAL = NormalDist()
 
 
-def check_deadline(seconds: float) -> None:
-    """See that a deadline leaves time to train.
-
-    Raises:
-        InvalidInput: it is not above 0.
-    """
-    check_above_zero(
-        seconds,
-        f"a deadline of {seconds:g} s leaves no time to train",
-        where="--deadline",
-        expected="a time above 0",
-        do="write for example 90s, 20min or 2h",
-    )
-
-
-def keep_in_time(
-    seconds: Mapping[int, Estimate], deadline: float, *, task: str, target: str
+def keep_within(
+    seconds: Mapping[int, Estimate], limits: Sequence[Limit], *, task: str, target: str
 ) -> set[int]:
-    """The batch sizes whose predicted training ends before a deadline.
+    """The batch sizes whose predicted training keeps to every limit.
 
     Args:
         seconds: batch size -> prediction of one fresh training.
 
     Raises:
-        CannotTell: there is none; the nearest is named.
+        CannotTell: there is none; the limit that binds and the nearest size are named.
     """
     known = {b: took for b, took in seconds.items() if isinstance(took, Interval)}
-    found = {b for b, took in known.items() if took.value <= deadline}
+    binding = min(limits, key=lambda limit: limit.seconds)
+    found = {b for b, took in known.items() if took.value <= binding.seconds}
     if found:
         return found
     nearest = min(known, key=lambda b: known[b].value, default=None)
     near = "no batch size reached the target with all of at least two seeds"
     if nearest is not None:
-        near = f"the nearest is batch size {nearest} with {known[nearest]}"
+        took = scale(known[nearest], binding.per_second, unit=binding.unit)
+        near = f"the nearest is batch size {nearest} with {took}"
     raise CannotTell(
-        f"no training gets to {target} within the deadline of {write_number(deadline)} s: {near}",
+        f"no training gets to {target} within {binding.words}: {near}",
         where=f"recommend {task}",
-        expected="a deadline that a training can meet",
-        do="a later --deadline, an easier --target, or more --devices",
+        expected="limits that a training can keep to",
+        do="a later --deadline or a higher --max-cost, an easier --target, or more --devices",
     )
 
 
-def chance_in_time(seconds: Interval, deadline: float) -> float:
-    """That a training ends before a deadline, its log being normal as the prediction takes it.
+def chance_within(seconds: Interval, limit: Limit) -> float:
+    """That a training keeps to a limit, its log being normal as the prediction takes it.
 
     Example:
         >>> took = Interval(value=100.0, low=50.0, high=200.0, unit="s")
-        >>> round(chance_in_time(took, 100.0), 2), round(chance_in_time(took, 200.0), 3)
-        (0.5, 0.975)
+        >>> round(chance_within(took, Limit(seconds=100.0, words="")), 2)
+        0.5
     """
     half = (math.log(seconds.high) - math.log(seconds.low)) / 2
     z = _NORMAL.inv_cdf((1 + seconds.confidence) / 2)
-    off = math.log(deadline) - math.log(seconds.value)
+    off = math.log(limit.seconds) - math.log(seconds.value)
     if half == 0:
         return float(off >= 0)
     return _NORMAL.cdf(z * off / half)

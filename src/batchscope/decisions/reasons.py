@@ -4,35 +4,39 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from batchscope.decisions.limits import chance_in_time
+from batchscope.decisions.cost import Usage
+from batchscope.decisions.limits import chance_within
 from batchscope.decisions.prediction import Prediction
+from batchscope.decisions.terms import PRICED, Terms
 from batchscope.estimate import Estimate, Interval, write_number
 from batchscope.findings.analysis import TIME_MARGIN, Analysis, SizeFindings
 from batchscope.findings.plateau import Plateau
 
-AXES = {"time": "seconds", "examples": "examples"}
+AXES = {"examples": "examples"} | dict.fromkeys(("time", *PRICED), "seconds")
 
 
 def explain(
     analysis: Analysis,
     chosen: SizeFindings,
-    objective: str,
     plateau: Plateau | None,
     step_seconds: Mapping[int, Sequence[float]],
     predicted: Prediction,
+    usage: Usage,
     optimum: Estimate | None,
-    deadline: float | None,
+    terms: Terms,
 ) -> tuple[str, ...]:
     """Why a batch size was chosen.
 
     Args:
         step_seconds: batch size -> the timed steps.
-        predicted: for one fresh training at it.
+        predicted, usage: of one fresh training at it.
     """
+    compared = terms.ranked_by
     return (
-        *_explain_choice(analysis, chosen, objective, plateau, step_seconds, predicted),
-        *_explain_optimum(optimum, objective),
-        *_explain_deadline(predicted.seconds, deadline),
+        *_explain_choice(analysis, chosen, compared, plateau, step_seconds, predicted),
+        *_explain_optimum(optimum, compared),
+        *_explain_usage(usage, terms),
+        *_explain_limits(predicted.seconds, terms),
     )
 
 
@@ -143,13 +147,27 @@ def _speed_reason(size: int, step_seconds: Mapping[int, Sequence[float]]) -> lis
     ]
 
 
-def _explain_deadline(seconds: Estimate, deadline: float | None) -> list[str]:
-    if deadline is None or not isinstance(seconds, Interval):
+def _explain_usage(usage: Usage, terms: Terms) -> list[str]:
+    """What one training takes beside its time, as far as that is known."""
+    if not usage.shown:
         return []
-    chance = chance_in_time(seconds, deadline)
+    parts = [f"{name.lower()} {taken}" for name, taken in usage.shown]
+    said = [f"One fresh training takes {', '.join(parts)}, in {usage.device_hours}."]
+    if terms.objective in PRICED:
+        said.append(
+            "At one price per hour and one power the fastest training is the one with the least "
+            f"{terms.objective}."
+        )
+    return said
+
+
+def _explain_limits(seconds: Estimate, terms: Terms) -> list[str]:
+    if not isinstance(seconds, Interval):
+        return []
     return [
-        f"One fresh training ends before the deadline of {write_number(deadline)} s with a "
-        f"probability of about {chance:.0%}."
+        f"One fresh training keeps to {limit.words} with a probability of about "
+        f"{chance_within(seconds, limit):.0%}."
+        for limit in terms.limits
     ]
 
 

@@ -6,11 +6,13 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from batchscope.decisions.cost import Usage, usage_of
 from batchscope.decisions.explaining import explain_curves, find_thin
-from batchscope.decisions.limits import keep_in_time
+from batchscope.decisions.limits import keep_within
 from batchscope.decisions.optimum import find_optimum
 from batchscope.decisions.prediction import Prediction, predict_training
 from batchscope.decisions.reasons import AXES, explain, join_sizes
+from batchscope.decisions.terms import Limit, Terms
 from batchscope.errors import CannotTell
 from batchscope.estimate import Estimate
 from batchscope.findings.analysis import Analysis, find_fastest
@@ -50,7 +52,7 @@ class Recommendation:
         batch_size, micro_batch: in examples; accumulation x micro_batch >= batch_size.
         constants: others that were tuned, in words; empty for none.
         plateau: the batch sizes that are equivalent at the stated margin, the chosen included.
-        predicted: for one fresh training up to the target.
+        predicted, usage: for one fresh training up to the target.
         optimum: where steps times seconds per step is lowest by the two fitted curves, between and
             beyond the sizes that were run; None without both curves.
         reasons: sentences with their numbers.
@@ -69,6 +71,7 @@ class Recommendation:
     plateau: tuple[int, ...]
     target: str | None
     predicted: Prediction
+    usage: Usage
     optimum: Estimate | None
     spent: Spent
     reasons: tuple[str, ...]
@@ -99,6 +102,7 @@ class Recommendation:
                 "steps": predicted.steps.to_dict(),
                 "examples": predicted.examples.to_dict(),
             },
+            "usage": self.usage.to_dict(),
             "optimum": None if self.optimum is None else self.optimum.to_dict(),
             "spent": asdict(self.spent),
             "reasons": list(self.reasons),
@@ -136,30 +140,29 @@ class Recommendation:
 def recommend_from(
     analysis: Analysis,
     *,
-    objective: str,
+    terms: Terms,
     step_seconds: Mapping[int, Sequence[float]],
     spent: Spent,
     script_for: Mapping[str, str],
     next_command: str,
-    deadline: float | None = None,
 ) -> Recommendation:
     """Choose among the settings that were run.
 
-    Objective "time" and "examples": the lowest geometric mean over seeds among sizes whose every
-    seed reached the target. Objective "quality": of the sizes that are equivalent to the best, the
-    one that spends its budget fastest.
+    Objective "time", what it prices, and "examples": the lowest geometric mean over seeds among
+    sizes whose every seed reached the target. Objective "quality": of the sizes that are equivalent
+    to the best, the one that spends its budget fastest.
 
     Args:
         step_seconds: batch size -> the timed steps.
         script_for: run -> lines to paste.
-        deadline: seconds that one training may take; None for no limit.
 
     Raises:
-        CannotTell: no size can be compared, or none meets the deadline.
+        CannotTell: no size can be compared, or none keeps to the limits.
     """
-    whole = analysis
-    if deadline is not None:
-        analysis = _keep_in_time(analysis, deadline, step_seconds)
+    whole, objective = analysis, terms.ranked_by
+    limits = list(terms.limits)
+    if limits:
+        analysis = _keep_within(analysis, limits, step_seconds)
     plateau = _find_plateau(analysis, objective)
     chosen = _choose(analysis, objective, plateau)
     analysis = whole
@@ -176,10 +179,11 @@ def recommend_from(
     optimum = None
     if critical is not None and critical.fit is not None:
         optimum = find_optimum(critical.fit, step_seconds)
+    usage = usage_of(predicted.seconds, terms.prices, devices=terms.devices, watts=terms.watts)
     members = plateau.batch_sizes if plateau is not None else (chosen.batch_size,)
     return Recommendation(
         task=analysis.task,
-        objective=objective,
+        objective=terms.objective,
         batch_size=chosen.batch_size,
         learning_rate=chosen.learning_rate,
         constants=chosen.constants,
@@ -188,10 +192,11 @@ def recommend_from(
         plateau=tuple(sorted({*members, chosen.batch_size})),
         target=None if analysis.target is None else str(analysis.target),
         predicted=predicted,
+        usage=usage,
         optimum=optimum,
         spent=spent,
         reasons=explain(
-            analysis, findings, objective, plateau, step_seconds, predicted, optimum, deadline
+            analysis, findings, plateau, step_seconds, predicted, usage, optimum, terms
         ),
         script=script_for[chosen.curves[0].run],
         next_command=next_command,
@@ -199,10 +204,10 @@ def recommend_from(
     )
 
 
-def _keep_in_time(
-    analysis: Analysis, deadline: float, step_seconds: Mapping[int, Sequence[float]]
+def _keep_within(
+    analysis: Analysis, limits: Sequence[Limit], step_seconds: Mapping[int, Sequence[float]]
 ) -> Analysis:
-    """The findings of the sizes whose training ends before a deadline."""
+    """The findings of the sizes whose training keeps to the limits."""
     seconds = {
         size.batch_size: predict_training(
             size,
@@ -213,7 +218,7 @@ def _keep_in_time(
         ).seconds
         for size in analysis.tuned
     }
-    kept = keep_in_time(seconds, deadline, task=analysis.task, target=str(analysis.target))
+    kept = keep_within(seconds, limits, task=analysis.task, target=str(analysis.target))
     tuned = tuple(size for size in analysis.tuned if size.batch_size in kept)
     plateau = analysis.plateau
     if plateau is not None:

@@ -54,7 +54,11 @@ class Exhibit:
 
 
 def report(
-    study: Study | Analysis | str, path: str = DEFAULT_PAGE, *, which: str | None = None
+    study: Study | Analysis | str,
+    path: str = DEFAULT_PAGE,
+    *,
+    which: str | None = None,
+    recommendation: Recommendation | None = None,
 ) -> str:
     """Write the page of a study, or of an analysis, and return its absolute path.
 
@@ -63,6 +67,7 @@ def report(
     Args:
         study: what `study` or `analyze` returned, or a store's path or URL.
         which: a study's id or its task's name; None for the latest.
+        recommendation: from it, on terms of one's own; None for the one that its runs lead to.
 
     Raises:
         StoreError: there is no such store or study, or the page cannot be written.
@@ -71,11 +76,12 @@ def report(
     if isinstance(study, Analysis):
         return write_whole(_render(study, None, None, None), Path(path))
     analysis = analyze(study, which=which)
-    try:
-        recommendation = read_recommendation(study, which=which)
-        refusal = None
-    except CannotTell as error:
-        recommendation, refusal = None, str(error)
+    refusal = None
+    if recommendation is None:
+        try:
+            recommendation = read_recommendation(study, which=which)
+        except CannotTell as error:
+            refusal = str(error)
     page = _render(analysis, recommendation, refusal, read_origin(study, which=which))
     return write_whole(page, Path(path))
 

@@ -7,13 +7,14 @@ from typing import Any, cast
 import sqlalchemy as sa
 
 from batchscope.budget import Target
+from batchscope.decisions.terms import PRICED, Terms
 from batchscope.studies.plan import default_batch_sizes
 from batchscope.studies.store import DEFAULT_STORE, Store
 
 _MORE = {"quick": "standard", "standard": "thorough"}
 
 
-def write_next_command(store: Store, row: sa.RowMapping) -> str:
+def write_next_command(store: Store, row: sa.RowMapping, terms: Terms) -> str:
     """The question as it was asked, a race with more effort and a study with twice the seeds."""
     plan = row["plan"]
     facts = store.read_task(row["fingerprint"])["facts"]
@@ -35,7 +36,7 @@ def write_next_command(store: Store, row: sa.RowMapping) -> str:
         "detect": None,
         "tune": [],
     }
-    words = ["batchscope", _verb_of(plan), row["task"]]
+    words = ["batchscope", _verb_of(plan, terms), row["task"]]
     more = _MORE.get(plan["effort"]) if plan.get("race") else None
     words += ["--effort", more] if more else ["--seeds", str(2 * plan["seeds"])]
     for name, value in usual.items():
@@ -47,15 +48,34 @@ def write_next_command(store: Store, row: sa.RowMapping) -> str:
             words.append(f"--{name}")
         elif given != value:
             words += [f"--{name}", _write_option(given)]
+    words += _write_terms(terms)
     if store.place != DEFAULT_STORE:
         words += ["--store", store.place]
     return shlex.join(words)
 
 
-def _verb_of(plan: Mapping[str, Any]) -> str:
+def _write_terms(terms: Terms) -> list[str]:
+    given = {
+        "objective": terms.objective if terms.objective in PRICED else None,
+        "deadline": None if terms.deadline is None else f"{terms.deadline:g}s",
+        "max-cost": terms.max_cost,
+        "device-hour": terms.prices.device_hour,
+        "kilowatt-hour": terms.prices.kilowatt_hour,
+        "watts": terms.watts,
+        "carbon": terms.prices.grams_per_kilowatt_hour,
+    }
+    return [
+        word
+        for name, value in given.items()
+        if value
+        for word in (f"--{name}", value if isinstance(value, str) else f"{value:g}")
+    ]
+
+
+def _verb_of(plan: Mapping[str, Any], terms: Terms) -> str:
     """What made a plan: recommend asks for a race wherever there may be one."""
     is_race = plan.get("race") or plan["objective"] == "quality" or plan["effort"] == "frugal"
-    return "recommend" if is_race else "study"
+    return "recommend" if is_race or _write_terms(terms) else "study"
 
 
 def _write_option(value: Any) -> str:

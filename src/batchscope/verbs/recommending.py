@@ -7,8 +7,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from batchscope.budget import Budget, Target, parse_budget
-from batchscope.decisions.limits import check_deadline
+from batchscope.decisions.cost import Prices
 from batchscope.decisions.recommendation import Recommendation, Spent, recommend_from
+from batchscope.decisions.terms import Terms
 from batchscope.optimizers import constants_to_paste
 from batchscope.records import Measurement, Run
 from batchscope.studies.cost import count_examples
@@ -51,25 +52,38 @@ def recommend(
     store: str = DEFAULT_STORE,
     reuse_changed: bool = False,
     deadline: float | None = None,
+    max_cost: float | None = None,
+    prices: Prices | None = None,
+    watts: float | None = None,
     watcher: Watcher | None = None,
 ) -> Recommendation:
-    """Say which batch size to use, and why. Its arguments are those of `study`.
+    """Say which batch size to use, and why. Its other arguments are those of `study`.
 
     Args:
-        deadline: seconds that one training may take; the choice is among the batch sizes that are
-            predicted to keep to it. None for no limit.
+        objective: "time", "cost", "energy", "carbon", "examples" or "quality".
+        deadline, max_cost: what one training may take in seconds and in money; the choice is among
+            the batch sizes that are predicted to keep to both. None for no limit.
+        prices: of device-hours and electricity, and the carbon of that; None where nothing is paid.
+        watts: of each device while it trains, as `energy` measures it.
 
     Raises:
-        CannotTell: no batch size can be compared with another, or none meets the deadline.
+        InvalidInput: also where an objective or a limit needs a price or watts that are not given.
+        CannotTell: no batch size can be compared with another, or none keeps to the limits.
     """
-    if deadline is not None:
-        check_deadline(deadline)
+    terms = Terms(
+        objective=objective,
+        prices=prices or Prices(),
+        watts=watts,
+        deadline=deadline,
+        max_cost=max_cost,
+        devices=devices,
+    )
     done = study(
         task,
         batch_sizes=batch_sizes,
         budget=budget,
         target=target,
-        objective=objective,
+        objective=terms.ranked_by,
         effort=effort,
         seed=seed,
         seeds=seeds,
@@ -92,35 +106,36 @@ def recommend(
         reuse_changed=reuse_changed,
         watcher=watcher,
     )
-    return read_recommendation(done, deadline=deadline)
+    return read_recommendation(done, terms=terms)
 
 
 def read_recommendation(
-    study: Study | str, *, which: str | None = None, deadline: float | None = None
+    study: Study | str, *, which: str | None = None, terms: Terms | None = None
 ) -> Recommendation:
     """The recommendation that the finished runs of a study lead to.
 
     Args:
         study, which: as for `analyze`.
-        deadline: as for `recommend`.
+        terms: on which to choose; None for the study's own objective and no limits.
 
     Raises:
         StoreError: there is no such store or study.
         CannotTell: its runs do not allow one.
     """
     with open_study(study) as store:
-        return _recommend(store, find_row(store, study, which), deadline)
+        return _recommend(store, find_row(store, study, which), terms)
 
 
-def _recommend(store: Store, row: sa.RowMapping, deadline: float | None) -> Recommendation:
+def _recommend(store: Store, row: sa.RowMapping, terms: Terms | None) -> Recommendation:
     plan = row["plan"]
+    terms = terms or Terms(objective=plan["objective"])
     runs = store.read_study(row["id"])
     measured = read_measurement(store, row)
     steps = () if measured is None else measured.steps
     asked = set(plan["batch_sizes"])
     return recommend_from(
         analyze_row(store, row),
-        objective=plan["objective"],
+        terms=terms,
         step_seconds={
             step.batch_size: step.seconds
             for step in steps
@@ -133,8 +148,7 @@ def _recommend(store: Store, row: sa.RowMapping, deadline: float | None) -> Reco
             store.read_task(row["fingerprint"])["facts"]["train_size"],
         ),
         script_for=_scripts(runs),
-        next_command=write_next_command(store, row),
-        deadline=deadline,
+        next_command=write_next_command(store, row, terms),
     )
 
 
