@@ -10,7 +10,17 @@ from batchscope.replications.lab import Lab
 from batchscope.replications.published import Measured, Published, Scale
 from batchscope.studies.progress import Unwatched, Watcher
 
-NAMES = ("image", "gradient-noise", "blobs", "distance", "critical-batch", "lr-scaling")
+NAMES = (
+    "image",
+    "sharp-minima",
+    "gradient-noise",
+    "blobs",
+    "distance",
+    "critical-batch",
+    "lr-scaling",
+    "selection",
+    "loader",
+)
 DEFAULT_STORE = "replications.db"
 # What does not hold is shown first.
 _ORDER = ("does not hold", "cannot tell", "holds")

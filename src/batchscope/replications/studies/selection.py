@@ -1,0 +1,199 @@
+"""Practice: the batch size is tried out between 2 and 128, on validation data."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+from sklearn import model_selection
+from torch import nn
+from torch.nn import functional as F
+
+from batchscope.findings.claims import Claim, Seen, see_trend
+from batchscope.gallery.digits import load_train_and_test
+from batchscope.metrics import error_rate
+from batchscope.optimizers import SGD
+from batchscope.replications.lab import Ends, Lab, Trained
+from batchscope.replications.published import Figure, Line, Measured, Published
+from batchscope.task import Task
+
+_POWERS = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+_USUAL = 128
+# Between powers of two, so that the grid is three times as fine.
+_FINER = (3, 5, 6, 10, 13, 20, 25, 40, 51, 81, 102)
+_RATES = (0.001, 0.003, 0.01, 0.03, 0.1)
+_RUINOUS = 10.0
+_EPOCHS = 15
+_TRAIN, _VALIDATION = 1200, 237
+_CHANCE = (0.0, 0.9)
+
+CLAIMS = (
+    Claim(
+        id="C1",
+        name="the neighbours of the batch size chosen on validation data are as good on test data, "
+        "within half a point",
+        kind="claim",
+        direction="within",
+        margin=0.005,
+    ),
+    Claim(
+        id="C2",
+        name="the best of 2 to 128 is within a point of the best of 2 to 1,024",
+        kind="claim",
+        direction="below",
+        margin=0.01,
+    ),
+    Claim(
+        id="C3",
+        name="the best power of two is within a point of the best of a grid three times as fine",
+        kind="claim",
+        direction="below",
+        margin=0.01,
+    ),
+    Claim(
+        id="C4",
+        name="the epoch of the lowest validation loss rises with the batch size, at one rate",
+        kind="claim",
+        direction="above",
+        margin=0.0,
+    ),
+)
+
+# Batch size and rate.
+Choice = tuple[int, float]
+
+
+def make_model() -> nn.Module:
+    """A net of 64-64-10."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+
+
+def _loss(model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    return F.cross_entropy(model(batch[0]), batch[1])
+
+
+def make_task() -> Task:
+    """Digits: 1,200 to train on, 237 to choose by, 360 to test."""
+    (inputs, classes), test = load_train_and_test()
+    train, val = cast(Any, model_selection).train_test_split(
+        np.arange(len(inputs)), test_size=_VALIDATION, stratify=classes.numpy(), random_state=0
+    )
+    return Task(
+        name="digits-selection",
+        model=make_model,
+        loss=_loss,
+        train=(inputs[train], classes[train]),
+        val=(inputs[val], classes[val]),
+        test=test,
+        optimizer=SGD(lr=0.01, momentum=0.9),
+        metrics={"error": error_rate},
+        unit="images",
+    )
+
+
+def measure(lab: Lab) -> Measured:
+    """Every batch size at every rate; the rate and the size are chosen on validation data."""
+    task, budget = make_task(), f"{_EPOCHS}ep"
+    sizes = tuple(sorted({*_POWERS, *_FINER}))
+    runs = lab.train(task, sizes, rates=_RATES, budget=budget)
+    pilot = lab.train(task, sizes, rates=_RATES, budget=budget, seeds=lab.pilot)
+    tuned = {size: _tune(pilot, size, lab.pilot) for size in sizes}
+
+    def best_of(among: Sequence[int]) -> int:
+        return min(among, key=lambda size: _validate(pilot, (size, tuned[size]), lab.pilot))
+
+    best = best_of(_POWERS)
+    place = _POWERS.index(best)
+    beside = [_POWERS[p] for p in (place - 1, place + 1) if 0 <= p < len(_POWERS)]
+    ruined = None
+    if lab.is_control:
+        ruined = lab.train(task, beside, rates=[_RUINOUS], budget=budget)
+
+    def test(size: int, seed: int) -> Ends:
+        return runs.last((size, tuned[size], seed), "test_error", censored=_CHANCE)
+
+    def neighbour(size: int, seed: int) -> Ends:
+        if ruined is None:
+            return test(size, seed)
+        return ruined.last((size, _RUINOUS, seed), "test_error", censored=_CHANCE)
+
+    usual = best_of([size for size in _POWERS if size <= _USUAL])
+    finest = best_of(sizes)
+    seen: dict[str, list[Seen]] = {
+        "C1": [_worst([neighbour(b, s).minus(test(best, s)) for b in beside]) for s in lab.seeds],
+        "C2": [test(usual, s).minus(test(best, s)) for s in lab.seeds],
+        "C3": [test(best, s).minus(test(finest, s)) for s in lab.seeds],
+        "C4": [see_trend([_stop(runs, size, seed) for size in _POWERS]) for seed in lab.seeds],
+    }
+    errors: Mapping[str, list[float]] = {
+        name: [
+            float(
+                np.mean(
+                    [runs.last((b, tuned[b], s), column, censored=_CHANCE).high for s in lab.seeds]
+                )
+            )
+            for b in sizes
+        ]
+        for name, column in (("validation", "error"), ("test", "test_error"))
+    }
+    lines = tuple(
+        Line(name=name, places=list(sizes), values=values) for name, values in errors.items()
+    )
+    return Measured(
+        seen=seen,
+        figures=(
+            Figure(
+                title="Error at each batch size, its rate tuned on validation data",
+                x="batch size",
+                y="error, mean over seeds",
+                lines=lines,
+            ),
+        ),
+        notes=(
+            "On four other seeds the rate of each size was chosen by validation error, and the "
+            f"best sizes: {best} of the powers of two, {usual} of those up to {_USUAL}, {finest} "
+            "of all.",
+            "Growth of the batch on validation data is not measured.",
+        ),
+    )
+
+
+def _tune(runs: Trained, size: int, seeds: range) -> float:
+    return min(_RATES, key=lambda rate: _validate(runs, (size, rate), seeds))
+
+
+def _validate(runs: Trained, choice: Choice, seeds: range) -> tuple[float, float]:
+    """Validation error of a setting, and where sizes tie its loss."""
+    size, rate = choice
+    ends = {
+        column: [runs.last((size, rate, seed), column, censored=(0.0, 1e9)).high for seed in seeds]
+        for column in ("error", "val_loss")
+    }
+    return float(np.mean(ends["error"])), float(np.mean(ends["val_loss"]))
+
+
+def _worst(gaps: Sequence[Seen]) -> Seen:
+    """The neighbour that is farther off, either way."""
+    return max(gaps, key=lambda gap: max(abs(gap.low), abs(gap.high)))
+
+
+def _stop(runs: Trained, size: int, seed: int) -> float:
+    """The epoch at which validation loss is lowest, at the rate in the middle."""
+    arm = (size, _RATES[len(_RATES) // 2], seed)
+    losses, seen = runs.column(arm, "val_loss"), runs.column(arm, "examples")
+    return float(seen[int(np.argmin(losses))]) / _TRAIN
+
+
+STUDY = Published(
+    name="selection",
+    title="Choosing a batch size by trial and error",
+    source="practice, no one paper (unverified)",
+    data="No data are published: the 1,797 digits of scikit-learn, 237 of them to choose by, a net "
+    "of 64-64-10.",
+    claims=CLAIMS,
+    control="the neighbours of the best are given a ruinous rate",
+    kills=("C1",),
+    seeds={"quick": 8, "standard": 12},
+    minutes={"quick": 4, "standard": 8},
+    measure=measure,
+)

@@ -1,0 +1,281 @@
+"""Keskar et al. 2017: large batches end in sharp minima."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from batchscope.estimate import Interval
+from batchscope.findings.claims import Claim, Seen, exactly
+from batchscope.gallery.digits import load_train_and_test
+from batchscope.metrics import error_rate
+from batchscope.optimizers import SGD, Adam, OptimizerSpec
+from batchscope.replications.lab import Lab
+from batchscope.replications.published import Figure, Line, Measured, Published
+from batchscope.task import Task
+from batchscope.verbs.gauging import curvature
+
+_TRAIN = 1000
+_LOSS = 0.02
+# Evaluations seldom fall on the loss itself: the curvature is read before it and beyond it.
+_AROUND = (0.025, 0.016)
+_RATES = {"adam": 1e-3, "sgd": 0.1}
+# The same rate per example, from one that is stable at 1,000.
+_MATCHED = {32: 0.0128, 1000: 0.4}
+_EPOCHS = 20_000
+_DECAY = 0.01
+# Of the ridge: a rate and epochs that bring each batch size to its one minimum.
+_RIDGE = {8: (0.03, 100), 1000: (0.3, 1500)}
+_CHANCE = (0.0, 0.9)
+# Nothing is known of a training that never gets to the loss.
+_ANYTHING = Seen(-math.log(100.0), math.log(100.0))
+_MEASURES = {
+    "top_eigenvalue": "the largest eigenvalue",
+    "trace": "the trace",
+    "sharpness": "the rise within a box of 1e-3",
+}
+_ALL = (8, 32, 100, 1000)
+
+
+def _declare() -> tuple[Claim, ...]:
+    by_optimizer = {"C1": ("adam", "Adam"), "C2": ("sgd", "SGD")}
+    claims = [
+        Claim(
+            id=f"{id_}{letter}",
+            name=f"{words} at 1,000 is more than 1.5 times that at 8 ({name})",
+            kind="claim",
+            direction="above",
+            margin=1.5,
+            is_ratio=True,
+        )
+        for id_, (_, name) in by_optimizer.items()
+        for letter, words in zip("abc", _MEASURES.values(), strict=True)
+    ]
+    claims += [
+        Claim(
+            id=id_,
+            name=f"the test error at 1,000 is more than a quarter point above that at 8 ({name})",
+            kind="claim",
+            direction="above",
+            margin=0.0025,
+        )
+        for id_, name in (("C3", "Adam"), ("C4", "SGD"))
+    ]
+    claims += [
+        Claim(
+            id=f"O1{letter}",
+            name=f"at equal rate over batch size {words} at 1,000 is that at 32 (SGD)",
+            kind="objection",
+            direction="within",
+            margin=1.3,
+            is_ratio=True,
+        )
+        for letter, words in zip("abc", _MEASURES.values(), strict=True)
+    ]
+    return tuple(claims)
+
+
+CLAIMS = _declare()
+
+
+def make_model() -> nn.Module:
+    """A net of 64-128-64-10."""
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(64, 128),
+        nn.ReLU(),
+        nn.Linear(128, 64),
+        nn.ReLU(),
+        nn.Linear(64, 10),
+    )
+
+
+def make_softmax() -> nn.Module:
+    """Softmax regression."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+
+def loss(model: nn.Module, batch: Any) -> torch.Tensor:
+    """Cross-entropy."""
+    return F.cross_entropy(model(batch[0]), batch[1])
+
+
+def ridge_loss(model: nn.Module, batch: Any) -> torch.Tensor:
+    """Cross-entropy and the squares of all weights: convex, with one minimum."""
+    squares = torch.stack([weights.square().sum() for weights in model.parameters()])
+    return loss(model, batch) + _DECAY / 2 * squares.sum()
+
+
+def make_task(optimizer: OptimizerSpec, *, is_ridge: bool) -> Task:
+    """1,000 digits to train on; 797 to test."""
+    (train, classes), (rest, rest_classes) = load_train_and_test()
+    return Task(
+        name="digits-ridge" if is_ridge else f"digits-sharp-{optimizer.name.lower()}",
+        model=make_softmax if is_ridge else make_model,
+        loss=ridge_loss if is_ridge else loss,
+        train=(train[:_TRAIN], classes[:_TRAIN]),
+        val=(torch.cat([train[_TRAIN:], rest]), torch.cat([classes[_TRAIN:], rest_classes])),
+        optimizer=optimizer,
+        metrics={"error": error_rate},
+        unit="images",
+    )
+
+
+def measure(lab: Lab) -> Measured:
+    """Each optimizer at its own rate, then SGD at equal rate over batch size."""
+    if lab.is_control:
+        return _measure_ridge(lab)
+    seen: dict[str, list[Seen]] = {claim.id: [] for claim in CLAIMS}
+    lines: list[Line] = []
+    sizes = (8, 1000) if lab.is_quick else _ALL
+    for id_, worse, optimizer in (("C1", "C3", Adam(lr=1e-3)), ("C2", "C4", SGD(lr=0.1))):
+        task = make_task(optimizer, is_ridge=False)
+        rate = optimizer.lr
+        sharp = {
+            size: [_read_at_loss(lab, task, size, rate, seed) for seed in lab.seeds]
+            for size in sizes
+        }
+        for letter, name in zip("abc", _MEASURES, strict=True):
+            seen[f"{id_}{letter}"] = _compare(sharp[1000], sharp[8], name)
+        runs = lab.train(
+            task, [8, 1000], rates=[rate], budget=f"{_EPOCHS}ep until train_loss<={_LOSS}"
+        )
+        for seed in lab.seeds:
+            large, small = (
+                runs.last((size, rate, seed), "error", censored=_CHANCE) for size in (1000, 8)
+            )
+            seen[worse].append(large.minus(small))
+        lines.append(_draw(f"{optimizer.name}, rate {rate:g}", sharp))
+    task = make_task(SGD(lr=_RATES["sgd"]), is_ridge=False)
+    matched = {
+        size: [_read_at_loss(lab, task, size, rate, seed) for seed in lab.seeds]
+        for size, rate in _MATCHED.items()
+    }
+    for letter, name in zip("abc", _MEASURES, strict=True):
+        seen[f"O1{letter}"] = _compare(matched[1000], matched[32], name)
+    lines.append(_draw("SGD, equal rate over batch size", matched))
+    return Measured(
+        seen=seen,
+        figures=(
+            Figure(
+                title=f"Largest eigenvalue of the Hessian at a training loss of {_LOSS}",
+                x="batch size",
+                y="eigenvalue, geometric mean over seeds",
+                lines=tuple(lines),
+                logarithmic=(True, True),
+            ),
+        ),
+        notes=(
+            f"The curvature is read at the first evaluations below {_AROUND[0]} and {_AROUND[1]} "
+            f"and interpolated to a training loss of {_LOSS}, logs against log.",
+        ),
+    )
+
+
+def _measure_ridge(lab: Lab) -> Measured:
+    """The same contrasts where there is one minimum, read there."""
+    task = make_task(SGD(lr=0.3), is_ridge=True)
+    sharp: dict[int, list[Mapping[str, float] | None]] = {
+        size: [_logs(_look(lab, task, size, rate, seed, f"{epochs}ep"))[1] for seed in lab.seeds]
+        for size, (rate, epochs) in _RIDGE.items()
+    }
+    runs = {
+        size: lab.train(task, [size], rates=[rate], budget=f"{epochs}ep")
+        for size, (rate, epochs) in _RIDGE.items()
+    }
+    seen: dict[str, list[Seen]] = {}
+    for id_ in ("C1", "C2"):
+        for letter, name in zip("abc", _MEASURES, strict=True):
+            seen[f"{id_}{letter}"] = _compare(sharp[1000], sharp[8], name)
+    for id_ in ("C3", "C4"):
+        ends = {
+            size: [
+                runs[size].last((size, _RIDGE[size][0], seed), "error", censored=_CHANCE)
+                for seed in lab.seeds
+            ]
+            for size in _RIDGE
+        }
+        seen[id_] = [a.minus(b) for a, b in zip(ends[1000], ends[8], strict=True)]
+    return Measured(seen=seen, notes=("Each batch size is read where its training ends.",))
+
+
+def _read_at_loss(
+    lab: Lab, task: Task, size: int, rate: float, seed: int
+) -> Mapping[str, float] | None:
+    """The logs of the measures at the loss; None where training never got near it."""
+    places: list[tuple[float, Mapping[str, float]]] = []
+    for level in _AROUND:
+        found = _look(lab, task, size, rate, seed, f"{_EPOCHS}ep until train_loss<={level}")
+        at, logs = _logs(found)
+        if logs is None or at > math.log(level):
+            return None
+        places.append((at, logs))
+    (before, first), (beyond, second) = places
+    if before == beyond:
+        return first
+    share = (before - math.log(_LOSS)) / (before - beyond)
+    return {name: first[name] + share * (second[name] - first[name]) for name in first}
+
+
+def _look(lab: Lab, task: Task, size: int, rate: float, seed: int, after: str) -> Any:
+    return curvature(
+        task,
+        after=after,
+        batch_size=size,
+        learning_rate=rate,
+        seed=seed,
+        device="cpu",
+        watcher=lab.watcher,
+    )
+
+
+def _logs(found: Any) -> tuple[float, Mapping[str, float] | None]:
+    """The log of the training loss, and of each measure; None where one is not above 0."""
+    values: dict[str, float] = {}
+    for name in _MEASURES:
+        estimate = getattr(found, name)
+        if not isinstance(estimate, Interval) or estimate.value <= 0:
+            return math.log(found.train_loss), None
+        values[name] = math.log(estimate.value)
+    return math.log(found.train_loss), values
+
+
+def _compare(
+    large: Sequence[Mapping[str, float] | None],
+    small: Sequence[Mapping[str, float] | None],
+    name: str,
+) -> list[Seen]:
+    """The log of the ratio, seed by seed."""
+    return [
+        _ANYTHING if a is None or b is None else exactly([a[name] - b[name]])[0]
+        for a, b in zip(large, small, strict=True)
+    ]
+
+
+def _draw(name: str, sharp: Mapping[int, Sequence[Mapping[str, float] | None]]) -> Line:
+    means = {
+        size: [one["top_eigenvalue"] for one in found if one is not None]
+        for size, found in sharp.items()
+    }
+    drawn = {size: math.exp(float(np.mean(logs))) for size, logs in means.items() if logs}
+    return Line(name=name, places=list(drawn), values=list(drawn.values()))
+
+
+STUDY = Published(
+    name="sharp-minima",
+    title="Sharp minima of large batches",
+    source="Keskar, Mudigere, Nocedal, Smelyanskiy, Tang, ICLR 2017 (arXiv 1609.04836); objections "
+    "after Dinh et al. 2017 and Hoffer et al. 2017",
+    data="Stands in for MNIST, TIMIT and CIFAR: 1,000 of scikit-learn's 1,797 digits, a net of "
+    "64-128-64-10, batches of 1,000 beside 8.",
+    claims=CLAIMS,
+    control="softmax regression with weight decay, which has one minimum",
+    kills=("C1a", "C1b", "C1c", "C2a", "C2b", "C2c", "C3", "C4"),
+    seeds={"quick": 6, "standard": 10},
+    minutes={"quick": 4, "standard": 10},
+    measure=measure,
+)
