@@ -16,6 +16,7 @@ NAMES = (
     "gradient-noise",
     "blobs",
     "distance",
+    "ehr",
     "critical-batch",
     "lr-scaling",
     "selection",
