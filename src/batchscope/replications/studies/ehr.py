@@ -138,10 +138,10 @@ def misread_sex(inputs: np.ndarray, sex: np.ndarray) -> float:
     reader = cast(Any, pipeline).make_pipeline(
         preprocessing.StandardScaler(), svm.SVC(kernel="linear")
     )
-    folds = model_selection.StratifiedKFold(_FOLDS)
-    return 1 - float(
-        np.mean(cast(Any, model_selection).cross_val_score(reader, inputs, sex, cv=folds))
-    )
+    choosing = cast(Any, model_selection)
+    folds = choosing.StratifiedKFold(_FOLDS)
+    right: list[float] = choosing.cross_val_score(reader, inputs, sex, cv=folds).tolist()
+    return 1 - sum(right) / _FOLDS
 
 
 def _misread(model: nn.Module, batch: Any) -> torch.Tensor:
