@@ -17,6 +17,7 @@ NAMES = (
     "blobs",
     "distance",
     "ehr",
+    "imaging",
     "critical-batch",
     "lr-scaling",
     "selection",

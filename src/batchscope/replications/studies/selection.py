@@ -94,7 +94,8 @@ def make_task() -> Task:
 def measure(lab: Lab) -> Measured:
     """Every batch size at every rate; the rate and the size are chosen on validation data."""
     task, budget = make_task(), f"{_EPOCHS}ep"
-    sizes = tuple(sorted({*_POWERS, *_FINER}))
+    finer = [size for size in _FINER if size >= 10] if lab.is_quick else _FINER
+    sizes = tuple(sorted({*_POWERS, *finer}))
     runs = lab.train(task, sizes, rates=_RATES, budget=budget)
     pilot = lab.train(task, sizes, rates=_RATES, budget=budget, seeds=lab.pilot)
     tuned = {size: _tune(pilot, size, lab.pilot) for size in sizes}

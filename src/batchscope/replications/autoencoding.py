@@ -1,0 +1,120 @@
+"""What Kerley et al. 2023 claim of autoencoders, of whatever they are trained on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from batchscope.findings.claims import Claim, Seen
+from batchscope.replications.lab import Ends, Lab, Trained
+from batchscope.replications.published import Figure, Line, Measured
+from batchscope.task import Task
+
+SOURCE = (
+    "Kerley, Cai, Tang, Beason-Held, Resnick, Cutting, Landman, SPIE 2023, doi "
+    "10.1117/12.2653643 (title unverified)"
+)
+_ONE, _SMALL, _LARGE = 1, 5, 100
+_QUICK = (_ONE, _SMALL, _LARGE)
+_ALL = (1, 2, 5, 10, 20, 50, 100)
+_RATIO = 1.05
+# The share that is misread, or of the variance that is not told.
+_SHARES = (0.0, 1.0)
+
+
+def declare_claims(misread: str, margin: float) -> tuple[Claim, ...]:
+    """The claims and objections.
+
+    Args:
+        misread: what is worse in the latents of a larger batch: "sex is misread".
+        margin: by how much, as a share.
+    """
+
+    def claim(id_: str, name: str, *, by: float, objection: bool = False) -> Claim:
+        return Claim(
+            id=id_,
+            name=name,
+            kind="objection" if objection else "claim",
+            direction="below" if objection else "above",
+            margin=by,
+            is_ratio=by == _RATIO,
+        )
+
+    equal = "at equal updates"
+    return (
+        claim("C1", f"the loss at 100 is more than {_RATIO} times that at 5", by=_RATIO),
+        claim("C2", f"{misread} from the latents of 100 more than of 5, by {margin}", by=margin),
+        claim("C3a", f"the loss at 5 is more than {_RATIO} times that at 1", by=_RATIO),
+        claim("C3b", f"{misread} from the latents of 5 more than of 1, by {margin}", by=margin),
+        claim(
+            "O1",
+            f"{equal} the loss at 100 is under {_RATIO} times that at 5",
+            by=_RATIO,
+            objection=True,
+        ),
+        claim(
+            "O2",
+            f"{equal} {misread} from the latents of 100 more than of 5 by less than {margin}",
+            by=margin,
+            objection=True,
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Autoencoding:
+    """How an autoencoder is trained and read.
+
+    Attributes:
+        column: of what is misread.
+        losses: that a validation loss can have at least and at most.
+    """
+
+    task: Task
+    rate: float
+    epochs: int
+    column: str
+    losses: tuple[float, float]
+
+
+def compare_sizes(lab: Lab, trained: Autoencoding, *, notes: Sequence[str]) -> Measured:
+    """Equal epochs, then equal updates."""
+    task, rate = trained.task, trained.rate
+    sizes = _QUICK if lab.is_quick else _ALL
+    updates = trained.epochs * -(-task.train_size // _SMALL)
+    by_epochs = lab.train(task, sizes, rates=[rate], budget=f"{trained.epochs}ep")
+    by_updates = lab.train(task, [_SMALL, _LARGE], rates=[rate], budget=f"{updates}steps")
+
+    def loss(runs: Trained, size: int, seed: int) -> Ends:
+        return runs.last((size, rate, seed), "val_loss", censored=trained.losses)
+
+    def misread(runs: Trained, size: int, seed: int) -> Ends:
+        return runs.last((size, rate, seed), trained.column, censored=_SHARES)
+
+    def ratios(runs: Trained, large: int, small: int) -> list[Seen]:
+        return [loss(runs, large, s).over(loss(runs, small, s)) for s in lab.seeds]
+
+    def gaps(runs: Trained, large: int, small: int) -> list[Seen]:
+        return [misread(runs, large, s).minus(misread(runs, small, s)) for s in lab.seeds]
+
+    means = [float(np.mean([loss(by_epochs, b, s).high for s in lab.seeds])) for b in sizes]
+    return Measured(
+        seen={
+            "C1": ratios(by_epochs, _LARGE, _SMALL),
+            "C2": gaps(by_epochs, _LARGE, _SMALL),
+            "C3a": ratios(by_epochs, _SMALL, _ONE),
+            "C3b": gaps(by_epochs, _SMALL, _ONE),
+            "O1": ratios(by_updates, _LARGE, _SMALL),
+            "O2": gaps(by_updates, _LARGE, _SMALL),
+        },
+        figures=(
+            Figure(
+                title=f"Validation loss after {trained.epochs} epochs, mean over seeds",
+                x="batch size",
+                y="mean squared error",
+                lines=(Line(name="validation", places=list(sizes), values=means),),
+            ),
+        ),
+        causes={"C1": by_epochs.explain(_SMALL, _LARGE)},
+        notes=tuple(notes),
+    )
