@@ -1,6 +1,6 @@
 """Practice: the batch size is tried out between 2 and 128, on validation data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -13,7 +13,7 @@ from batchscope.findings.claims import Claim, Seen, see_trend
 from batchscope.gallery.digits import load_train_and_test
 from batchscope.metrics import error_rate
 from batchscope.optimizers import SGD
-from batchscope.replications.lab import Ends, Lab, Trained
+from batchscope.replications.lab import Arm, Ends, Lab, Trained
 from batchscope.replications.published import Figure, Line, Measured, Published
 from batchscope.task import Task
 
@@ -59,9 +59,6 @@ CLAIMS = (
     ),
 )
 
-# Batch size and rate.
-Choice = tuple[int, float]
-
 
 def make_model() -> nn.Module:
     """A net of 64-64-10."""
@@ -92,90 +89,88 @@ def make_task() -> Task:
 
 
 def measure(lab: Lab) -> Measured:
-    """Every batch size at every rate; the rate and the size are chosen on validation data."""
+    """Every batch size at every rate; each seed chooses its rates and its size as people do, on
+    validation data.
+    """
     task, budget = make_task(), f"{_EPOCHS}ep"
     finer = [size for size in _FINER if size >= 10] if lab.is_quick else _FINER
     sizes = tuple(sorted({*_POWERS, *finer}))
     runs = lab.train(task, sizes, rates=_RATES, budget=budget)
-    pilot = lab.train(task, sizes, rates=_RATES, budget=budget, seeds=lab.pilot)
-    tuned = {size: _tune(pilot, size, lab.pilot) for size in sizes}
+    tuned = {
+        seed: {size: min(_RATES, key=lambda r: _validate(runs, (size, r, seed))) for size in sizes}
+        for seed in lab.seeds
+    }
 
-    def best_of(among: Sequence[int]) -> int:
-        return min(among, key=lambda size: _validate(pilot, (size, tuned[size]), lab.pilot))
-
-    best = best_of(_POWERS)
-    place = _POWERS.index(best)
-    beside = [_POWERS[p] for p in (place - 1, place + 1) if 0 <= p < len(_POWERS)]
-    ruined = None
-    if lab.is_control:
-        ruined = lab.train(task, beside, rates=[_RUINOUS], budget=budget)
+    def choose(among: Iterable[int], seed: int) -> int:
+        return min(among, key=lambda size: _validate(runs, (size, tuned[seed][size], seed)))
 
     def test(size: int, seed: int) -> Ends:
-        return runs.last((size, tuned[size], seed), "test_error", censored=_CHANCE)
+        return runs.last((size, tuned[seed][size], seed), "test_error", censored=_CHANCE)
 
-    def neighbour(size: int, seed: int) -> Ends:
-        if ruined is None:
-            return test(size, seed)
-        return ruined.last((size, _RUINOUS, seed), "test_error", censored=_CHANCE)
-
-    usual = best_of([size for size in _POWERS if size <= _USUAL])
-    finest = best_of(sizes)
+    best = {seed: choose(_POWERS, seed) for seed in lab.seeds}
+    beside = {seed: _neighbours(size) for seed, size in best.items()}
+    around = {seed: [test(b, seed) for b in sizes] for seed, sizes in beside.items()}
+    if lab.is_control:
+        wanted = sorted({size for sizes in beside.values() for size in sizes})
+        ruined = lab.train(task, wanted, rates=[_RUINOUS], budget=budget)
+        around = {
+            seed: [ruined.last((b, _RUINOUS, seed), "test_error", censored=_CHANCE) for b in sizes]
+            for seed, sizes in beside.items()
+        }
+    small = [size for size in _POWERS if size <= _USUAL]
     seen: dict[str, list[Seen]] = {
-        "C1": [_worst([neighbour(b, s).minus(test(best, s)) for b in beside]) for s in lab.seeds],
-        "C2": [test(usual, s).minus(test(best, s)) for s in lab.seeds],
-        "C3": [test(best, s).minus(test(finest, s)) for s in lab.seeds],
+        "C1": [_mean(around[s]).minus(test(best[s], s)) for s in lab.seeds],
+        "C2": [test(choose(small, s), s).minus(test(best[s], s)) for s in lab.seeds],
+        "C3": [test(best[s], s).minus(test(choose(sizes, s), s)) for s in lab.seeds],
         "C4": [see_trend([_stop(runs, size, seed) for size in _POWERS]) for seed in lab.seeds],
     }
-    errors: Mapping[str, list[float]] = {
-        name: [
-            float(
-                np.mean(
-                    [runs.last((b, tuned[b], s), column, censored=_CHANCE).high for s in lab.seeds]
-                )
+    figure = Figure(
+        title="Error at each batch size, its rate tuned on validation data",
+        x="batch size",
+        y="error, mean over seeds",
+        lines=tuple(
+            Line(
+                name=name,
+                places=list(sizes),
+                values=[_mean_over(runs, tuned, size, column) for size in sizes],
             )
-            for b in sizes
-        ]
-        for name, column in (("validation", "error"), ("test", "test_error"))
-    }
-    lines = tuple(
-        Line(name=name, places=list(sizes), values=values) for name, values in errors.items()
+            for name, column in (("validation", "error"), ("test", "test_error"))
+        ),
     )
+    chosen = ", ".join(str(size) for size in best.values())
     return Measured(
         seen=seen,
-        figures=(
-            Figure(
-                title="Error at each batch size, its rate tuned on validation data",
-                x="batch size",
-                y="error, mean over seeds",
-                lines=lines,
-            ),
-        ),
+        figures=(figure,),
         notes=(
-            "On four other seeds the rate of each size was chosen by validation error, and the "
-            f"best sizes: {best} of the powers of two, {usual} of those up to {_USUAL}, {finest} "
-            "of all.",
+            f"Of the powers of two the seeds chose {chosen}.",
             "Growth of the batch on validation data is not measured.",
         ),
     )
 
 
-def _tune(runs: Trained, size: int, seeds: range) -> float:
-    return min(_RATES, key=lambda rate: _validate(runs, (size, rate), seeds))
+def _neighbours(size: int) -> list[int]:
+    place = _POWERS.index(size)
+    return [_POWERS[p] for p in (place - 1, place + 1) if 0 <= p < len(_POWERS)]
 
 
-def _validate(runs: Trained, choice: Choice, seeds: range) -> tuple[float, float]:
-    """Validation error of a setting, and where sizes tie its loss."""
-    size, rate = choice
-    ends = {
-        column: [runs.last((size, rate, seed), column, censored=(0.0, 1e9)).high for seed in seeds]
-        for column in ("error", "val_loss")
-    }
-    return float(np.mean(ends["error"])), float(np.mean(ends["val_loss"]))
+def _validate(runs: Trained, arm: Arm) -> tuple[float, float]:
+    """Validation error of a run, and where errors tie its loss."""
+    error, loss = (runs.last(arm, c, censored=(0.0, 1e9)).high for c in ("error", "val_loss"))
+    return error, loss
 
 
-def _worst(gaps: Sequence[Seen]) -> Seen:
-    """The neighbour that is farther off, either way."""
-    return max(gaps, key=lambda gap: max(abs(gap.low), abs(gap.high)))
+def _mean(ends: Sequence[Ends]) -> Ends:
+    return Ends(float(np.mean([e.low for e in ends])), float(np.mean([e.high for e in ends])))
+
+
+def _mean_over(
+    runs: Trained, tuned: Mapping[int, Mapping[int, float]], size: int, column: str
+) -> float:
+    ends = [
+        runs.last((size, rates[size], seed), column, censored=_CHANCE)
+        for seed, rates in tuned.items()
+    ]
+    return _mean(ends).high
 
 
 def _stop(runs: Trained, size: int, seed: int) -> float:
