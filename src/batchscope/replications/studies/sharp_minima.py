@@ -278,6 +278,6 @@ STUDY = Published(
     control="softmax regression with weight decay, which has one minimum",
     kills=("C1a", "C1b", "C1c", "C2a", "C2b", "C2c", "C3", "C4"),
     seeds={"quick": 6, "standard": 10},
-    minutes={"quick": 4, "standard": 10},
+    minutes={"quick": 3, "standard": 10},
     measure=measure,
 )
