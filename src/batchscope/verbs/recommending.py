@@ -11,7 +11,7 @@ from batchscope.decisions.cost import Prices
 from batchscope.decisions.recommendation import Recommendation, Spent, recommend_from
 from batchscope.decisions.terms import Terms
 from batchscope.optimizers import constants_to_paste
-from batchscope.records import Measurement, Run
+from batchscope.records import Measurement, Run, count_devices
 from batchscope.studies.cost import count_examples
 from batchscope.studies.plan import GRID_RATES, GRID_SEEDS
 from batchscope.studies.progress import Watcher
@@ -128,7 +128,7 @@ def read_recommendation(
 
 def _recommend(store: Store, row: sa.RowMapping, terms: Terms | None) -> Recommendation:
     plan = row["plan"]
-    terms = terms or Terms(objective=plan["objective"])
+    terms = terms or Terms(objective=plan["objective"], devices=count_devices(plan["device_kind"]))
     runs = store.read_study(row["id"])
     measured = read_measurement(store, row)
     steps = () if measured is None else measured.steps
