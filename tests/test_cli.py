@@ -154,7 +154,11 @@ BROKEN = {
     "unknown metric": ("mytask.py:task", ("--target", "f1<=0.1"), "no metric 'f1'"),
     "target": ("mytask.py:task", ("--target", "good"), "is not a target"),
     "budget": ("mytask.py:task", ("--budget", "25"), "is not a budget"),
-    "objective": ("mytask.py:task", ("--objective", "joy"), "one of time, cost, energy, carbon, examples, quality"),
+    "objective": (
+        "mytask.py:task",
+        ("--objective", "joy"),
+        "one of time, cost, energy, carbon, examples, quality",
+    ),
     "device": ("mytask.py:task", ("--device", "tpu"), "'tpu' is not available"),
     "jobs": ("mytask.py:task", ("--jobs", "0"), "0 workers"),
     "not a store": ("mytask.py:task", ("--store", "mytask.py"), "is not a store"),
