@@ -9,7 +9,7 @@ import pytest
 from batchscope.training.devices import count_cores, count_free_cores
 
 
-@pytest.mark.skipif(not hasattr(psutil.Process, "cpu_affinity"), reason="cores cannot be chosen")
+@pytest.mark.skipif(count_cores() < 2, reason="of one core none can be left out")
 def test_cores_that_other_programs_keep_busy_are_not_free() -> None:
     busy = [
         subprocess.Popen([sys.executable, "-c", "print(flush=True)\nwhile True: pass"], stdout=-1)
@@ -19,7 +19,7 @@ def test_cores_that_other_programs_keep_busy_are_not_free() -> None:
         for process in busy:
             assert process.stdout is not None
             process.stdout.readline()
-        assert count_free_cores() < max(2, count_cores())
+        assert count_free_cores() < count_cores()
     finally:
         for process in busy:
             process.kill()

@@ -30,26 +30,33 @@ def declare_claims(misread: str, margin: float) -> tuple[Claim, ...]:
         margin: by how much, as a share.
     """
 
-    def claim(id_: str, name: str, *, by: float, objection: bool = False) -> Claim:
+    def claim(
+        id_: str, name: str, *, by: float, is_ratio: bool = False, objection: bool = False
+    ) -> Claim:
         return Claim(
             id=id_,
             name=name,
             kind="objection" if objection else "claim",
             direction="below" if objection else "above",
             margin=by,
-            is_ratio=by == _RATIO,
+            is_ratio=is_ratio,
         )
 
     equal = "at equal updates"
     return (
-        claim("C1", f"the loss at 100 is more than {_RATIO} times that at 5", by=_RATIO),
+        claim(
+            "C1", f"the loss at 100 is more than {_RATIO} times that at 5", by=_RATIO, is_ratio=True
+        ),
         claim("C2", f"{misread} from the latents of 100 more than of 5, by {margin}", by=margin),
-        claim("C3a", f"the loss at 5 is more than {_RATIO} times that at 1", by=_RATIO),
+        claim(
+            "C3a", f"the loss at 5 is more than {_RATIO} times that at 1", by=_RATIO, is_ratio=True
+        ),
         claim("C3b", f"{misread} from the latents of 5 more than of 1, by {margin}", by=margin),
         claim(
             "O1",
             f"{equal} the loss at 100 is under {_RATIO} times that at 5",
             by=_RATIO,
+            is_ratio=True,
             objection=True,
         ),
         claim(

@@ -69,14 +69,14 @@ def measure_step_times(
         time.sleep(_SECONDS_BETWEEN_LOOKS)
     if known is not None:
         return known
-    free = _count_threads(watcher)
+    threads = torch.get_num_threads() if source is None else _count_threads(watcher)
     try:
         provenance = replace(
             describe_machine(device, origin, seconds=0.0),
-            threads=torch.get_num_threads() if source is None else free,
+            threads=threads,
         )
         arguments = (tuple(batch_sizes), precision, device_name, devices, examples)
-        steps, processed = _time_now(task, source, arguments, watcher, threads=free)
+        steps, processed = _time_now(task, source, arguments, watcher, threads=threads)
         measurement = Measurement(
             task=task.name,
             fingerprint=fingerprint,

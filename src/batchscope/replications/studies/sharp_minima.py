@@ -25,7 +25,8 @@ _LOSS = 0.02
 _AROUND = (0.025, 0.016)
 # A run ends by the loss on as many examples as there are to test; the curvature's is of all.
 _NEAR = 1.5
-_RATES = {"adam": 1e-3, "sgd": 0.1}
+# Their claims on sharpness, and on the test error.
+_OPTIMIZERS = {("C1", "C3"): Adam(lr=1e-3), ("C2", "C4"): SGD(lr=0.1)}
 # The same rate per example, from one that is stable at 1,000.
 _MATCHED = {32: 0.0128, 1000: 0.4}
 _EPOCHS = 20_000
@@ -44,28 +45,28 @@ _ALL = (8, 32, 100, 1000)
 
 
 def _declare() -> tuple[Claim, ...]:
-    by_optimizer = {"C1": ("adam", "Adam"), "C2": ("sgd", "SGD")}
     claims = [
         Claim(
             id=f"{id_}{letter}",
-            name=f"{words} at 1,000 is more than 1.5 times that at 8 ({name})",
+            name=f"{words} at 1,000 is more than 1.5 times that at 8 ({optimizer.name})",
             kind="claim",
             direction="above",
             margin=1.5,
             is_ratio=True,
         )
-        for id_, (_, name) in by_optimizer.items()
+        for (id_, _), optimizer in _OPTIMIZERS.items()
         for letter, words in zip("abc", _MEASURES.values(), strict=True)
     ]
     claims += [
         Claim(
             id=id_,
-            name=f"the test error at 1,000 is more than a quarter point above that at 8 ({name})",
+            name="the test error at 1,000 is more than a quarter point above that at 8 "
+            f"({optimizer.name})",
             kind="claim",
             direction="above",
             margin=0.0025,
         )
-        for id_, name in (("C3", "Adam"), ("C4", "SGD"))
+        for (_, id_), optimizer in _OPTIMIZERS.items()
     ]
     claims += [
         Claim(
@@ -134,7 +135,7 @@ def measure(lab: Lab) -> Measured:
     seen: dict[str, list[Seen]] = {claim.id: [] for claim in CLAIMS}
     lines: list[Line] = []
     sizes = (8, 1000) if lab.is_quick else _ALL
-    for id_, worse, optimizer in (("C1", "C3", Adam(lr=1e-3)), ("C2", "C4", SGD(lr=0.1))):
+    for (id_, worse), optimizer in _OPTIMIZERS.items():
         task = make_task(optimizer, is_ridge=False)
         rate = optimizer.lr
         sharp = {
@@ -152,7 +153,7 @@ def measure(lab: Lab) -> Measured:
             )
             seen[worse].append(large.minus(small))
         lines.append(_draw(f"{optimizer.name}, rate {rate:g}", sharp))
-    task = make_task(SGD(lr=_RATES["sgd"]), is_ridge=False)
+    task = make_task(_OPTIMIZERS["C2", "C4"], is_ridge=False)
     matched = {
         size: [_read_at_loss(lab, task, size, rate, seed) for seed in lab.seeds]
         for size, rate in _MATCHED.items()
@@ -190,10 +191,10 @@ def _measure_ridge(lab: Lab) -> Measured:
         for size, (rate, epochs) in _RIDGE.items()
     }
     seen: dict[str, list[Seen]] = {}
-    for id_ in ("C1", "C2"):
+    for id_, _ in _OPTIMIZERS:
         for letter, name in zip("abc", _MEASURES, strict=True):
             seen[f"{id_}{letter}"] = _compare(sharp[1000], sharp[8], name)
-    for id_ in ("C3", "C4"):
+    for _, id_ in _OPTIMIZERS:
         ends = {
             size: [
                 runs[size].last((size, _RIDGE[size][0], seed), "error", censored=_CHANCE)
