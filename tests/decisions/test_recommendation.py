@@ -69,6 +69,46 @@ def test_the_fastest_size_is_near_the_root_of_overhead_times_critical_size(
     assert chosen.batch_size in chosen.plateau
 
 
+def test_what_reached_the_target_once_is_chosen_with_its_doubt_said() -> None:
+    reaching, missing = [1.0, 0.3, 0.05], [1.0, 0.8, 0.6]
+    curves = [
+        make_curve(8, seed=0, loss=reaching, step_seconds=0.01),
+        make_curve(8, seed=1, loss=missing, step_seconds=0.01),
+        make_curve(16, seed=0, loss=reaching, step_seconds=0.02),
+        make_curve(32, seed=0, loss=missing, step_seconds=0.01),
+    ]
+
+    found = recommend(curves)
+
+    # (1 + 1) / (1 + 2) is more than (1 + 1) / (2 + 2), although 8 was faster.
+    assert found.batch_size == 16
+    assert found.doubt is not None
+    assert "with 1 of 1" in found.doubt
+    assert found.doubt in found.answer
+    assert found.plateau == (16,)
+    assert isinstance(found.predicted.seconds, NotIdentified)
+    assert found.to_dict()["doubt"] == found.doubt
+
+
+def test_where_no_run_reached_the_target_the_nearest_is_named() -> None:
+    curves = [
+        make_curve(8, loss=[1.0, 0.8, 0.6], step_seconds=0.01),
+        make_curve(16, loss=[1.0, 0.5, 0.7], step_seconds=0.01),
+    ]
+
+    with pytest.raises(
+        CannotTell, match=r"no run reached .*the nearest came batch\s+size 16 .*0.5"
+    ):
+        recommend(curves)
+
+
+def test_a_target_that_an_untrained_network_has_is_refused() -> None:
+    curves = [make_curve(8, seed=seed, loss=[0.05, 0.04], step_seconds=0.01) for seed in (0, 1)]
+
+    with pytest.raises(CannotTell, match="an untrained network already has"):
+        recommend(curves)
+
+
 def test_it_explains_itself_by_the_two_curves(rng: np.random.Generator) -> None:
     found = recommend(make_study(rng, critical=400, overhead=100, seeds=5))
     text = found.explain()
@@ -162,9 +202,13 @@ def test_a_size_that_missed_the_target_is_never_chosen(rng: np.random.Generator)
     assert chosen.batch_size != 1024
 
 
-def test_without_two_seeds_nothing_is_recommended() -> None:
-    with pytest.raises(CannotTell, match="with all of at least two seeds"):
-        recommend([make_curve(8, loss=[1.0, 0.01]), make_curve(16, loss=[1.0, 0.01])])
+def test_one_seed_of_each_size_is_enough_for_a_doubtful_choice_by_time_and_none_by_quality() -> (
+    None
+):
+    curves = [make_curve(8, loss=[1.0, 0.01]), make_curve(16, loss=[1.0, 0.02])]
+
+    assert recommend(curves).doubt is not None
+    assert recommend(curves, "quality").batch_size in (8, 16)
 
 
 def test_quality_prefers_the_fastest_of_the_equivalent(rng: np.random.Generator) -> None:

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -18,7 +20,7 @@ ADAM = {"lr": 0.001, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "weight_decay": 0
         ("linear", 4.0),
         ("sqrt", 2.0),
         ("power:0.75", 4**0.75),
-        ("adascale:96", (3 + 1) / (0.75 + 1)),
+        ("adascale:96", math.sqrt((3 + 1) / (0.75 + 1))),
         ("sde", 2.0),
     ],
 )
@@ -80,3 +82,9 @@ def test_what_there_is_not_is_refused(text: str) -> None:
 def test_a_rule_and_the_exhaustive_grid_exclude_each_other() -> None:
     with pytest.raises(InvalidInput, match="both a rule"):
         make_plan(make_task(), device=torch.device("cpu"), rule="sqrt", exhaustive=True)
+
+
+def test_the_gain_is_whole_for_sgd() -> None:
+    moved = parse_rule("adascale:96", 32).apply({"lr": 0.1}, 128)
+
+    assert moved["lr"] == pytest.approx(0.1 * (3 + 1) / (0.75 + 1))

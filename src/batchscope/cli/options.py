@@ -104,7 +104,8 @@ RuleOption = Annotated[
         "--rule",
         metavar="NAME",
         help="Move the rate from --base instead of searching: constant, linear, sqrt, power:0.7, "
-        "adascale:NOISE_SCALE, sde for Adam, or fitted (exponent from a search at three sizes).",
+        "adascale (its noise scale is measured first) or adascale:NOISE_SCALE, sde for Adam, or "
+        "fitted (exponent from a search at three sizes).",
     ),
 ]
 BaseOption = Annotated[

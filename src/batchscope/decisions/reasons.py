@@ -63,10 +63,13 @@ def _explain_choice(
             f"The target is {analysis.target}{derived}; batch size {chosen.batch_size} reached it "
             f"with {chosen.reached} of {chosen.seeds} seeds.",
         ]
-    said += [
-        f"One fresh training is predicted to need {predicted.steps} and {predicted.examples} "
-        f"to get there: {predicted.seconds}.",
-    ]
+    if isinstance(predicted.steps, Interval):
+        said.append(
+            f"One fresh training is predicted to need {predicted.steps} and {predicted.examples} "
+            f"to get there: {predicted.seconds}."
+        )
+    else:
+        said.append(f"What a fresh training needs is not identified: {predicted.steps.reason}.")
     if objective in AXES:
         said += _comparisons(analysis, chosen, objective)
     said += _speed_reason(chosen.batch_size, step_seconds)

@@ -1,24 +1,22 @@
 """Which batch size to use, what it will cost, how sure that is, and why."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from batchscope.decisions.choosing import choose
 from batchscope.decisions.cost import Usage, usage_of
 from batchscope.decisions.explaining import explain_curves, find_thin
 from batchscope.decisions.limits import keep_within
 from batchscope.decisions.optimum import find_optimum
 from batchscope.decisions.prediction import Prediction, predict_training
-from batchscope.decisions.reasons import AXES, explain, join_sizes
+from batchscope.decisions.reasons import explain, join_sizes
 from batchscope.decisions.terms import Limit, Terms
-from batchscope.errors import CannotTell
 from batchscope.estimate import Estimate
-from batchscope.findings.analysis import Analysis, find_fastest
+from batchscope.findings.analysis import Analysis
 from batchscope.findings.curves import Curve
-from batchscope.findings.plateau import Plateau
-from batchscope.findings.tuning import Setting, TunedSize
+from batchscope.findings.tuning import Setting
 
 _THIRDS = 3
 
@@ -55,6 +53,8 @@ class Recommendation:
         predicted, usage: for one fresh training up to the target.
         optimum: where steps times seconds per step is lowest by the two fitted curves, between and
             beyond the sizes that were run; None without both curves.
+        doubt: why the choice may well be wrong, in a sentence; None where settings were compared
+            over seeds.
         reasons: sentences with their numbers.
         script: lines to paste into a training script.
         next_command: what would narrow the interval most cheaply.
@@ -74,6 +74,7 @@ class Recommendation:
     usage: Usage
     optimum: Estimate | None
     spent: Spent
+    doubt: str | None
     reasons: tuple[str, ...]
     script: str
     next_command: str
@@ -105,6 +106,7 @@ class Recommendation:
             "usage": self.usage.to_dict(),
             "optimum": None if self.optimum is None else self.optimum.to_dict(),
             "spent": asdict(self.spent),
+            "doubt": self.doubt,
             "reasons": list(self.reasons),
             "script": self.script,
             "next_command": self.next_command,
@@ -125,7 +127,8 @@ class Recommendation:
 
     @property
     def answer(self) -> str:
-        """The choice in one sentence."""
+        """The choice in one sentence, or two where it is in doubt."""
+        doubt = "" if self.doubt is None else f" {self.doubt}"
         others = [size for size in self.plateau if size != self.batch_size]
         equivalent = "no other size is shown to be equivalent"
         if others:
@@ -133,7 +136,7 @@ class Recommendation:
         tuned = f", {self.constants}" if self.constants else ""
         return (
             f"Use batch size {self.batch_size} with learning rate {self.learning_rate:g}{tuned} "
-            f"({equivalent})."
+            f"({equivalent}).{doubt}"
         )
 
 
@@ -148,23 +151,19 @@ def recommend_from(
 ) -> Recommendation:
     """Choose among the settings that were run.
 
-    Objective "time", what it prices, and "examples": the lowest geometric mean over seeds among
-    sizes whose every seed reached the target. Objective "quality": of the sizes that are equivalent
-    to the best, the one that spends its budget fastest.
-
     Args:
         step_seconds: batch size -> the timed steps.
         script_for: run -> lines to paste.
 
     Raises:
-        CannotTell: no size can be compared, or none keeps to the limits.
+        CannotTell: nothing reached the target, or no size keeps to the limits.
     """
-    whole, objective = analysis, terms.ranked_by
+    whole = analysis
     limits = list(terms.limits)
     if limits:
         analysis = _keep_within(analysis, limits, step_seconds)
-    plateau = _find_plateau(analysis, objective)
-    chosen = _choose(analysis, objective, plateau)
+    choice = choose(analysis, terms.ranked_by)
+    chosen, plateau = choice.size, choice.plateau
     analysis = whole
     findings = next(s for s in analysis.sizes if s.batch_size == chosen.batch_size)
     times = step_seconds.get(chosen.batch_size, ())
@@ -195,6 +194,7 @@ def recommend_from(
         usage=usage,
         optimum=optimum,
         spent=spent,
+        doubt=choice.doubt,
         reasons=explain(
             analysis, findings, plateau, step_seconds, predicted, usage, optimum, terms
         ),
@@ -234,50 +234,6 @@ def _settings(curves: Sequence[Curve]) -> list[list[Curve]]:
         if curve.finished:
             groups.setdefault((curve.batch_size, curve.setting), []).append(curve)
     return list(groups.values())
-
-
-def _find_plateau(analysis: Analysis, objective: str) -> Plateau | None:
-    if objective == "quality":
-        return analysis.plateau
-    if analysis.target is None:
-        return None
-    return find_fastest(analysis.tuned, analysis.target, AXES[objective])
-
-
-def _choose(analysis: Analysis, objective: str, plateau: Plateau | None) -> TunedSize:
-    by_size = {size.batch_size: size for size in analysis.tuned}
-    if plateau is None and objective == "time" and _lack_seconds(analysis):
-        raise CannotTell(
-            "seconds per step were not measured at these batch sizes",
-            where=f"recommend {analysis.task}",
-            expected="a profile of every batch size of the study",
-            do=f"batchscope profile {analysis.task}",
-        )
-    if plateau is None:
-        raise CannotTell(
-            f"no batch size reached {analysis.target} with all of at least two seeds"
-            if analysis.target is not None
-            else "with one seed per batch size nothing can be compared",
-            where=f"recommend {analysis.task}",
-            expected="one setting that reaches the target with every seed",
-            do="an easier --target, a larger --budget, or --seeds 3",
-        )
-    if objective != "quality":
-        return by_size[plateau.best]
-    return min(
-        (by_size[size] for size in plateau.batch_sizes),
-        key=lambda size: (_budget_seconds(size), -size.batch_size),
-    )
-
-
-def _lack_seconds(analysis: Analysis) -> bool:
-    return all(math.isnan(c.columns["seconds"][-1]) for t in analysis.tuned for c in t.curves)
-
-
-def _budget_seconds(size: TunedSize) -> float:
-    seconds = [float(curve.columns["seconds"][-1]) for curve in size.curves]
-    finite = [x for x in seconds if math.isfinite(x)]
-    return float(np.mean(finite)) if finite else math.inf
 
 
 def _log_spread(times: Sequence[float]) -> float:

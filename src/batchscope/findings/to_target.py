@@ -1,6 +1,7 @@
 """When a run reached its target, interpolated between evaluations."""
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -45,6 +46,14 @@ def is_reached_before(curve: Curve, target: Target) -> bool:
     """Whether a run was at its target when it was first looked at, after it had begun."""
     at = _first_reached(curve.columns[target.metric], target)
     return at == 0 and float(curve.columns["examples"][0]) > 0
+
+
+def is_met_untrained(curves: Iterable[Curve], target: Target) -> bool:
+    """Whether the target is there before the first step of any run."""
+    return any(
+        _first_reached(c.columns[target.metric], target) == 0 and c.columns["examples"][0] == 0
+        for c in curves
+    )
 
 
 def bracket_target(curve: Curve, target: Target, axis: str) -> tuple[float, float]:

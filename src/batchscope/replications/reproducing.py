@@ -16,12 +16,15 @@ NAMES = (
     "gradient-noise",
     "blobs",
     "distance",
+    "speech",
     "ehr",
     "imaging",
+    "lora",
     "critical-batch",
     "lr-scaling",
     "selection",
     "loader",
+    "cost",
 )
 DEFAULT_STORE = "replications.db"
 # What does not hold is shown first.

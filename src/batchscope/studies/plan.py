@@ -16,7 +16,7 @@ from batchscope.findings.tuning import Ranking
 from batchscope.records import Configuration, HyperParameters, Precision, count_devices, name_kind
 from batchscope.studies.constants import check_tuned
 from batchscope.studies.racing.race import RACES
-from batchscope.studies.rules import FITTED, parse_rule
+from batchscope.studies.rules import FITTED, check_rule, parse_rule
 from batchscope.task import Task
 from batchscope.training.devices import count_cores
 from batchscope.training.schedules import Schedule, parse_schedule
@@ -173,7 +173,8 @@ def make_plan(
             not above 0.
     """
     _check_rates(learning_rates, exhaustive=exhaustive, rule=rule)
-    chosen_rule = None if rule is None or rule == FITTED else parse_rule(rule, base)
+    if rule is not None:
+        check_rule(rule, base)
     chosen_schedule = parse_schedule(schedule)
     chosen_budget = resolve_budget(task, budget or task.budget)
     _check_also_read(also_read, chosen_budget, chosen_schedule)
@@ -225,7 +226,7 @@ def make_plan(
         exhaustive=exhaustive,
         schedule=str(chosen_schedule),
         rule=rule,
-        base=chosen_rule.base if chosen_rule is not None else _BASE,
+        base=_BASE if rule in (None, FITTED) else base,
         detect=detect,
         tune=chosen_constants,
         also_read=tuple(resolve_budget(task, also) for also in also_read),

@@ -8,7 +8,9 @@ from batchscope.records import HyperParameters
 
 # No rule of its own: a search at three batch sizes, and a power law through what it finds.
 FITTED = "fitted"
-_NAMES = ("constant", "linear", "sqrt", "power:0.7", "adascale:NOISE_SCALE", "sde", FITTED)
+# The gain at a noise scale that is measured along a run at the base batch size first.
+MEASURED = "adascale"
+_NAMES = ("constant", "linear", "sqrt", "power:0.7", MEASURED, "adascale:1000", "sde", FITTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,8 +20,8 @@ class Rule:
     Attributes:
         name: "constant"; "linear" (Goyal et al. 2017); "sqrt" (Krizhevsky 2014); "power", the
             ratio to an exponent; "adascale", the gain r = (n / B0 + 1) / (n / B + 1) at the noise
-            scale n (Johnson et al. 2020); or "sde" for Adam (Malladi et al. 2022), which moves
-            the betas and eps as well.
+            scale n (Johnson et al. 2020), for Adam its square root (Qiao et al. 2021); or "sde" for
+            Adam (Malladi et al. 2022), which moves the betas and eps as well.
         value: the exponent, or the noise scale in examples.
         base: the batch size at which the rates are given.
     """
@@ -43,7 +45,7 @@ class Rule:
             {'lr': 0.2}
         """
         ratio = batch_size / self.base
-        lr = float(constants["lr"]) * self._factor(ratio)
+        lr = float(constants["lr"]) * self._factor(ratio, is_adaptive="beta2" in constants)
         moved: dict[str, float | bool | str] = {**constants, "lr": lr}
         if self.name != "sde":
             return moved
@@ -67,9 +69,10 @@ class Rule:
         moved["eps"] = float(constants["eps"]) / math.sqrt(ratio)
         return moved
 
-    def _factor(self, ratio: float) -> float:
+    def _factor(self, ratio: float, *, is_adaptive: bool) -> float:
         if self.name == "adascale":
-            return (self.value / self.base + 1) / (self.value / (self.base * ratio) + 1)
+            gain = (self.value / self.base + 1) / (self.value / (self.base * ratio) + 1)
+            return math.sqrt(gain) if is_adaptive else gain
         return ratio**self.value
 
 
@@ -95,5 +98,15 @@ def parse_rule(text: str, base: int) -> Rule:
         f"there is no rule {text!r} from batch size {base}",
         where="--rule, --base",
         expected=f"one of {', '.join(_NAMES)}, from a batch size of at least 1",
-        do="choose one; batchscope noise TASK measures the noise scale",
+        do="choose one",
     )
+
+
+def check_rule(text: str, base: int) -> None:
+    """Let a rule pass that there is, be its constants known or not.
+
+    Raises:
+        InvalidInput: there is no such rule.
+    """
+    if text != FITTED:
+        parse_rule(f"{text}:1" if text == MEASURED else text, base)

@@ -152,12 +152,12 @@ def _time_now(
 
     with pool:
         watcher.begin(_LABEL)
-        timed = pool.ask(_LABEL, _time_on_devices, *arguments, hear=hear)
+        timed = pool.ask(_LABEL, time_on_devices, *arguments, hear=hear)
         watcher.end(_LABEL)
     return cast(tuple[tuple[StepTime, ...], int], timed)
 
 
-def _time_on_devices(
+def time_on_devices(
     task: Task,
     batch_sizes: Sequence[int],
     precision: Precision,
@@ -167,6 +167,7 @@ def _time_on_devices(
     *,
     report: Callable[[object], None],
 ) -> tuple[tuple[StepTime, ...], int]:
+    """The step times of so many devices that share each step, and the examples processed."""
     if devices == 1:
         device = choose_device(device_name)
         return time_steps(task, batch_sizes, precision, device, report=report, examples=examples)

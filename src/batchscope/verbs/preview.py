@@ -12,6 +12,7 @@ from batchscope.studies.connection import path_of
 from batchscope.studies.design import StudyDesign
 from batchscope.studies.plan import Plan
 from batchscope.studies.progress import Unwatched
+from batchscope.studies.rules import MEASURED
 from batchscope.studies.speed import find_measurement, median_seconds
 from batchscope.studies.store import DEFAULT_STORE, Store
 from batchscope.task import Task
@@ -24,7 +25,7 @@ class SizePreview:
 
     Attributes:
         runs: about how many.
-        rates: of the first round.
+        rates: of the first round; empty where it depends on what is measured or searched first.
         steps: of one run; None under a budget of seconds.
         seconds: of one run on a machine of its own; None where steps were never timed.
         peak_bytes: that the tensors of a step take, from tensors without data; None where the task
@@ -94,7 +95,8 @@ def preview(task: Task | str, *, store: str = DEFAULT_STORE, **options: Any) -> 
         earlier=None,
         start=starting_rate(prepared.task.optimizer_spec, prepared.task.model().parameters()),
     )
-    first = design.next_configurations([])
+    # What has to be measured first moves the rates.
+    first = [] if plan.rule == MEASURED else design.next_configurations([])
 
     def look(batch_size: int) -> SizePreview:
         steps = plan.budget.steps(prepared.task.train_size, batch_size)

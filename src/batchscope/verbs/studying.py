@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import cast
 
 from batchscope.budget import Budget, Target
 from batchscope.errors import CannotTell
@@ -15,7 +14,6 @@ from batchscope.studies.cost import CostModel, count_examples, race_allowance
 from batchscope.studies.design import StudyDesign, smallest_too_large
 from batchscope.studies.executor import Executor
 from batchscope.studies.fingerprint import Fingerprint
-from batchscope.studies.grouping import find_together
 from batchscope.studies.plan import Plan
 from batchscope.studies.progress import Unwatched, Watcher
 from batchscope.studies.speed import median_seconds
@@ -26,6 +24,7 @@ from batchscope.training.provenance import find_origin
 from batchscope.verbs.preparing import Prepared, introduce, open_pool, prepare
 from batchscope.verbs.profiling import measure
 from batchscope.verbs.settings import write_settings
+from batchscope.verbs.settling import settle
 from batchscope.workers.pool import Pool
 
 # Of the examples of a race: what timing its steps may take.
@@ -120,8 +119,9 @@ def study(
             of the weights).
         warmup: examples over which the rate rises, the same at every batch size.
         rule: moves the rates from the batch size `base` instead of a search: "constant", "linear",
-            "sqrt", "power:0.7", "adascale:NOISE_SCALE", "sde" for Adam, or "fitted": a search at
-            three sizes and a power law between them.
+            "sqrt", "power:0.7", "adascale:NOISE_SCALE", "adascale" for one that is measured along
+            a run at the base, "sde" for Adam, or "fitted": a search at three sizes and a power law
+            between them.
         also_read: smaller budgets at which `analyze` is to read the same runs.
         tune: constants of the optimizer to search beside the rate, equally at every batch size:
             "momentum", "weight_decay", "beta2".
@@ -208,8 +208,8 @@ def _carry_out(
     settings = write_settings(prepared, study=name, store=store.place, executor=executor, jobs=jobs)
     cost = CostModel(plan, seconds, train_size=task.train_size)
     with pool:
-        together, tried = _settle_together(store, name, design, prepared, pool, watcher)
-        design = _as_begun(store, name, design)
+        settled = settle(store, name, design, prepared, pool, watcher)
+        design = settled.design
         runs = StudyRuns(store, name, design)
         _announce(design, runs, cost, watcher, workers=pool.free)
         trainer = Executor(
@@ -221,7 +221,7 @@ def _carry_out(
             watcher=watcher,
             cost=cost.predict,
             spared=cost.spared,
-            together=together,
+            together=settled.together,
         )
         trainer.train_all(runs.next_runs)
     _say_power(design, runs, watcher)
@@ -232,10 +232,10 @@ def _carry_out(
         id=name,
         task=task.name,
         store=store.place,
-        plan=plan,
+        plan=design.plan,
         runs=tuple(runs.finished),
         trained=trainer.trained,
-        examples=measured.examples + tried + sum(map(count_examples, runs.finished)),
+        examples=measured.examples + settled.examples + sum(map(count_examples, runs.finished)),
         grid_examples=cost.grid_examples,
         settings=str(settings),
     )
@@ -250,51 +250,6 @@ def _say_power(design: StudyDesign, runs: StudyRuns, watcher: Watcher) -> None:
         f"Seeds deviate by {deviation:.2g}: {seeds} of them show a difference of "
         f"{design.plan.detect:g} between batch sizes with a power of {POWER:.0%}."
     )
-
-
-def _settle_together(
-    store: Store,
-    name: str,
-    design: StudyDesign,
-    prepared: Prepared,
-    pool: Pool,
-    watcher: Watcher,
-) -> tuple[list[int], int]:
-    """The batch sizes whose runs share a program, found once for a study and kept with it.
-
-    Returns:
-        The sizes, and the examples that were processed to find them.
-    """
-    task, plan = design.task, design.plan
-    if store.read_plan(name) is None:
-        together, examples = [], 0
-        # The few runs of a race are hardly ever of one size.
-        if not plan.race:
-            first_round = design.next_configurations([])
-            together, examples = find_together(
-                pool, first_round, device_name=prepared.device_name, watcher=watcher
-            )
-        kept = plan.to_dict() | {
-            "together": together,
-            "trial_examples": examples,
-            "expected_runs": design.expected_runs_per_size * len(plan.batch_sizes),
-        }
-        if plan.race:
-            kept |= {"step_cost": list(design.step_cost.items()), "spent_before": design.spent}
-    else:
-        kept = plan.to_dict()
-    store.save_study(name, task=task.name, fingerprint=design.fingerprint, plan=kept)
-    found = store.read_plan(name) or {}
-    return cast(list[int], found.get("together", [])), cast(int, found.get("trial_examples", 0))
-
-
-def _as_begun(store: Store, name: str, design: StudyDesign) -> StudyDesign:
-    """A race goes on with the step times it began with: others would lead it elsewhere."""
-    found = store.read_plan(name) or {}
-    if not design.plan.race or "step_cost" not in found:
-        return design
-    costs = cast(list[tuple[int, float]], found["step_cost"])
-    return replace(design, step_cost=dict(costs), spent=cast(float, found["spent_before"]))
 
 
 def _leave_out_too_large(

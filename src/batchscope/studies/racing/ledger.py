@@ -9,7 +9,7 @@ import numpy as np
 from batchscope.budget import Target
 from batchscope.findings.comparison import compare_settings
 from batchscope.findings.curves import Curve
-from batchscope.findings.to_target import reach_target
+from batchscope.findings.to_target import is_met_untrained, reach_target
 from batchscope.studies.racing.race import Race, Trial
 
 # Batch size and learning rate.
@@ -113,9 +113,7 @@ class Ledger:
 
     def is_met_untrained(self) -> bool:
         """Whether the target is there before the first step, so that nothing is to be raced for."""
-        target = self.target
-        firsts = [c.columns[target.metric][:1] for c in self.curves.values()] if target else []
-        return target is not None and any(target.is_met(first) for first in firsts)
+        return self.target is not None and is_met_untrained(self.curves.values(), self.target)
 
     def repeats(self) -> dict[Setting, dict[int, Repeat]]:
         """Setting -> seed -> what it took."""

@@ -1,0 +1,158 @@
+"""Which of the settings that were run to train with, and what makes that doubtful."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from batchscope.budget import Target
+from batchscope.decisions.reasons import AXES
+from batchscope.errors import CannotTell
+from batchscope.findings.analysis import Analysis, find_fastest, log_to_target
+from batchscope.findings.plateau import Plateau
+from batchscope.findings.to_target import is_met_untrained
+from batchscope.findings.tuning import TunedSize
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The setting to train with.
+
+    Attributes:
+        plateau: the sizes that are equivalent to it; None where nothing was compared.
+        doubt: why another setting may well be better, in a sentence; None where it was compared
+            over seeds.
+    """
+
+    size: TunedSize
+    plateau: Plateau | None
+    doubt: str | None = None
+
+
+def choose(analysis: Analysis, objective: str) -> Choice:
+    """The best setting by an objective.
+
+    Objective "time" and "examples": the lowest geometric mean over seeds among the sizes whose
+    every seed of at least two reached the target; where there is none, the setting whose seeds
+    reached it most often by Laplace's rule of succession, then the lowest mean, with doubt.
+    Objective "quality": of the sizes that are equivalent to the best, the one that spends its
+    budget fastest.
+
+    Args:
+        objective: "time", "examples" or "quality".
+
+    Raises:
+        CannotTell: nothing reached the target, or an untrained network has it.
+    """
+    if objective != "quality":
+        _check_target(analysis)
+    plateau = _find_plateau(analysis, objective)
+    if plateau is None:
+        return _choose_with_doubt(analysis, objective)
+    by_size = {size.batch_size: size for size in analysis.tuned}
+    if objective != "quality":
+        return Choice(size=by_size[plateau.best], plateau=plateau)
+    fastest = min(
+        (by_size[size] for size in plateau.batch_sizes),
+        key=lambda size: (_budget_seconds(size), -size.batch_size),
+    )
+    return Choice(size=fastest, plateau=plateau)
+
+
+def _check_target(analysis: Analysis) -> None:
+    target = analysis.target
+    if target is not None and is_met_untrained(analysis.curves, target):
+        raise CannotTell(
+            f"an untrained network already has {target}: every batch size gets there in no time",
+            where=f"recommend {analysis.task}",
+            expected="a target that training has to reach",
+            do="a harder --target, or leave it out to derive one from the runs",
+        )
+
+
+def _find_plateau(analysis: Analysis, objective: str) -> Plateau | None:
+    if objective == "quality":
+        return analysis.plateau
+    if analysis.target is None:
+        return None
+    return find_fastest(analysis.tuned, analysis.target, AXES[objective])
+
+
+def _choose_with_doubt(analysis: Analysis, objective: str) -> Choice:
+    target = analysis.target
+    if objective == "quality" or target is None:
+        raise CannotTell(
+            "with one seed per batch size nothing can be compared",
+            where=f"recommend {analysis.task}",
+            expected="two seeds of one setting",
+            do="--seeds 3",
+        )
+    if objective == "time" and _lack_seconds(analysis):
+        raise CannotTell(
+            "seconds per step were not measured at these batch sizes",
+            where=f"recommend {analysis.task}",
+            expected="a profile of every batch size of the study",
+            do=f"batchscope profile {analysis.task}",
+        )
+    hits = {size.batch_size: _count_seeds(analysis, size, target) for size in analysis.tuned}
+    likely = [size for size in analysis.tuned if hits[size.batch_size][0]]
+    if not likely:
+        raise CannotTell(
+            f"no run reached {target}{_name_nearest(analysis, target)}",
+            where=f"recommend {analysis.task}",
+            expected="one setting that reaches the target",
+            do="an easier --target, a larger --budget, or --effort thorough",
+        )
+
+    def rank(size: TunedSize) -> tuple[float, float]:
+        reached, seeds = hits[size.batch_size]
+        logs = [log_to_target(curve, target, AXES[objective]) for curve in size.curves]
+        return -(reached + 1) / (seeds + 2), float(np.mean([x for x in logs if math.isfinite(x)]))
+
+    best = min(likely, key=rank)
+    reached, seeds = hits[best.batch_size]
+    return Choice(
+        size=best,
+        plateau=None,
+        doubt=(
+            f"This is in doubt: no batch size reached {target} with all of at least two seeds; "
+            f"this setting did with {reached} of {seeds}, and others may be as good or better."
+        ),
+    )
+
+
+def _count_seeds(analysis: Analysis, size: TunedSize, target: Target) -> tuple[int, int]:
+    """How many seeds of a size's setting reached the target, of how many that were begun."""
+    setting = size.curves[0].setting
+    curves = [
+        c for c in analysis.curves if c.batch_size == size.batch_size and c.setting == setting
+    ]
+    reached = {c.seed for c in curves if math.isfinite(log_to_target(c, target, "step"))}
+    return len(reached), len({c.seed for c in curves})
+
+
+def _name_nearest(analysis: Analysis, target: Target) -> str:
+    """How near a run came, and which."""
+    sign = 1 if target.direction == "<=" else -1
+    best = {
+        (c.batch_size, c.learning_rate): float(np.nanmin(sign * c.columns[target.metric]))
+        for c in analysis.curves
+        if np.isfinite(c.columns[target.metric]).any()
+    }
+    if not best:
+        return ""
+    size, rate = min(best, key=lambda setting: (best[setting], setting))
+    return (
+        f"; the nearest came batch size {size} with learning rate {rate:g}, to "
+        f"{sign * best[size, rate]:.3g}"
+    )
+
+
+def _lack_seconds(analysis: Analysis) -> bool:
+    return all(math.isnan(c.columns["seconds"][-1]) for t in analysis.tuned for c in t.curves)
+
+
+def _budget_seconds(size: TunedSize) -> float:
+    seconds = [float(curve.columns["seconds"][-1]) for curve in size.curves]
+    finite = [x for x in seconds if math.isfinite(x)]
+    return float(np.mean(finite)) if finite else math.inf

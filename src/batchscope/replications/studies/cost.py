@@ -1,0 +1,333 @@
+"""Godbole et al. 2023: what a larger batch costs is what a step consumes times the steps."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from batchscope.budget import Target
+from batchscope.decisions.cost import Prices, Use, cost_of, explain_change
+from batchscope.errors import CannotTell
+from batchscope.estimate import Interval
+from batchscope.findings.claims import Claim, Seen
+from batchscope.findings.seeds import estimate_over_seeds
+from batchscope.gallery.digits import load_split
+from batchscope.metrics import error_rate
+from batchscope.optimizers import SGD
+from batchscope.records import StepTime
+from batchscope.replications.lab import Lab
+from batchscope.replications.published import Figure, Line, Measured, Published
+from batchscope.studies.speed import time_on_devices
+from batchscope.task import Task
+from batchscope.workers.pool import ProcessPool
+from batchscope.workers.travel import pack_task
+
+# Half of the labels are drawn anew: gradients are noisy, and larger batches save steps for long.
+_NOISY = 0.5
+_QUICK = (8, 64, 128, 256, 512, 1024)
+_ALL = (8, 16, 32, 64, 128, 256, 512, 1024)
+# At a batch of 8; those of larger ones by the square root, half a decade to either side.
+_RATE, _AT = 0.003, 8
+_STEP = 10**0.5
+_TARGET = Target("error", 0.1, "<=")
+_EPOCHS = 30
+_FEWER, _SAME, _MORE = 0.95, (0.9, 1.3), 1.05
+# Of an upgrade to two cores, in hours of one.
+_UPGRADE_HOURS = 1.0
+_ANYTHING = Seen(-100.0, 100.0)
+
+CLAIMS = (
+    Claim(
+        id="C1",
+        name="a larger batch that fits the hardware takes under 0.95 of the core-seconds",
+        kind="claim",
+        direction="below",
+        margin=_FEWER,
+        is_ratio=True,
+    ),
+    Claim(
+        id="C2a",
+        name="batch and cores doubled together take more than 0.9 of the core-seconds",
+        kind="claim",
+        direction="above",
+        margin=_SAME[0],
+        is_ratio=True,
+    ),
+    Claim(
+        id="C2b",
+        name="batch and cores doubled together take less than 1.3 of the core-seconds",
+        kind="claim",
+        direction="below",
+        margin=_SAME[1],
+        is_ratio=True,
+    ),
+    Claim(
+        id="C3",
+        name="beyond the critical batch size the same takes over 1.05 of the core-seconds",
+        kind="claim",
+        direction="above",
+        margin=_MORE,
+        is_ratio=True,
+    ),
+)
+
+
+def make_model() -> nn.Module:
+    """Two convolutions, so that a step computes much and has few weights to share."""
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(),
+        nn.MaxPool2d(4), nn.Flatten(), nn.Linear(128, 10),
+    )  # fmt: skip
+
+
+def _loss(model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    return F.cross_entropy(model(batch[0]), batch[1])
+
+
+def make_task() -> Task:
+    """Digits; of the training part half of the classes are drawn anew."""
+    parts = load_split()
+    inputs, classes = parts["train"]
+    generator = torch.Generator().manual_seed(0)
+    is_noisy = torch.rand(len(classes), generator=generator) < _NOISY
+    drawn = torch.randint(0, 10, (len(classes),), generator=generator)
+    return Task(
+        name="digits-noisy",
+        model=make_model,
+        loss=_loss,
+        train=(inputs, torch.where(is_noisy, drawn, classes)),
+        val=parts["val"],
+        test=parts["test"],
+        optimizer=SGD(lr=_RATE, momentum=0.9),
+        metrics={"error": error_rate},
+        unit="images",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """A batch size on so many cores."""
+
+    size: int
+    cores: int
+
+
+_Change = tuple[_Way, _Way]
+# Seconds per step.
+_Times = Mapping[_Way, float]
+
+
+def measure(lab: Lab) -> Measured:
+    """Which sizes show a case is chosen on four other seeds and a timing of their own."""
+    task = make_task()
+    sizes = _QUICK if lab.is_quick else _ALL
+    rates = {size: _choose_rate(lab, task, size) for size in sizes}
+    pilot = _count_steps(lab, task, rates, lab.pilot)
+    first = _time(lab, task, sizes)
+    changes = _choose_changes(sizes, _mean_steps(pilot), first)
+    steps = _count_steps(lab, task, rates, lab.seeds)
+    times = [_time(lab, task, sizes) for _ in lab.seeds]
+
+    def ratios(name: str) -> list[Seen]:
+        found = changes[name]
+        return [
+            _compare(steps, seed, timed, found)
+            for seed, timed in zip(lab.seeds, times, strict=True)
+        ]
+
+    ways = {_name(cores): [_Way(b, cores) for b in sizes] for cores in (1, 2)}
+    mean = _mean_steps(steps)
+    lines = tuple(
+        Line(
+            name=name,
+            places=[way.size for way in here if way.size in mean],
+            values=[
+                way.cores * median(timed[way] for timed in times) * mean[way.size]
+                for way in here
+                if way.size in mean
+            ],
+        )
+        for name, here in ways.items()
+    )
+    return Measured(
+        seen={
+            "C1": ratios("C1"),
+            "C2a": ratios("C2"),
+            "C2b": ratios("C2"),
+            "C3": ratios("C3"),
+        },
+        figures=(
+            Figure(
+                title="Core-seconds to a validation error of 10%, medians",
+                x="batch size",
+                y="core-seconds",
+                lines=lines,
+                logarithmic=(True, True),
+            ),
+        ),
+        notes=(
+            "Chosen on four other seeds and another timing: "
+            + "; ".join(f"{name} {_describe(change)}" for name, change in changes.items())
+            + ".",
+            *_weigh_upgrade(changes["C3"], steps, times),
+        ),
+    )
+
+
+def _choose_rate(lab: Lab, task: Task, size: int) -> float:
+    """The one that gets there first on the pilot's seeds."""
+    middle = _RATE * math.sqrt(size / _AT)
+    rates = [float(f"{middle * _STEP**rung:.2e}") for rung in (-1, 0, 1)]
+    runs = lab.train(task, [size], rates=rates, budget=_budget(), seeds=lab.pilot)
+
+    def slowness(rate: float) -> tuple[int, float]:
+        found = [runs.reach((size, rate, seed), _TARGET, "step") for seed in lab.pilot]
+        there = [steps for steps in found if steps is not None]
+        return -len(there), sum(map(math.log, there))
+
+    return min(rates, key=slowness)
+
+
+def _budget() -> str:
+    return f"{_EPOCHS}ep until {_TARGET}"
+
+
+def _count_steps(
+    lab: Lab, task: Task, rates: Mapping[int, float], seeds: range
+) -> dict[int, dict[int, float | None]]:
+    """Batch size -> seed -> steps to the target; None where it was not reached."""
+    found: dict[int, dict[int, float | None]] = {}
+    for size, rate in rates.items():
+        runs = lab.train(task, [size], rates=[rate], budget=_budget(), seeds=seeds)
+        found[size] = {seed: runs.reach((size, rate, seed), _TARGET, "step") for seed in seeds}
+    return found
+
+
+def _mean_steps(steps: Mapping[int, Mapping[int, float | None]]) -> dict[int, float]:
+    """The geometric mean at each size that got there with every seed."""
+    return {
+        size: math.exp(sum(math.log(x) for x in found.values() if x) / len(found))
+        for size, found in steps.items()
+        if all(found.values())
+    }
+
+
+def _time(lab: Lab, task: Task, sizes: Sequence[int]) -> _Times:
+    """Seconds per step of one core, and of two that share each step, timed now."""
+    times: dict[_Way, float] = {}
+    for cores in (1, 2):
+        label = f"timing steps on {_name(cores)}"
+        lab.watcher.begin(label)
+        with ProcessPool(pack_task(task), count=1, threads=cores) as pool:
+            timed, _ = pool.ask(
+                label, time_on_devices, tuple(sizes), "float32", "cpu", cores, None, hear=_ignore
+            )
+        lab.watcher.end(label)
+        found: tuple[StepTime, ...] = timed
+        times |= {_Way(one.batch_size, cores): median(one.seconds) for one in found}
+    if lab.is_control:
+        # A step that costs what its examples cost, however many share it.
+        each = times[_Way(sizes[0], 1)] / sizes[0]
+        return {way: each * way.size / way.cores for way in times}
+    return times
+
+
+def _ignore(_: object) -> None:
+    """How far a timing has come is not shown."""
+
+
+def _choose_changes(
+    sizes: Sequence[int], steps: Mapping[int, float], times: _Times
+) -> dict[str, _Change]:
+    """The change that shows each case best, by the pilot alone."""
+    there = [size for size in sizes if size in steps]
+
+    def ratio(change: _Change) -> float:
+        before, after = (way.cores * times[way] * steps[way.size] for way in change)
+        return after / before
+
+    on_one = [(_Way(a, 1), _Way(b, 1)) for a in there for b in there if a < b]
+    doubled = [(_Way(b, 1), _Way(2 * b, 2)) for b in there if 2 * b in there]
+    if not doubled:
+        raise CannotTell(
+            "no two neighbouring batch sizes reached the target with every pilot seed",
+            where="reproduce cost",
+            expected=f"trainings that reach {_TARGET} within {_EPOCHS} epochs",
+            do="choose other seeds with --first-seed",
+        )
+    middle = math.sqrt(_SAME[0] * _SAME[1])
+    return {
+        "C1": min(on_one, key=ratio),
+        "C2": min(doubled, key=lambda change: abs(math.log(ratio(change) / middle))),
+        "C3": max(doubled, key=ratio),
+    }
+
+
+def _compare(
+    steps: Mapping[int, Mapping[int, float | None]], seed: int, times: _Times, change: _Change
+) -> Seen:
+    """The log of the ratio of core-seconds of a change, of one seed and one timing."""
+    logs: list[float] = []
+    for way in change:
+        needed = steps[way.size][seed]
+        if needed is None:
+            return _ANYTHING
+        logs.append(math.log(way.cores * times[way] * needed))
+    return Seen(logs[1] - logs[0], logs[1] - logs[0])
+
+
+def _weigh_upgrade(
+    change: _Change,
+    steps: Mapping[int, Mapping[int, float | None]],
+    times: Sequence[_Times],
+) -> tuple[str, ...]:
+    """What the second core would have to be bought for, in the words of `batchscope cost`."""
+    prices = Prices(device_hour=1.0, hardware=_UPGRADE_HOURS)
+    uses: list[Use] = []
+    for way in change:
+        needed = [x for x in steps[way.size].values() if x]
+        seconds = estimate_over_seeds([timed[way] for timed in times], unit="s/step", log=True)
+        count = estimate_over_seeds(needed, unit="steps", log=True)
+        if not isinstance(count, Interval) or not isinstance(seconds, Interval):
+            return ()
+        uses.append(
+            Use(
+                batch_size=way.size,
+                devices=way.cores,
+                steps=count,
+                step_seconds=seconds,
+                is_present=way.cores == 1,
+            )
+        )
+    small, large = (cost_of(use, prices) for use in uses)
+    said = explain_change(small, large, prices)
+    return (f"Where a core-hour costs 1 and the second core {_UPGRADE_HOURS:g}: {said}",)
+
+
+def _name(cores: int) -> str:
+    return "one core" if cores == 1 else "two cores"
+
+
+def _describe(change: _Change) -> str:
+    before, after = (f"{way.size} on {_name(way.cores)}" for way in change)
+    return f"from {before} to {after}"
+
+
+STUDY = Published(
+    name="cost",
+    title="What a larger batch costs",
+    source="Godbole, Dahl, Gilmer, Shallue, Nado, Deep Learning Tuning Playbook, 2023",
+    data="No data are published: the 1,797 digits of scikit-learn with half of the training labels "
+    "drawn anew, a small convolutional net, and two cores of this machine as its devices.",
+    claims=CLAIMS,
+    control="a step takes as long as its examples do, however many share it",
+    kills=("C1",),
+    seeds={"quick": 5, "standard": 10},
+    minutes={"quick": 4, "standard": 10},
+    measure=measure,
+)

@@ -1,0 +1,312 @@
+"""LoRA and the batch size: "LoRA Without Regret", and what is told of image models."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, product
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from batchscope.budget import steps
+from batchscope.errors import CannotTell
+from batchscope.findings.claims import Claim, Seen, exactly
+from batchscope.instruments.checkpoint import reach_checkpoint
+from batchscope.instruments.memory.predicting import predict_peak
+from batchscope.replications.adapting import make_task, pretrain
+from batchscope.replications.lab import Ends, Lab, Trained
+from batchscope.replications.published import Figure, Line, Measured, Published
+from batchscope.task import Task, tensors_of
+
+_SMALL, _LARGE = 16, 256
+_ALL = (4, 16, 64, 256)
+_RANKS = {"C2a": 1, "C2b": 8}
+_RANK = 8
+_BUDGET = "4ep"
+# As many as 256 takes in 16 epochs.
+_UPDATES = "32steps"
+# Half a decade apart; further ones where the best lies at the edge.
+_STEP = 10**0.5
+_FULL, _LORA = 1e-3, 1e-2
+_MOST = 3
+# Nats per byte: nothing told, and twice that of a uniform guess.
+_NATS = (0.0, 2 * math.log(256))
+# Of a ratio that is not there.
+_ANYTHING = Seen(-100.0, 100.0)
+# Examples in all and rate over batch size, each in two values at two batch sizes.
+_VERSIONS = tuple(product((16, 64), (512, 2048), (2.0**-13, 2.0**-11)))
+_MEMORY_SIZES = (4, 16, 64, 256)
+
+CLAIMS = (
+    Claim(
+        id="C1",
+        name="LoRA at 256 ends more than 0.02 nats worse than at 16, equal epochs, rates tuned",
+        kind="claim",
+        direction="above",
+        margin=0.02,
+    ),
+    Claim(
+        id="C2a",
+        name="from 16 to 256 LoRA of rank 1 loses more than full fine-tuning",
+        kind="claim",
+        direction="above",
+        margin=0.0,
+    ),
+    Claim(
+        id="C2b",
+        name="from 16 to 256 LoRA of rank 8 loses more than full fine-tuning",
+        kind="claim",
+        direction="above",
+        margin=0.0,
+    ),
+    Claim(
+        id="C3a",
+        name="the best rate of LoRA is more than 3 times that of full fine-tuning",
+        kind="claim",
+        direction="above",
+        margin=3.0,
+        is_ratio=True,
+        source=10.0,
+    ),
+    Claim(
+        id="C3b",
+        name="the best rate of LoRA is less than 30 times that of full fine-tuning",
+        kind="claim",
+        direction="below",
+        margin=30.0,
+        is_ratio=True,
+        source=10.0,
+    ),
+    Claim(
+        id="C4",
+        name="versions of equal examples and equal rate over batch size speak more alike than "
+        "others: ratio of their divergences",
+        kind="claim",
+        direction="below",
+        margin=1.0,
+        is_ratio=True,
+    ),
+    Claim(
+        id="C5",
+        name="memory is linear in the batch size: largest departure from the line",
+        kind="claim",
+        direction="below",
+        margin=0.05,
+    ),
+    Claim(
+        id="O1",
+        name="at equal updates LoRA at 256 ends less than 0.02 nats worse than at 16",
+        kind="objection",
+        direction="below",
+        margin=0.02,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tuned:
+    """An arm at its best rates, which four other seeds chose."""
+
+    runs: Mapping[int, Trained]
+    rates: Mapping[int, float]
+
+    def nats(self, size: int, seed: int) -> Ends:
+        arm = (size, self.rates[size], seed)
+        return self.runs[size].last(arm, "test_nats", censored=_NATS)
+
+    def mean(self, size: int, seeds: Sequence[int]) -> float:
+        return float(np.mean([self.nats(size, seed).high for seed in seeds]))
+
+
+def measure(lab: Lab) -> Measured:
+    """Rates are tuned on four other seeds at every size, then held fixed."""
+    weights = pretrain(lab.store)
+    sizes = (_SMALL, _LARGE) if lab.is_quick else _ALL
+    full = _tune(lab, make_task(weights, rank=None), _FULL, sizes, _BUDGET)
+    tasks = {
+        rank: make_task(weights, rank=rank, is_frozen=lab.is_control) for rank in _RANKS.values()
+    }
+    lora = {rank: _tune(lab, task, _LORA, sizes, _BUDGET) for rank, task in tasks.items()}
+    updates = _tune(lab, tasks[_RANK], _LORA, (_SMALL, _LARGE), _UPDATES)
+
+    def losses(arm: _Tuned) -> list[Seen]:
+        return [arm.nats(_LARGE, s).minus(arm.nats(_SMALL, s)) for s in lab.seeds]
+
+    def further(arm: _Tuned) -> list[Seen]:
+        return [
+            Seen(one.low - other.high, one.high - other.low)
+            for one, other in zip(losses(arm), losses(full), strict=True)
+        ]
+
+    rates = [
+        _best_rate(lab, task, middle, seed_runs)
+        for task, middle, seed_runs in (
+            (tasks[_RANK], lora[_RANK].rates[_SMALL], lab.seeds),
+            (make_task(weights, rank=None), full.rates[_SMALL], lab.seeds),
+        )
+    ]
+    ratios = [_over(a, b) for a, b in zip(*rates, strict=True)]
+    departure, fixed = _fit_memory(tasks[_RANK])
+    seen: dict[str, Sequence[Seen]] = {
+        "C1": losses(lora[_RANK]),
+        "C3a": ratios,
+        "C3b": ratios,
+        "C4": [_compare_versions(tasks[_RANK], seed) for seed in lab.seeds],
+        "C5": exactly([departure] * len(lab.seeds)),
+        "O1": losses(updates),
+        **{name: further(lora[rank]) for name, rank in _RANKS.items()},
+    }
+    named = {"full": full, **{f"LoRA, rank {rank}": arm for rank, arm in lora.items()}}
+    lines = tuple(
+        Line(name=name, places=list(sizes), values=[arm.mean(b, lab.seeds) for b in sizes])
+        for name, arm in named.items()
+    )
+    chosen = "; ".join(
+        f"{name} {', '.join(f'{arm.rates[b]:.2g} at {b}' for b in sizes)}"
+        for name, arm in named.items()
+    )
+    return Measured(
+        seen=seen,
+        figures=(
+            Figure(
+                title="Test loss after 4 epochs at the best rate, mean over seeds",
+                x="batch size",
+                y="nats per byte",
+                lines=lines,
+            ),
+        ),
+        causes={"C1": lora[_RANK].runs[_LARGE].explain(_SMALL, _LARGE)},
+        notes=(
+            f"Rates, chosen on four other seeds: {chosen}.",
+            f"Memory is that of a step's tensors, {fixed / 2**20:.2g} MiB of it without examples; "
+            "it is the same for every seed.",
+        ),
+    )
+
+
+def _tune(lab: Lab, task: Task, start: float, sizes: Sequence[int], budget: str) -> _Tuned:
+    rates = {size: _choose_rate(lab, task, start, size, budget) for size in sizes}
+    runs = {
+        size: lab.train(task, [size], rates=[rate], budget=budget) for size, rate in rates.items()
+    }
+    return _Tuned(runs=runs, rates=rates)
+
+
+def _choose_rate(lab: Lab, task: Task, start: float, size: int, budget: str) -> float:
+    """By validation loss on the pilot's seeds; beyond the edge while the best lies there."""
+    rungs = [-1, 0, 1]
+    for _ in range(_MOST + 1):
+        rates = [_rate(start, rung) for rung in rungs]
+        runs = lab.train(task, [size], rates=rates, budget=budget, seeds=lab.pilot)
+        means = [
+            float(
+                np.mean([runs.last((size, r, s), "nats", censored=_NATS).high for s in lab.pilot])
+            )
+            for r in rates
+        ]
+        best = int(np.argmin(means))
+        if 0 < best < len(rungs) - 1 or lab.is_control:
+            break
+        rungs = [rungs[0] - 1, *rungs] if best == 0 else [*rungs, rungs[-1] + 1]
+    return rates[best]
+
+
+def _rate(start: float, rung: int) -> float:
+    return float(f"{start * _STEP**rung:.2e}")
+
+
+def _best_rate(lab: Lab, task: Task, middle: float, seeds: Sequence[int]) -> list[float | None]:
+    """Each seed's best rate at 16, by a parabola about the one chosen; None where nothing bends."""
+    rates = [_rate(middle, rung) for rung in (-1, 0, 1)]
+    runs = lab.train(task, [_SMALL], rates=rates, budget=_BUDGET)
+    found: list[float | None] = []
+    for seed in seeds:
+        losses = [runs.last((_SMALL, r, seed), "nats", censored=_NATS).high for r in rates]
+        bend, slope, _ = np.polyfit(np.log(rates), losses, 2)
+        if bend <= 1e-9:
+            found.append(None)
+            continue
+        best = math.exp(-float(slope) / (2 * float(bend)))
+        found.append(min(max(best, rates[0]), rates[-1]))
+    return found
+
+
+def _over(one: float | None, other: float | None) -> Seen:
+    """The log of a ratio."""
+    if one is None or other is None:
+        return _ANYTHING
+    value = math.log(one / other)
+    return Seen(value, value)
+
+
+def _compare_versions(task: Task, seed: int) -> Seen:
+    """The log of the divergence of pairs that the lore calls equal, less that of all others."""
+    try:
+        spoken = {version: _speak(task, version, seed) for version in _VERSIONS}
+    except CannotTell:
+        return _ANYTHING
+    equal: list[float] = []
+    other: list[float] = []
+    for one, two in combinations(_VERSIONS, 2):
+        divergence = _divergence(spoken[one], spoken[two])
+        if divergence <= 1e-12:
+            return _ANYTHING
+        (equal if one[1:] == two[1:] else other).append(math.log(divergence))
+    value = float(np.mean(equal) - np.mean(other))
+    return Seen(value, value)
+
+
+def _speak(task: Task, version: tuple[int, int, float], seed: int) -> torch.Tensor:
+    """Logs of the next byte's probabilities on the test windows, shape (bytes, 256)."""
+    size, examples, rate_per_example = version
+    place = reach_checkpoint(
+        task,
+        after=steps(examples // size),
+        device=torch.device("cpu"),
+        precision="float32",
+        batch_size=size,
+        learning_rate=rate_per_example * size,
+        seed=seed,
+    )
+    tensors = tensors_of(task.datasets["test"])
+    assert tensors is not None
+    place.model.eval()
+    with torch.no_grad():
+        return F.log_softmax(place.model(tensors[0][:, :-1]).flatten(0, 1), -1)
+
+
+def _divergence(one: torch.Tensor, two: torch.Tensor) -> float:
+    """Kullback and Leibler's, of each from the other, summed; nats per byte."""
+    return float(((one.exp() - two.exp()) * (one - two)).sum(1).mean())
+
+
+def _fit_memory(task: Task) -> tuple[float, float]:
+    """The largest departure of a step's peak from a line, over the peak; and the line at 0."""
+    peaks = [
+        predict_peak(task, size, mode="training", precision="float32") for size in _MEMORY_SIZES
+    ]
+    # Weighed by the inverse of each, since departures are relative.
+    slope, fixed = np.polyfit(_MEMORY_SIZES, peaks, 1, w=[1 / peak for peak in peaks])
+    departures = [
+        abs(peak - (fixed + slope * size)) / peak
+        for size, peak in zip(_MEMORY_SIZES, peaks, strict=True)
+    ]
+    return max(departures), float(fixed)
+
+
+STUDY = Published(
+    name="lora",
+    title="LoRA and the batch size",
+    source="Schulman et al., LoRA Without Regret, 2025; Lee and Lee, Beware of the Batch Size, "
+    "2026 (arXiv 2602.09492); a blog, Optimizing LoRA Training with Various Batch Sizes (original "
+    "not found, unverified)",
+    data="Stands in for large language and image models: a byte transformer of two layers, trained "
+    "here on the source of Python's library, tuned on the texts that describe scikit-learn's data.",
+    claims=CLAIMS,
+    control="adapters that count for nothing",
+    kills=("C1", "C2a", "C2b", "C3a", "C3b", "C4"),
+    seeds={"quick": 5, "standard": 10},
+    minutes={"quick": 4, "standard": 12},
+    measure=measure,
+)

@@ -1,0 +1,235 @@
+"""Vaessen and van Leeuwen 2024: the batch size in self-supervised speech training."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from batchscope.budget import Target
+from batchscope.estimate import Interval
+from batchscope.findings.claims import Claim, Seen, exactly
+from batchscope.findings.collapse import Collapse, find_collapse
+from batchscope.findings.curves import Curve, read_curves, tabulate_runs
+from batchscope.findings.tuning import TunedSize
+from batchscope.instruments.noise.spread import GradientSpread
+from batchscope.replications.lab import Lab, Trained
+from batchscope.replications.published import Figure, Line, Measured, Published
+from batchscope.replications.talking import (
+    Listener,
+    generate_utterances,
+    make_task,
+    misread_by_probe,
+    misread_phones,
+)
+from batchscope.verbs.gauging import noise
+
+# Batch size -> steps: those of the collapse, and beyond the knee.
+_QUICK = {4: 1024, 8: 512, 16: 512, 32: 512, 64: 256, 256: 64}
+_ALL = {4: 2048, 8: 2048, 16: 1024, 32: 1024, 64: 512, 128: 256, 256: 128}
+_COLLAPSED, _LARGEST = (4, 8, 16, 32), (64, 256)
+_EQUAL_STEPS = 512
+_RATE, _RATE_AT = 1.5e-3, 32
+# From the error after so many steps at the latest, to what every size gets to.
+_LEAST_STEPS, _LEVELS = 32, 5
+_CHECKPOINT = "64steps"
+_ANYTHING = Seen(-100.0, 100.0)
+_CHANCE = (0.0, 1.0)
+
+CLAIMS = (
+    Claim(
+        id="C1",
+        name="after 512 steps a probe misreads more phones at 4 than at 32, by 0.02",
+        kind="claim",
+        direction="above",
+        margin=0.02,
+    ),
+    Claim(
+        id="C2a",
+        name="from 4 to 32 what counts is B^gamma x steps with gamma above 0.7",
+        kind="claim",
+        direction="above",
+        margin=0.7,
+        source=1.0,
+    ),
+    Claim(
+        id="C2b",
+        name="from 4 to 32 what counts is B^gamma x steps with gamma below 1.3",
+        kind="claim",
+        direction="below",
+        margin=1.3,
+        source=1.0,
+    ),
+    Claim(
+        id="C2c",
+        name="on the axis of B x steps curves of 4 to 32 scatter less than half as on that of "
+        "steps",
+        kind="claim",
+        direction="below",
+        margin=0.5,
+        is_ratio=True,
+    ),
+    Claim(
+        id="C3",
+        name="from 64 to 256 less is gained: gamma below 0.8",
+        kind="claim",
+        direction="below",
+        margin=0.8,
+    ),
+    Claim(
+        id="C4",
+        name="the gradient's deviation falls as B^-1/2: exponent plus a half",
+        kind="claim",
+        direction="within",
+        margin=0.05,
+        source=0.0,
+    ),
+)
+
+
+def measure(lab: Lab) -> Measured:
+    """The rate goes with the square root of the batch size, as the source's."""
+    task = make_task(is_shuffled=lab.is_control)
+    plan = _QUICK if lab.is_quick else _ALL
+    rates = {size: float(f"{_RATE * math.sqrt(size / _RATE_AT):.3e}") for size in plan}
+    runs = {
+        size: lab.train(task, [size], rates=[rates[size]], budget=f"{steps}steps")
+        for size, steps in plan.items()
+    }
+    curves = {seed: _read(runs, rates, seed) for seed in lab.seeds}
+    small = [_collapse(curves[seed], _COLLAPSED) for seed in lab.seeds]
+    large = [_collapse(curves[seed], _LARGEST) for seed in lab.seeds]
+    seen: dict[str, Sequence[Seen]] = {
+        "C1": [_gap(curves[seed]) for seed in lab.seeds],
+        "C2a": [_gamma(one) for one in small],
+        "C2b": [_gamma(one) for one in small],
+        "C2c": [_scatter(one) for one in small],
+        "C3": [_gamma(one) for one in large],
+        "C4": [_exponent(lab, seed) for seed in lab.seeds],
+    }
+    figures = tuple(
+        Figure(
+            title=f"Misread phones against {axis}, first seed",
+            x=axis,
+            y="share of frames",
+            lines=tuple(
+                Line(
+                    name=f"batch size {size}",
+                    places=[float(x) for x in curve.columns[column][1:]],
+                    values=[float(y) for y in curve.columns["misread"][1:]],
+                )
+                for size, curve in sorted(curves[lab.first_seed].items())
+            ),
+        )
+        for axis, column in (("utterances seen", "examples"), ("steps", "step"))
+    )
+    return Measured(
+        seen=seen, figures=figures, notes=(_describe_untrained(lab), _describe_levels(small))
+    )
+
+
+def _read(runs: Mapping[int, Trained], rates: Mapping[int, float], seed: int) -> dict[int, Curve]:
+    """Batch size -> the curve of a seed; sizes that diverged are left out."""
+    found = {size: trained.runs[size, rates[size], seed] for size, trained in runs.items()}
+    curves = read_curves(tabulate_runs(list(found.values()), {}))
+    return {curve.batch_size: curve for curve in curves if curve.finished}
+
+
+def _gap(curves: Mapping[int, Curve]) -> Seen:
+    if not {4, 32} <= set(curves):
+        return Seen(-_CHANCE[1], _CHANCE[1])
+    small, large = (
+        float(np.interp(_EQUAL_STEPS, curves[b].columns["step"], curves[b].columns["misread"]))
+        for b in (4, 32)
+    )
+    return Seen(small - large, small - large)
+
+
+def _collapse(curves: Mapping[int, Curve], sizes: Sequence[int]) -> Collapse | None:
+    """Of one seed, at levels that all these sizes pass."""
+    if not set(sizes) <= set(curves):
+        return None
+    mine = [curves[size] for size in sizes]
+    high = min(
+        float(np.interp(_LEAST_STEPS, c.columns["step"], c.columns["misread"])) for c in mine
+    )
+    low = max(float(c.columns["misread"].min()) for c in mine)
+    levels = np.linspace(high, low, _LEVELS + 2)[1:-1]
+    return find_collapse(
+        [
+            TunedSize(
+                batch_size=c.batch_size,
+                learning_rate=c.learning_rate,
+                curves=(c,),
+                at_edge=False,
+            )
+            for c in mine
+        ],
+        [Target("misread", float(level), "<=") for level in levels if low < high],
+    )
+
+
+def _gamma(found: Collapse | None) -> Seen:
+    if found is None or not isinstance(found.gamma, Interval):
+        return _ANYTHING
+    return Seen(found.gamma.value, found.gamma.value)
+
+
+def _scatter(found: Collapse | None) -> Seen:
+    """The log of the scatter on the axis of examples over that on the axis of steps."""
+    if found is None or min(found.scatter) <= 0:
+        return _ANYTHING
+    value = math.log(found.scatter[2] / found.scatter[1])
+    return Seen(value, value)
+
+
+def _exponent(lab: Lab, seed: int) -> Seen:
+    found = noise(
+        make_task(is_shuffled=lab.is_control),
+        method="spread",
+        after=_CHECKPOINT,
+        batch_size=_RATE_AT,
+        learning_rate=_RATE,
+        seed=seed,
+        device="cpu",
+        watcher=lab.watcher,
+    )
+    assert isinstance(found, GradientSpread)
+    if not isinstance(found.exponent, Interval):
+        return _ANYTHING
+    return exactly([found.exponent.value + 0.5])[0]
+
+
+def _describe_untrained(lab: Lab) -> str:
+    frames, masks, phones = generate_utterances(120, 1, is_shuffled=lab.is_control)
+    torch.manual_seed(lab.first_seed)
+    untrained = float(misread_phones(Listener(), (frames, masks, phones)))
+    raw = misread_by_probe(frames, phones)
+    return (
+        f"The probe misreads {raw:.2f} of the frames from the frames themselves, and "
+        f"{untrained:.2f} from an untrained network."
+    )
+
+
+def _describe_levels(found: Sequence[Collapse | None]) -> str:
+    counts = [0 if one is None else len(one.levels) for one in found]
+    return (
+        f"Gamma is fitted from {_LEAST_STEPS} steps on, at {_LEVELS} levels of error for each seed "
+        f"(passed by all of 4 to 32: {', '.join(map(str, counts))})."
+    )
+
+
+STUDY = Published(
+    name="speech",
+    title="The batch size in self-supervised speech training",
+    source="Vaessen and van Leeuwen, The Effect of Batch Size on Contrastive Self-Supervised "
+    "Speech Representation Learning, TMLR 2024 (arXiv 2402.13723)",
+    data="Stands in for LibriSpeech: 1,024 generated utterances of 80 frames, 12 phones under a "
+    "sparse grammar, speakers and noise; a recurrent network and a linear probe.",
+    claims=CLAIMS,
+    control="the frames of every utterance in an order that tells nothing",
+    kills=("C1", "C2a", "C2c"),
+    seeds={"quick": 5, "standard": 10},
+    minutes={"quick": 4, "standard": 15},
+    measure=measure,
+)

@@ -1,0 +1,130 @@
+"""Utterances made up of phones, and a network that learns from them without their labels."""
+
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from batchscope.optimizers import AdamW
+from batchscope.task import Task
+
+FRAMES, BANDS = 80, 24
+_TRAIN, _LABELLED, _HELD_OUT = 1024, 40, 80
+_PHONES = 12
+# So loud that an untrained network's probe misreads a third of the frames.
+_NOISE = 1.6
+_PEAK, _BROAD = 3.0, 1.5
+_MASK_SHARE, _MASK_FRAMES = 0.06, 8
+_WIDTH = 48
+_TEMPERATURE = 0.1
+_RIDGE = 1e-3
+
+
+def generate_utterances(
+    count: int, seed: int, *, is_shuffled: bool = False
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Frames of shape (n, 80, 24), which of them are masked, and their phones, both (n, 80).
+
+    Twelve phones of two formants each follow one another by a sparse Markov grammar for 4 to 9
+    frames, spoken by speakers who differ in formant scale, tilt and gain, in noise that leaves a
+    frame by itself ambiguous.
+
+    Args:
+        is_shuffled: in an order of frames that tells nothing.
+    """
+    grammar = np.random.default_rng(0)
+    formants = grammar.uniform(0, BANDS, (_PHONES, 2))
+    follows = grammar.dirichlet(np.full(_PHONES, 0.25), _PHONES)
+    rng = np.random.default_rng([1, seed])
+    bands = np.arange(BANDS)
+    frames = np.empty((count, FRAMES, BANDS))
+    phones = np.empty((count, FRAMES), dtype=np.int64)
+    masks = np.zeros((count, FRAMES), dtype=bool)
+    for n in range(count):
+        spoken: list[int] = []
+        phone = int(rng.integers(_PHONES))
+        while len(spoken) < FRAMES:
+            spoken += [phone] * int(np.clip(round(rng.gamma(9.0, 0.7)), 4, 9))
+            phone = int(rng.choice(_PHONES, p=follows[phone]))
+        order = rng.permutation(FRAMES) if is_shuffled else np.arange(FRAMES)
+        phones[n] = np.array(spoken[:FRAMES])[order]
+        scale, tilt, gain = rng.uniform(0.88, 1.12), rng.normal(0, 0.5), rng.normal(0, 0.5)
+        off = bands - scale * formants[phones[n]][:, :, None]
+        voice = _PEAK * np.exp(-np.square(off / _BROAD) / 2).sum(1)
+        noise = _NOISE * rng.standard_normal((FRAMES, BANDS))
+        frames[n] = voice + gain + tilt * (bands / BANDS - 0.5) + noise
+        starts = np.flatnonzero(rng.random(FRAMES) < _MASK_SHARE)
+        # An utterance without a masked frame would teach nothing.
+        for start in starts if len(starts) else rng.integers(FRAMES - _MASK_FRAMES, size=1):
+            masks[n, start : start + _MASK_FRAMES] = True
+    return torch.tensor(frames, dtype=torch.float32), torch.tensor(masks), torch.tensor(phones)
+
+
+class Listener(nn.Module):
+    """A bidirectional recurrent network over frames, masked ones replaced by a learned one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.masked = nn.Parameter(torch.zeros(BANDS))
+        self.listen = nn.GRU(BANDS, _WIDTH, batch_first=True, bidirectional=True)
+        self.guess = nn.Linear(2 * _WIDTH, _WIDTH)
+        self.project = nn.Linear(BANDS, _WIDTH)
+
+    def hear(self, frames: torch.Tensor) -> torch.Tensor:
+        """What is known at each frame, shape (n, 80, 96)."""
+        return self.listen(frames)[0]
+
+    def forward(self, frames: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        """How like each frame of its utterance each guess is, shape (n, 80, 80)."""
+        seen = torch.where(masks[..., None], self.masked, frames)
+        guesses = F.normalize(self.guess(self.hear(seen)), dim=-1)
+        own = F.normalize(self.project(frames), dim=-1)
+        return guesses @ own.transpose(1, 2) / _TEMPERATURE
+
+
+def contrast(model: nn.Module, batch: Any) -> torch.Tensor:
+    """Telling a masked frame's own projection from the others of its utterance, in nats.
+
+    Each utterance weighs alike, and none looks at another: the loss does not depend on the batch.
+    """
+    frames, masks, _ = batch
+    logs = F.log_softmax(model(frames, masks), dim=-1).diagonal(dim1=1, dim2=2)
+    return -((logs * masks).sum(1) / masks.sum(1)).mean()
+
+
+def misread_phones(model: nn.Module, batch: Any) -> torch.Tensor:
+    """The share of frames that a linear probe misreads, learned from the first 40 utterances."""
+    frames, _, phones = batch
+    heard = cast(Listener, model).hear(frames).detach()
+    if len(phones) <= _LABELLED or not heard.isfinite().all():
+        return torch.tensor(1 - 1 / _PHONES)
+    return torch.tensor(misread_by_probe(heard, phones))
+
+
+def misread_by_probe(features: torch.Tensor, phones: torch.Tensor) -> float:
+    """Ridge regression of the phones on features of shape (n, 80, d), labels of 40 utterances."""
+    flat = features.double().flatten(0, 1)
+    known = _LABELLED * FRAMES
+    mean, spread = flat[:known].mean(0), flat[:known].std(0) + 1e-9
+    x = torch.cat([(flat - mean) / spread, torch.ones(len(flat), 1, dtype=torch.float64)], dim=1)
+    classes = F.one_hot(phones.flatten(), _PHONES).double()
+    gram = x[:known].T @ x[:known] + _RIDGE * known * torch.eye(x.shape[1], dtype=torch.float64)
+    weights = torch.linalg.solve(gram, x[:known].T @ classes[:known])
+    read = (x[known:] @ weights).argmax(1)
+    return float((read != phones.flatten()[known:]).double().mean())
+
+
+def make_task(*, is_shuffled: bool = False) -> Task:
+    """1,024 utterances without labels; 40 with, and 80 to test."""
+    return Task(
+        name="utterances-shuffled" if is_shuffled else "utterances",
+        model=Listener,
+        loss=contrast,
+        train=generate_utterances(_TRAIN, 0, is_shuffled=is_shuffled),
+        val=generate_utterances(_LABELLED + _HELD_OUT, 1, is_shuffled=is_shuffled),
+        optimizer=AdamW(lr=1.5e-3, reference_batch_size=32),
+        metrics={"misread": misread_phones},
+        unit="utterances",
+    )
