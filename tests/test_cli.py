@@ -84,6 +84,21 @@ def test_terms_are_said_in_the_answer_on_the_page_and_in_the_next_command(folder
     assert "are in the store" in done.stderr, "what is priced reads the runs of time"
 
 
+def test_a_batch_is_split_where_memory_is_short(folder: Path) -> None:
+    whole = json.loads(recommend(folder, "--json", "--memory", "1GiB").stdout)
+    need = whole["memory"]
+    least = need["fixed_bytes"] + need["bytes_per_example"] * (whole["batch_size"] // 2)
+
+    split = json.loads(recommend(folder, "--json", "--memory", str(round(1.1 * least))).stdout)
+
+    assert (whole["micro_batch"], whole["accumulation"]) == (whole["batch_size"], 1)
+    assert split["batch_size"] == whole["batch_size"]
+    assert split["accumulation"] > 1
+    assert split["micro_batch"] * split["accumulation"] >= split["batch_size"]
+    assert f"accumulation = {split['accumulation']}" in split["script"]
+    assert any("accumulated over" in reason for reason in split["reasons"])
+
+
 @pytest.mark.parametrize("verb", ["analyze", "report", "runs"])
 def test_verbs_on_a_store_name_the_study_in_their_first_line(folder: Path, verb: str) -> None:
     done = run_command(verb, "batchscope.db", folder=folder)
@@ -145,6 +160,7 @@ BROKEN = {
     "syntax error": ("broken.py:task", (), "SyntaxError"),
     "missing file": ("nowhere.py:task", (), "cannot read nowhere.py"),
     "missing module": ("no.such.module:task", (), "ModuleNotFoundError"),
+    "no memory": ("mytask.py:task", ("--memory", "10"), "one example needs"),
     "vector loss": ("vector.py:task", (), "not one number"),
     "NaN": ("nan.py:task", (), "nan on the first examples"),
     "no data": ("empty.py:task", (), "`train` has no examples"),

@@ -31,6 +31,14 @@ MaxCostOption = Annotated[
         help="What one training may cost, in the currency of the prices: the choice keeps to it.",
     ),
 ]
+MemoryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        metavar="AMOUNT",
+        help="What a training step may take, such as 8GiB: larger batches are split.",
+    ),
+]
 DeviceHourOption = Annotated[
     float, typer.Option("--device-hour", help="Price of one device for an hour.")
 ]

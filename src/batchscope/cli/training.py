@@ -49,6 +49,7 @@ from batchscope.cli.terms_options import (
     GoalOption,
     KilowattHourOption,
     MaxCostOption,
+    MemoryOption,
     WattsOption,
     read_deadline,
 )
@@ -209,6 +210,7 @@ def recommend(
     reuse_changed: ReuseOption = False,
     deadline: DeadlineOption = None,
     max_cost: MaxCostOption = None,
+    memory: MemoryOption = None,
     device_hour: DeviceHourOption = 0.0,
     kilowatt_hour: KilowattHourOption = 0.0,
     watts: WattsOption = None,
@@ -246,9 +248,16 @@ def recommend(
             max_cost=max_cost,
             devices=devices,
         )
+        sizes, need = read_sizes(batch_sizes), None
+        if memory is not None:
+            from batchscope.verbs.fitting import predict_need
+
+            need, sizes = predict_need(
+                task, memory, batch_sizes=sizes, precision=precision, watcher=watcher
+            )
         done = study_task(
             task,
-            batch_sizes=read_sizes(batch_sizes),
+            batch_sizes=sizes,
             budget=read_budget(budget),
             target=target,
             objective=terms.ranked_by,
@@ -276,7 +285,7 @@ def recommend(
         )
         watcher.close()
         try:
-            result = read_recommendation(done, terms=terms)
+            result = read_recommendation(done, terms=terms, memory=need)
         except CannotTell:
             write_report(done, str(output))
             raise

@@ -6,6 +6,7 @@ import numpy as np
 
 from batchscope.decisions.cost import Usage
 from batchscope.decisions.limits import chance_within
+from batchscope.decisions.memory import MemoryNeed
 from batchscope.decisions.prediction import Prediction
 from batchscope.decisions.terms import PRICED, Terms
 from batchscope.estimate import Estimate, Interval, write_number
@@ -24,6 +25,7 @@ def explain(
     usage: Usage,
     optimum: Estimate | None,
     terms: Terms,
+    memory: MemoryNeed | None,
 ) -> tuple[str, ...]:
     """Why a batch size was chosen.
 
@@ -34,6 +36,7 @@ def explain(
     compared = terms.ranked_by
     return (
         *_explain_choice(analysis, chosen, compared, plateau, step_seconds, predicted),
+        _explain_split(chosen.batch_size, memory),
         *_explain_optimum(optimum, compared),
         *_explain_usage(usage, terms),
         *_explain_limits(predicted.seconds, terms),
@@ -93,11 +96,16 @@ def _explain_choice(
             f"Its learning rate {chosen.learning_rate:g} lies at the edge of those tried: a wider "
             "search may do better."
         )
-    said.append(
-        f"The micro-batch is {chosen.batch_size}, the largest that was run of this batch; nothing "
-        "is known yet of what fits in memory beyond it."
-    )
     return said
+
+
+def _explain_split(batch_size: int, memory: MemoryNeed | None) -> str:
+    if memory is not None:
+        return memory.explain(batch_size)
+    return (
+        f"The micro-batch is {batch_size}, as it was run here; --memory says how to split it where "
+        "there is less."
+    )
 
 
 def _explain_optimum(optimum: Estimate | None, objective: str) -> list[str]:

@@ -9,6 +9,7 @@ from batchscope.decisions.choosing import choose
 from batchscope.decisions.cost import Usage, usage_of
 from batchscope.decisions.explaining import explain_curves, find_thin
 from batchscope.decisions.limits import keep_within
+from batchscope.decisions.memory import MemoryNeed
 from batchscope.decisions.optimum import find_optimum
 from batchscope.decisions.prediction import Prediction, predict_training
 from batchscope.decisions.reasons import explain, join_sizes
@@ -19,6 +20,8 @@ from batchscope.findings.curves import Curve
 from batchscope.findings.tuning import Setting
 
 _THIRDS = 3
+# Stands in a script for how often gradients are accumulated.
+ACCUMULATION = "{accumulation}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,7 @@ class Recommendation:
         constants: others that were tuned, in words; empty for none.
         plateau: the batch sizes that are equivalent at the stated margin, the chosen included.
         predicted, usage: for one fresh training up to the target.
+        memory: what a step takes of what there is; None where no limit was given.
         optimum: where steps times seconds per step is lowest by the two fitted curves, between and
             beyond the sizes that were run; None without both curves.
         doubt: why the choice may well be wrong, in a sentence; None where settings were compared
@@ -72,6 +76,7 @@ class Recommendation:
     target: str | None
     predicted: Prediction
     usage: Usage
+    memory: MemoryNeed | None
     optimum: Estimate | None
     spent: Spent
     doubt: str | None
@@ -104,6 +109,7 @@ class Recommendation:
                 "examples": predicted.examples.to_dict(),
             },
             "usage": self.usage.to_dict(),
+            "memory": None if self.memory is None else self.memory.to_dict(),
             "optimum": None if self.optimum is None else self.optimum.to_dict(),
             "spent": asdict(self.spent),
             "doubt": self.doubt,
@@ -148,12 +154,14 @@ def recommend_from(
     spent: Spent,
     script_for: Mapping[str, str],
     next_command: str,
+    memory: MemoryNeed | None = None,
 ) -> Recommendation:
     """Choose among the settings that were run.
 
     Args:
         step_seconds: batch size -> the timed steps.
-        script_for: run -> lines to paste.
+        script_for: run -> lines to paste, with ACCUMULATION where that stands.
+        memory: within which the batch is split; None for no limit.
 
     Raises:
         CannotTell: nothing reached the target, or no size keeps to the limits.
@@ -179,6 +187,9 @@ def recommend_from(
     if critical is not None and critical.fit is not None:
         optimum = find_optimum(critical.fit, step_seconds)
     usage = usage_of(predicted.seconds, terms.prices, devices=terms.devices, watts=terms.watts)
+    micro_batch, accumulation = (
+        (chosen.batch_size, 1) if memory is None else memory.split(chosen.batch_size)
+    )
     members = plateau.batch_sizes if plateau is not None else (chosen.batch_size,)
     return Recommendation(
         task=analysis.task,
@@ -186,19 +197,20 @@ def recommend_from(
         batch_size=chosen.batch_size,
         learning_rate=chosen.learning_rate,
         constants=chosen.constants,
-        micro_batch=chosen.batch_size,
-        accumulation=1,
+        micro_batch=micro_batch,
+        accumulation=accumulation,
         plateau=tuple(sorted({*members, chosen.batch_size})),
         target=None if analysis.target is None else str(analysis.target),
         predicted=predicted,
         usage=usage,
+        memory=memory,
         optimum=optimum,
         spent=spent,
         doubt=choice.doubt,
         reasons=explain(
-            analysis, findings, plateau, step_seconds, predicted, usage, optimum, terms
+            analysis, findings, plateau, step_seconds, predicted, usage, optimum, terms, memory
         ),
-        script=script_for[chosen.curves[0].run],
+        script=script_for[chosen.curves[0].run].replace(ACCUMULATION, str(accumulation)),
         next_command=next_command,
         analysis=analysis,
     )

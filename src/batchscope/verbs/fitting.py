@@ -1,10 +1,14 @@
 """Find the largest batch that fits in memory, or predict it where the device is not here."""
 
+from collections.abc import Sequence
+
+from batchscope.decisions.memory import MemoryNeed
 from batchscope.errors import InvalidInput, InvalidTask
 from batchscope.instruments.memory.largest import Fit, find_largest
 from batchscope.instruments.memory.limits import MemoryLimit, find_limit, parse_bytes
 from batchscope.instruments.memory.predicting import FitPrediction, predict_largest
 from batchscope.instruments.memory.probing import ProbeReading
+from batchscope.instruments.noise.refusals import is_batch_norm
 from batchscope.studies.progress import Unwatched, Watcher
 from batchscope.task import Task
 from batchscope.training.devices import describe_device, is_absent
@@ -83,6 +87,50 @@ def fit(
     )
     watcher.end(label)
     return result
+
+
+def predict_need(
+    task: Task | str,
+    memory: str,
+    *,
+    batch_sizes: Sequence[int] | None,
+    precision: str | None,
+    watcher: Watcher,
+) -> tuple[MemoryNeed, list[int]]:
+    """What a step takes of the memory given, and the batch sizes that can be trained with in it.
+
+    Raises:
+        CannotTell: not even one example fits, or none of the sizes does and they cannot be split.
+        InvalidInput: an argument that there is not.
+    """
+    prepared = prepare(
+        task,
+        watcher=watcher,
+        device="cpu",
+        batch_sizes=batch_sizes,
+        precision=precision,
+        compute=False,
+    )
+    limit = MemoryLimit(amount=parse_bytes(memory), kind="device", words="as given")
+    sizes = prepared.plan.batch_sizes
+    with keep_randomness():
+        found = predict_largest(
+            prepared.task,
+            limit=limit,
+            headroom=0.0,
+            precision=prepared.plan.precision,
+            device="cpu",
+            largest=max(sizes),
+        )
+        model = prepared.task.model()
+    need = MemoryNeed(
+        limit_bytes=limit.amount,
+        fixed_bytes=found.fixed_bytes,
+        bytes_per_example=found.bytes_per_example,
+        at_most=found.at_most,
+        can_split=not (prepared.task.batch_coupled or any(map(is_batch_norm, model.modules()))),
+    )
+    return need, need.leave_out(sizes, task=prepared.task.name)
 
 
 def _predict(

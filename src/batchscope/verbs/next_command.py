@@ -7,6 +7,7 @@ from typing import Any, cast
 import sqlalchemy as sa
 
 from batchscope.budget import Target
+from batchscope.decisions.memory import MemoryNeed
 from batchscope.decisions.terms import PRICED, Terms
 from batchscope.studies.plan import default_batch_sizes
 from batchscope.studies.store import DEFAULT_STORE, Store
@@ -14,7 +15,9 @@ from batchscope.studies.store import DEFAULT_STORE, Store
 _MORE = {"quick": "standard", "standard": "thorough"}
 
 
-def write_next_command(store: Store, row: sa.RowMapping, terms: Terms) -> str:
+def write_next_command(
+    store: Store, row: sa.RowMapping, terms: Terms, memory: MemoryNeed | None
+) -> str:
     """The question as it was asked, a race with more effort and a study with twice the seeds."""
     plan = row["plan"]
     facts = store.read_task(row["fingerprint"])["facts"]
@@ -49,6 +52,8 @@ def write_next_command(store: Store, row: sa.RowMapping, terms: Terms) -> str:
         elif given != value:
             words += [f"--{name}", _write_option(given)]
     words += _write_terms(terms)
+    if memory is not None:
+        words += ["--memory", str(memory.limit_bytes)]
     if store.place != DEFAULT_STORE:
         words += ["--store", store.place]
     return shlex.join(words)

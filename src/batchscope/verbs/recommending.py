@@ -8,17 +8,24 @@ import sqlalchemy as sa
 
 from batchscope.budget import Budget, Target, parse_budget
 from batchscope.decisions.cost import Prices
-from batchscope.decisions.recommendation import Recommendation, Spent, recommend_from
+from batchscope.decisions.memory import MemoryNeed
+from batchscope.decisions.recommendation import (
+    ACCUMULATION,
+    Recommendation,
+    Spent,
+    recommend_from,
+)
 from batchscope.decisions.terms import Terms
 from batchscope.optimizers import constants_to_paste
 from batchscope.records import Measurement, Run, count_devices
 from batchscope.studies.cost import count_examples
 from batchscope.studies.plan import GRID_RATES, GRID_SEEDS
-from batchscope.studies.progress import Watcher
+from batchscope.studies.progress import Unwatched, Watcher
 from batchscope.studies.store import DEFAULT_STORE, Store
 from batchscope.task import Task
 from batchscope.training.evaluation import horizon_examples
 from batchscope.verbs.analyzing import analyze_row
+from batchscope.verbs.fitting import predict_need
 from batchscope.verbs.listing import read_measurement
 from batchscope.verbs.next_command import write_next_command
 from batchscope.verbs.opening import find_row, open_study
@@ -53,6 +60,7 @@ def recommend(
     reuse_changed: bool = False,
     deadline: float | None = None,
     max_cost: float | None = None,
+    memory: str | None = None,
     prices: Prices | None = None,
     watts: float | None = None,
     watcher: Watcher | None = None,
@@ -63,13 +71,16 @@ def recommend(
         objective: "time", "cost", "energy", "carbon", "examples" or "quality".
         deadline, max_cost: what one training may take in seconds and in money; the choice is among
             the batch sizes that are predicted to keep to both. None for no limit.
+        memory: that a training step may take, such as "8GiB"; None for no limit. Larger batches are
+            accumulated over parts that fit.
         prices: of device-hours and electricity, and the carbon of that; None where nothing is paid.
         watts: of each device while it trains, as `energy` measures it.
 
     Raises:
         InvalidInput: also where an objective or a limit needs a price or watts that are not given.
-        CannotTell: no batch size can be compared with another, or none keeps to the limits.
+        CannotTell: nothing reached the target, or no batch size keeps to the limits.
     """
+    watcher = watcher or Unwatched()
     terms = Terms(
         objective=objective,
         prices=prices or Prices(),
@@ -78,6 +89,11 @@ def recommend(
         max_cost=max_cost,
         devices=devices,
     )
+    need = None
+    if memory is not None:
+        need, batch_sizes = predict_need(
+            task, memory, batch_sizes=batch_sizes, precision=precision, watcher=watcher
+        )
     done = study(
         task,
         batch_sizes=batch_sizes,
@@ -106,27 +122,34 @@ def recommend(
         reuse_changed=reuse_changed,
         watcher=watcher,
     )
-    return read_recommendation(done, terms=terms)
+    return read_recommendation(done, terms=terms, memory=need)
 
 
 def read_recommendation(
-    study: Study | str, *, which: str | None = None, terms: Terms | None = None
+    study: Study | str,
+    *,
+    which: str | None = None,
+    terms: Terms | None = None,
+    memory: MemoryNeed | None = None,
 ) -> Recommendation:
     """The recommendation that the finished runs of a study lead to.
 
     Args:
         study, which: as for `analyze`.
         terms: on which to choose; None for the study's own objective and no limits.
+        memory: within which the batch is split; None for no limit.
 
     Raises:
         StoreError: there is no such store or study.
         CannotTell: its runs do not allow one.
     """
     with open_study(study) as store:
-        return _recommend(store, find_row(store, study, which), terms)
+        return _recommend(store, find_row(store, study, which), terms, memory)
 
 
-def _recommend(store: Store, row: sa.RowMapping, terms: Terms | None) -> Recommendation:
+def _recommend(
+    store: Store, row: sa.RowMapping, terms: Terms | None, memory: MemoryNeed | None
+) -> Recommendation:
     plan = row["plan"]
     terms = terms or Terms(objective=plan["objective"], devices=count_devices(plan["device_kind"]))
     runs = store.read_study(row["id"])
@@ -148,7 +171,8 @@ def _recommend(store: Store, row: sa.RowMapping, terms: Terms | None) -> Recomme
             store.read_task(row["fingerprint"])["facts"]["train_size"],
         ),
         script_for=_scripts(runs),
-        next_command=write_next_command(store, row, terms),
+        next_command=write_next_command(store, row, terms, memory),
+        memory=memory,
     )
 
 
@@ -182,7 +206,7 @@ def _script(run: Run) -> str:
     configuration = run.configuration
     constants = constants_to_paste(configuration.hyper_parameters)
     given = ", ".join(f"{name}={value!r}" for name, value in constants.items())
-    lines = [f"batch_size = {configuration.batch_size}", "accumulation = 1"]
+    lines = [f"batch_size = {configuration.batch_size}", f"accumulation = {ACCUMULATION}"]
     name = configuration.optimizer
     if name in ("SGD", "Adam", "AdamW"):
         lines.append(f"optimizer = torch.optim.{name}(\n    model.parameters(), {given}\n)")

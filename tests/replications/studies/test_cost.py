@@ -1,0 +1,52 @@
+import math
+
+import pytest
+
+from batchscope.replications.studies import cost
+from batchscope.replications.studies.cost import _Way
+
+SIZES = (8, 64, 128, 256, 512, 1024)
+CRITICAL, OVERHEAD = 512, 32
+
+
+def _plant(sharing: float) -> tuple[dict[int, float], dict[_Way, float]]:
+    """Steps of a hyperbola, and steps that take overhead + B, shared at an extra cost."""
+    steps = {size: 100 * (1 + CRITICAL / size) for size in SIZES}
+    times = {
+        _Way(size, cores): OVERHEAD + size / cores + sharing * (cores - 1)
+        for size in SIZES
+        for cores in (1, 2)
+    }
+    return steps, times
+
+
+def test_each_case_is_shown_where_the_two_curves_have_it() -> None:
+    steps, times = _plant(sharing=4.0)
+
+    found = cost._choose_changes(SIZES, steps, times)
+
+    # sqrt(32 x 512) = 128 has the least core-seconds on one core, 8 the most.
+    assert found["C1"] == (_Way(8, 1), _Way(128, 1))
+    assert found["C3"] == (_Way(512, 1), _Way(1024, 2))
+    before, after = found["C2"]
+    assert (after.size, after.cores) == (2 * before.size, 2)
+
+
+def test_a_change_is_compared_in_core_seconds() -> None:
+    steps, times = _plant(sharing=0.0)
+    change = (_Way(64, 1), _Way(128, 2))
+    per_seed = {size: {0: needed} for size, needed in steps.items()}
+
+    seen = cost._compare(per_seed, 0, times, change)
+
+    # As long a step, twice the cores, (1 + 512 / 128) / (1 + 512 / 64) of the steps.
+    assert seen.low == pytest.approx(math.log(2 * 5 / 9))
+
+
+def test_a_training_that_misses_the_target_leaves_it_open() -> None:
+    steps, times = _plant(sharing=0.0)
+    per_seed = {size: {0: None if size == 8 else needed} for size, needed in steps.items()}
+
+    seen = cost._compare(per_seed, 0, times, (_Way(8, 1), _Way(64, 1)))
+
+    assert (seen.low, seen.high) == (-100.0, 100.0)

@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from batchscope.gallery.stdlib_lm import ByteTransformer
+from batchscope.replications import adapting
+from batchscope.replications.adapting import Weights, make_model, make_task, pretrain
+
+
+@pytest.fixture
+def weights() -> Weights:
+    torch.manual_seed(0)
+    return ByteTransformer().state_dict()
+
+
+def _trainable(model: torch.nn.Module) -> list[str]:
+    return [name for name, weight in model.named_parameters() if weight.requires_grad]
+
+
+def test_adapters_begin_at_the_pretrained_model_and_alone_are_trained(weights: Weights) -> None:
+    task = make_task(weights, rank=4)
+    batch = (task.datasets["val"][:8][0],)
+    plain, adapted = make_model(weights, None, is_frozen=False), task.model()
+
+    assert float(task.loss(adapted, batch)) == pytest.approx(float(task.loss(plain, batch)))
+    # Six matrices of each of two layers would be twelve: in, out, and two of the perceptron.
+    assert len(_trainable(adapted)) == 2 * 2 * 4
+    assert all(name.endswith((".up", ".down")) for name in _trainable(adapted))
+    task.loss(adapted, batch).backward()
+    ups = [p.grad for name, p in adapted.named_parameters() if name.endswith(".up")]
+    assert all(grad is not None and float(grad.abs().sum()) > 0 for grad in ups)
+
+
+def test_adapters_of_the_control_learn_nothing(weights: Weights) -> None:
+    task = make_task(weights, rank=4, is_frozen=True)
+    batch = (task.datasets["val"][:8][0],)
+    model = task.model()
+    before = float(task.loss(model, batch))
+
+    for name, weight in model.named_parameters():
+        if name.endswith(".up"):
+            torch.nn.init.ones_(weight)
+
+    assert float(task.loss(model, batch)) == before
+
+
+def test_what_was_pretrained_once_is_read_from_beside_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapting, "_STEPS", 2)
+    store = str(tmp_path / "store.db")
+
+    first = pretrain(store)
+    monkeypatch.setattr(adapting, "reach_checkpoint", None)
+    second = pretrain(store)
+
+    assert [path.suffix for path in tmp_path.iterdir()] == [".pt"]
+    assert all(first[name].equal(second[name]) for name in first)
