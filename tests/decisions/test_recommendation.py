@@ -97,7 +97,7 @@ def test_where_no_run_reached_the_target_the_nearest_is_named() -> None:
     ]
 
     with pytest.raises(
-        CannotTell, match=r"no run reached .*the nearest came batch\s+size 16 .*0.5"
+        CannotTell, match=r"(?s)no run reached .*the nearest came batch\s+size 16 .*0.5"
     ):
         recommend(curves)
 

@@ -14,7 +14,7 @@ FRAMES, BANDS = 80, 24
 _TRAIN, _LABELLED, _HELD_OUT = 1024, 40, 80
 _PHONES = 12
 # So loud that an untrained network's probe misreads a third of the frames.
-_NOISE = 1.6
+_NOISE = 2.0
 _PEAK, _BROAD = 3.0, 1.5
 _MASK_SHARE, _MASK_FRAMES = 0.06, 8
 _WIDTH = 48
@@ -111,7 +111,7 @@ def misread_by_probe(features: torch.Tensor, phones: torch.Tensor) -> float:
     x = torch.cat([(flat - mean) / spread, torch.ones(len(flat), 1, dtype=torch.float64)], dim=1)
     classes = F.one_hot(phones.flatten(), _PHONES).double()
     gram = x[:known].T @ x[:known] + _RIDGE * known * torch.eye(x.shape[1], dtype=torch.float64)
-    weights = torch.linalg.solve(gram, x[:known].T @ classes[:known])
+    weights = cast(torch.Tensor, torch.linalg.solve(gram, x[:known].T @ classes[:known]))
     read = (x[known:] @ weights).argmax(1)
     return float((read != phones.flatten()[known:]).double().mean())
 

@@ -16,6 +16,10 @@ from batchscope.verbs.preparing import Prepared
 from batchscope.workers.pool import Pool
 
 
+# Of the noise scale along the run: enough for an interval, at a few percent of its examples.
+_MEASUREMENTS = 24
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
     """A study that can begin, or go on.
@@ -84,6 +88,7 @@ def _measure_gain(
     plan = design.plan
     if plan.rule != MEASURED:
         return design, 0
+    steps = plan.budget.steps(design.task.train_size, plan.base)
     label = "measuring the noise scale"
     watcher.begin(label)
     along = measure_along(
@@ -93,6 +98,7 @@ def _measure_gain(
         learning_rate=design.grid[len(design.grid) // 2],
         precision=plan.precision,
         device=prepared.device,
+        every=None if steps is None else max(1, steps // _MEASUREMENTS),
         seed=plan.seed,
     )
     watcher.end(label)

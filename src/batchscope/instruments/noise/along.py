@@ -49,10 +49,14 @@ def measure_along(
     learning_rate: float | None,
     precision: Precision,
     device: torch.device,
+    every: int | None = None,
     seed: int = 0,
     allow_coupled: bool = False,
 ) -> NoiseAlong:
     """Train one run with a meter on it, which changes nothing about the run.
+
+    Args:
+        every: steps between measurements; None for as many as a small share of its time allows.
 
     Raises:
         CannotTell: the run diverged, or an example's loss depends on the others in its batch.
@@ -69,7 +73,12 @@ def measure_along(
         device=device,
     )
     meter = NoiseHook(
-        task, precision=precision, device=device, seed=seed, allow_coupled=allow_coupled
+        task,
+        precision=precision,
+        device=device,
+        every=every,
+        seed=seed,
+        allow_coupled=allow_coupled,
     )
     outcome = train(task, configuration, device=device, hooks=[meter])
     where = f"over {budget} at batch size {size} and learning rate {rate:g}"

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import cast
 
 import torch
 from torch import nn
@@ -224,11 +225,11 @@ def _time(lab: Lab, task: Task, sizes: Sequence[int]) -> _Times:
         label = f"timing steps on {_name(cores)}"
         lab.watcher.begin(label)
         with ProcessPool(pack_task(task), count=1, threads=cores) as pool:
-            timed, _ = pool.ask(
+            answer = pool.ask(
                 label, time_on_devices, tuple(sizes), "float32", "cpu", cores, None, hear=_ignore
             )
         lab.watcher.end(label)
-        found: tuple[StepTime, ...] = timed
+        found, _ = cast(tuple[tuple[StepTime, ...], int], answer)
         times |= {_Way(one.batch_size, cores): median(one.seconds) for one in found}
     if lab.is_control:
         # A step that costs what its examples cost, however many share it.

@@ -197,9 +197,8 @@ def _switch(task: Task, seed: int) -> Ends:
     """The error after half of the epochs at 1,024 and the other half at 32."""
     first = _train(task, 1024, seed)
     second = _train(make_task(first.state_dict()), 32, seed)
-    images, classes = tensors_of(task.datasets["val"]) or ()
     with torch.no_grad():
-        error = float(error_rate(second, (images, classes)))
+        error = float(error_rate(second, tensors_of(task.datasets["val"])))
     return Ends(error, error)
 
 

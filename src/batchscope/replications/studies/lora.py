@@ -29,7 +29,7 @@ _UPDATES = "32steps"
 # Half a decade apart; further ones where the best lies at the edge.
 _STEP = 10**0.5
 _FULL, _LORA = 1e-3, 1e-2
-_MOST = 3
+_MOST_RATES = 6
 # Nats per byte: nothing told, and twice that of a uniform guess.
 _NATS = (0.0, 2 * math.log(256))
 # Of a ratio that is not there.
@@ -196,7 +196,7 @@ def _tune(lab: Lab, task: Task, start: float, sizes: Sequence[int], budget: str)
 def _choose_rate(lab: Lab, task: Task, start: float, size: int, budget: str) -> float:
     """By validation loss on the pilot's seeds; beyond the edge while the best lies there."""
     rungs = [-1, 0, 1]
-    for _ in range(_MOST + 1):
+    while True:
         rates = [_rate(start, rung) for rung in rungs]
         runs = lab.train(task, [size], rates=rates, budget=budget, seeds=lab.pilot)
         means = [
@@ -206,10 +206,9 @@ def _choose_rate(lab: Lab, task: Task, start: float, size: int, budget: str) -> 
             for r in rates
         ]
         best = int(np.argmin(means))
-        if 0 < best < len(rungs) - 1 or lab.is_control:
-            break
+        if 0 < best < len(rungs) - 1 or len(rungs) == _MOST_RATES or lab.is_control:
+            return rates[best]
         rungs = [rungs[0] - 1, *rungs] if best == 0 else [*rungs, rungs[-1] + 1]
-    return rates[best]
 
 
 def _rate(start: float, rung: int) -> float:
