@@ -15,7 +15,6 @@ from batchscope.studies.store import Store
 from batchscope.verbs.preparing import Prepared
 from batchscope.workers.pool import Pool
 
-
 # Of the noise scale along the run: enough for an interval, at a few percent of its examples.
 _MEASUREMENTS = 24
 

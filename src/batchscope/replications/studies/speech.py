@@ -225,7 +225,7 @@ STUDY = Published(
     source="Vaessen and van Leeuwen, The Effect of Batch Size on Contrastive Self-Supervised "
     "Speech Representation Learning, TMLR 2024 (arXiv 2402.13723)",
     data="Stands in for LibriSpeech: 1,024 generated utterances of 80 frames, 12 phones under a "
-    "sparse grammar, speakers and noise; a recurrent network and a linear probe.",
+    "sparse grammar, speakers and noise; a convolutional network and a linear probe.",
     claims=CLAIMS,
     control="the frames of every utterance in an order that tells nothing",
     kills=("C1", "C2a", "C2c"),
