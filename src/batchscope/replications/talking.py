@@ -11,7 +11,8 @@ from batchscope.optimizers import AdamW
 from batchscope.task import Task
 
 FRAMES, BANDS = 80, 24
-_TRAIN, _LABELLED, _HELD_OUT = 1024, 40, 80
+# So many that no run sees one more than twice, as the source's.
+_TRAIN, _LABELLED, _HELD_OUT = 8192, 40, 80
 _PHONES = 12
 # So loud that an untrained network's probe misreads a third of the frames.
 _NOISE = 1.6
@@ -118,13 +119,13 @@ def misread_by_probe(features: torch.Tensor, phones: torch.Tensor) -> float:
     return float((read != phones.flatten()[known:]).double().mean())
 
 
-def make_task(*, is_shuffled: bool = False) -> Task:
-    """1,024 utterances without labels; 40 with, and 80 to test."""
+def make_task(*, is_shuffled: bool = False, count: int = _TRAIN) -> Task:
+    """8,192 utterances without labels, or `count`; 40 with, and 80 to test."""
     return Task(
         name="utterances-shuffled" if is_shuffled else "utterances",
         model=Listener,
         loss=contrast,
-        train=generate_utterances(_TRAIN, 0, is_shuffled=is_shuffled),
+        train=generate_utterances(count, 0, is_shuffled=is_shuffled),
         val=generate_utterances(_LABELLED + _HELD_OUT, 1, is_shuffled=is_shuffled),
         optimizer=AdamW(lr=1.5e-3, reference_batch_size=32),
         metrics={"misread": misread_phones},

@@ -11,6 +11,7 @@ from batchscope.estimate import Interval
 from batchscope.findings.claims import Claim, Seen, exactly
 from batchscope.findings.collapse import Collapse, find_collapse
 from batchscope.findings.curves import Curve, read_curves, tabulate_runs
+from batchscope.findings.to_target import reach_target
 from batchscope.findings.tuning import TunedSize
 from batchscope.instruments.noise.spread import GradientSpread
 from batchscope.replications.lab import Lab, Trained
@@ -29,10 +30,14 @@ _QUICK = {4: 1024, 8: 512, 16: 512, 32: 512, 64: 256, 256: 64}
 _ALL = {4: 2048, 8: 2048, 16: 1024, 32: 1024, 64: 512, 128: 256, 256: 128}
 _COLLAPSED, _LARGEST = (4, 8, 16, 32), (64, 256)
 _EQUAL_STEPS = 512
+# Steps after which a run is looked at, whatever its batch size.
+_LOOKS = sorted({round(2 ** (power / 2)) for power in range(22)})
 _RATE, _RATE_AT = 1.5e-3, 32
 # From the error after so many steps at the latest, to what every size gets to.
 _LEAST_STEPS, _LEVELS = 32, 5
 _CHECKPOINT = "64steps"
+# Utterances of which batches are drawn for the deviation of their gradient.
+_SPREAD = 256
 _ANYTHING = Seen(-100.0, 100.0)
 _CHANCE = (0.0, 1.0)
 
@@ -93,18 +98,23 @@ def measure(lab: Lab) -> Measured:
     plan = _QUICK if lab.is_quick else _ALL
     rates = {size: float(f"{_RATE * math.sqrt(size / _RATE_AT):.3e}") for size in plan}
     runs = {
-        size: lab.train(task, [size], rates=[rates[size]], budget=f"{steps}steps")
+        size: lab.train(
+            task,
+            [size],
+            rates=[rates[size]],
+            budget=f"{steps}steps",
+            also_read=[f"{mark}steps" for mark in _LOOKS if mark < steps],
+        )
         for size, steps in plan.items()
     }
     curves = {seed: _read(runs, rates, seed) for seed in lab.seeds}
     small = [_collapse(curves[seed], _COLLAPSED) for seed in lab.seeds]
-    large = [_collapse(curves[seed], _LARGEST) for seed in lab.seeds]
     seen: dict[str, Sequence[Seen]] = {
         "C1": [_gap(curves[seed]) for seed in lab.seeds],
         "C2a": [_gamma(one) for one in small],
         "C2b": [_gamma(one) for one in small],
         "C2c": [_scatter(one) for one in small],
-        "C3": [_gamma(one) for one in large],
+        "C3": [_gamma_of_two(curves[seed]) for seed in lab.seeds],
         "C4": [_exponent(lab, seed) for seed in lab.seeds],
     }
     figures = tuple(
@@ -150,11 +160,6 @@ def _collapse(curves: Mapping[int, Curve], sizes: Sequence[int]) -> Collapse | N
     if not set(sizes) <= set(curves):
         return None
     mine = [curves[size] for size in sizes]
-    high = min(
-        float(np.interp(_LEAST_STEPS, c.columns["step"], c.columns["misread"])) for c in mine
-    )
-    low = max(float(c.columns["misread"].min()) for c in mine)
-    levels = np.linspace(high, low, _LEVELS + 2)[1:-1]
     return find_collapse(
         [
             TunedSize(
@@ -165,8 +170,33 @@ def _collapse(curves: Mapping[int, Curve], sizes: Sequence[int]) -> Collapse | N
             )
             for c in mine
         ],
-        [Target("misread", float(level), "<=") for level in levels if low < high],
+        _find_levels(mine),
     )
+
+
+def _find_levels(curves: Sequence[Curve]) -> list[Target]:
+    """Levels of error that all of these curves pass after the least steps."""
+    high = min(
+        float(np.interp(_LEAST_STEPS, c.columns["step"], c.columns["misread"])) for c in curves
+    )
+    low = max(float(c.columns["misread"].min()) for c in curves)
+    levels = np.linspace(high, low, _LEVELS + 2)[1:-1]
+    return [Target("misread", float(level), "<=") for level in levels if low < high]
+
+
+def _gamma_of_two(curves: Mapping[int, Curve]) -> Seen:
+    """Between the two largest sizes: the steps saved, in powers of the batch size."""
+    if not set(_LARGEST) <= set(curves):
+        return _ANYTHING
+    one, two = (curves[size] for size in _LARGEST)
+    saved = [
+        math.log(reach_target(one, level, "step") / reach_target(two, level, "step"))
+        for level in _find_levels((one, two))
+    ]
+    if not saved:
+        return _ANYTHING
+    value = float(np.mean(saved)) / math.log(_LARGEST[1] / _LARGEST[0])
+    return Seen(value, value)
 
 
 def _gamma(found: Collapse | None) -> Seen:
@@ -185,7 +215,7 @@ def _scatter(found: Collapse | None) -> Seen:
 
 def _exponent(lab: Lab, seed: int) -> Seen:
     found = noise(
-        make_task(is_shuffled=lab.is_control),
+        make_task(is_shuffled=lab.is_control, count=_SPREAD),
         method="spread",
         after=_CHECKPOINT,
         batch_size=_RATE_AT,
@@ -224,7 +254,7 @@ STUDY = Published(
     title="The batch size in self-supervised speech training",
     source="Vaessen and van Leeuwen, The Effect of Batch Size on Contrastive Self-Supervised "
     "Speech Representation Learning, TMLR 2024 (arXiv 2402.13723)",
-    data="Stands in for LibriSpeech: 1,024 generated utterances of 80 frames, 12 phones under a "
+    data="Stands in for LibriSpeech: 8,192 generated utterances of 80 frames, 12 phones under a "
     "sparse grammar, speakers and noise; a convolutional network and a linear probe.",
     claims=CLAIMS,
     control="the frames of every utterance in an order that tells nothing",
