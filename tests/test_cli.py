@@ -160,7 +160,6 @@ BROKEN = {
     "syntax error": ("broken.py:task", (), "SyntaxError"),
     "missing file": ("nowhere.py:task", (), "cannot read nowhere.py"),
     "missing module": ("no.such.module:task", (), "ModuleNotFoundError"),
-    "no memory": ("mytask.py:task", ("--memory", "10"), "one example needs"),
     "vector loss": ("vector.py:task", (), "not one number"),
     "NaN": ("nan.py:task", (), "nan on the first examples"),
     "no data": ("empty.py:task", (), "`train` has no examples"),
@@ -210,6 +209,17 @@ def test_bad_input_is_one_clear_message_before_any_training(tmp_path: Path, case
     assert len(done.stderr.splitlines()) <= 12
     assert max(map(len, done.stderr.splitlines())) <= 80
     assert sorted(p for p in tmp_path.iterdir() if p.name != "__pycache__") == before
+
+
+def test_memory_below_one_example_is_refused_before_any_training(tmp_path: Path) -> None:
+    (tmp_path / "mytask.py").write_text(SMALL_TASK)
+
+    done = recommend(tmp_path, "--memory", "10")
+
+    assert done.returncode == 3
+    assert done.stdout == ""
+    assert "one example needs" in " ".join(done.stderr.split())
+    assert not list(tmp_path.glob("*.db"))
 
 
 def test_a_full_disk_is_one_clear_message_before_any_training(small_disk: Path) -> None:

@@ -125,11 +125,19 @@ def dropping() -> nn.Module:
     return nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 2))
 
 
+def _make_half_frozen() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 4).requires_grad_(False), nn.Linear(4, 2))
+
+
 CANNOT: dict[str, tuple[Callable[[], bs.Task], str]] = {
     "dropout": (lambda: make_task(model=dropping), "random"),
     "a look at values": (lambda: make_task(model=Counted), "cannot be batched"),
     "clipping": (lambda: make_task(clip_norm=1.0), "clips its gradients"),
     "half precision": (lambda: make_task(precision="bf16"), "trains in bf16"),
+    "frozen weights": (
+        lambda: make_task(model=_make_half_frozen),
+        "some of its weights are not trained",
+    ),
     "a factory": (
         lambda: make_task(optimizer=lambda p: torch.optim.Adam(p, lr=0.01)),
         "its optimizer is custom",

@@ -2,6 +2,7 @@
 
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -75,7 +76,11 @@ def measure_together(
     reason = why_not_together(task, configurations)
     if reason is not None:
         return Together(gain=0.0, reason=reason)
-    with keep_randomness():
+    with keep_randomness(), warnings.catch_warnings():
+        # Where an operation is batched slowly, the times tell.
+        warnings.filterwarnings("ignore", message=".*batching rule")
+        if not all(weight.requires_grad for weight in task.model().parameters()):
+            return Together(gain=0.0, reason="some of its weights are not trained")
         trial = _Trial(task, configurations, device)
         try:
             reason = trial.compare()
