@@ -260,6 +260,6 @@ STUDY = Published(
     control="the frames of every utterance in an order that tells nothing",
     kills=("C1", "C2a", "C2c"),
     seeds={"quick": 5, "standard": 10},
-    minutes={"quick": 4, "standard": 15},
+    minutes={"quick": 6, "standard": 20},
     measure=measure,
 )
