@@ -61,7 +61,7 @@ def choose(analysis: Analysis, objective: str) -> Choice:
 
 def _check_target(analysis: Analysis) -> None:
     target = analysis.target
-    if target is not None and is_met_untrained(analysis.curves, target):
+    if target is not None and all(is_met_untrained(curve, target) for curve in analysis.curves):
         raise CannotTell(
             f"an untrained network already has {target}: every batch size gets there in no time",
             where=f"recommend {analysis.task}",

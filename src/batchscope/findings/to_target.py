@@ -1,7 +1,6 @@
 """When a run reached its target, interpolated between evaluations."""
 
 import math
-from collections.abc import Iterable
 
 import numpy as np
 
@@ -48,12 +47,10 @@ def is_reached_before(curve: Curve, target: Target) -> bool:
     return at == 0 and float(curve.columns["examples"][0]) > 0
 
 
-def is_met_untrained(curves: Iterable[Curve], target: Target) -> bool:
-    """Whether the target is there before the first step of any run."""
-    return any(
-        _first_reached(c.columns[target.metric], target) == 0 and c.columns["examples"][0] == 0
-        for c in curves
-    )
+def is_met_untrained(curve: Curve, target: Target) -> bool:
+    """Whether a run was at its target before its first step."""
+    at = _first_reached(curve.columns[target.metric], target)
+    return at == 0 and float(curve.columns["examples"][0]) == 0
 
 
 def bracket_target(curve: Curve, target: Target, axis: str) -> tuple[float, float]:

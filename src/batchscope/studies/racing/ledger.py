@@ -113,7 +113,10 @@ class Ledger:
 
     def is_met_untrained(self) -> bool:
         """Whether the target is there before the first step, so that nothing is to be raced for."""
-        return self.target is not None and is_met_untrained(self.curves.values(), self.target)
+        target = self.target
+        return target is not None and any(
+            is_met_untrained(curve, target) for curve in self.curves.values()
+        )
 
     def repeats(self) -> dict[Setting, dict[int, Repeat]]:
         """Setting -> seed -> what it took."""
