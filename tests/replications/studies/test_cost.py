@@ -49,4 +49,4 @@ def test_a_training_that_misses_the_target_leaves_it_open() -> None:
 
     seen = cost._compare(per_seed, 0, times, (_Way(8, 1), _Way(64, 1)))
 
-    assert (seen.low, seen.high) == (-100.0, 100.0)
+    assert (seen.low, seen.high) == (-10.0, 10.0)

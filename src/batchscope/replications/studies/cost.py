@@ -39,7 +39,7 @@ _EPOCHS = 30
 _FEWER, _SAME, _MORE = 0.95, (0.9, 1.3), 1.05
 # Of an upgrade to two cores, in hours of one.
 _UPGRADE_HOURS = 1.0
-_ANYTHING = Seen(-100.0, 100.0)
+_ANYTHING = Seen(-10.0, 10.0)
 
 CLAIMS = (
     Claim(

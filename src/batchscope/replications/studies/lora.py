@@ -35,7 +35,7 @@ _PILOTS = 2
 # Nats per byte: nothing told, and twice that of a uniform guess.
 _NATS = (0.0, 2 * math.log(256))
 # Of a ratio that is not there.
-_ANYTHING = Seen(-100.0, 100.0)
+_ANYTHING = Seen(-10.0, 10.0)
 # Examples in all and rate over batch size, each in two values at two batch sizes.
 _VERSIONS = tuple(product((16, 64), (256, 1024), (2.0**-13, 2.0**-11)))
 _MEMORY_SIZES = (4, 16, 64, 256)

@@ -38,7 +38,7 @@ _LEAST_STEPS, _LEVELS = 32, 5
 _CHECKPOINT = "64steps"
 # Utterances of which batches are drawn for the deviation of their gradient.
 _SPREAD = 256
-_ANYTHING = Seen(-100.0, 100.0)
+_ANYTHING = Seen(-10.0, 10.0)
 _CHANCE = (0.0, 1.0)
 
 CLAIMS = (
