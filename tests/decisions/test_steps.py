@@ -65,12 +65,17 @@ SIZES = [32, 128, 512, 2048]
 SHARED = [0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0]
 
 
-def simulated(seed: int, *, seeds: int = 3) -> tuple[pl.DataFrame, float, float]:
-    """A study drawn as the forecast takes studies to be; its critical batch size and alpha."""
+def simulated(seed: int, *, is_plain: bool, seeds: int = 3) -> tuple[pl.DataFrame, float, float]:
+    """A study drawn as the forecast takes studies to be; its critical batch size and alpha.
+
+    Args:
+        is_plain: seeds have nothing in common from one batch size to another.
+    """
     rng = np.random.default_rng(seed)
     critical = 2 ** rng.uniform(6, 11)
     alpha = rng.normal(1, 0.1)
-    common = 0.05 * math.sqrt(rng.choice(SHARED)) * rng.standard_normal(seeds)
+    shared = 0.0 if is_plain else rng.choice(SHARED)
+    common = 0.05 * math.sqrt(shared) * rng.standard_normal(seeds)
     rows: list[dict[str, float]] = []
     for size in SIZES:
         for number in range(seeds):
@@ -89,16 +94,16 @@ def simulated(seed: int, *, seeds: int = 3) -> tuple[pl.DataFrame, float, float]
     return pl.DataFrame(rows), critical, alpha
 
 
-def coverage(size: int, times: int) -> float:
+def coverage(size: int, times: int, *, is_plain: bool) -> float:
     """How often the interval holds what the size needs on average over seeds.
 
     Outside the data the curve bends by a tenth per doubling (one standard deviation), as the
-    forecast allows for.
+    forecast allows for; not where `is_plain`.
     """
     inside = 0
-    outside = max(0.0, math.log2(size / SIZES[-1]))
+    outside = 0.0 if is_plain else max(0.0, math.log2(size / SIZES[-1]))
     for seed in range(times):
-        table, critical, alpha = simulated(seed)
+        table, critical, alpha = simulated(seed, is_plain=is_plain)
         bend = 0.1 * outside * np.random.default_rng([seed, size]).standard_normal()
         true = size * 100 * (1 + (critical / size) ** alpha) * math.exp(bend)
         found = forecast(table, SIZES, 1.0, [size]).examples[size]
@@ -106,13 +111,22 @@ def coverage(size: int, times: int) -> float:
     return inside / times
 
 
-def test_the_intervals_of_held_out_sizes_cover() -> None:
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_the_intervals_of_held_out_sizes_cover(is_plain: bool) -> None:
     # 90% of 60, less four standard errors.
-    assert coverage(256, 60) >= 0.75
+    assert coverage(256, 60, is_plain=is_plain) >= 0.75
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("size", [256, 4096, 8192])
 def test_the_intervals_of_held_out_sizes_cover_nine_in_ten(size: int) -> None:
-    assert 0.87 <= coverage(size, 1000) <= 0.93
+    assert 0.87 <= coverage(size, 1000, is_plain=False) <= 0.93
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("size", [256, 4096, 8192])
+@pytest.mark.xfail(strict=True, reason="they are too wide: 96%, 100% and 100% of 1,000")
+def test_they_cover_nine_in_ten_where_nothing_is_shared_and_nothing_bends(size: int) -> None:
+    assert 0.87 <= coverage(size, 1000, is_plain=True) <= 0.93

@@ -44,13 +44,23 @@ def test_adascale_without_a_number_moves_the_rate_by_the_gain_at_the_noise_scale
     first, again = train(), train()
 
     measured = float(str(first.plan.rule).partition(":")[2])
-    # Nine measurements of four gradients each: half as much again either way is three deviations.
+    # Over twenty seeds the log of 24 such measurements deviates by 0.17: half as much again either
+    # way is 2.3 of that.
     assert noise_scale / 1.5 < measured < noise_scale * 1.5
     rates = {run.configuration.batch_size: run.configuration.learning_rate for run in first.runs}
     gain = (measured / 8 + 1) / (measured / 64 + 1)
-    assert rates == pytest.approx({8: 0.001, 64: 0.001 * gain}, rel=1e-4)
+    assert rates == pytest.approx({8: 0.001, 64: 0.001 * gain})
     assert (again.id, again.trained, again.plan.rule) == (first.id, 0, first.plan.rule)
     assert again.examples == first.examples
+
+
+def test_a_preview_of_adascale_names_no_rates_before_they_are_measured(tmp_path: Path) -> None:
+    task, _ = _make_linear(0.3)
+
+    found = bs.preview(task, batch_sizes=[8, 64], rule="adascale", base=8, store=f"{tmp_path}/r.db")
+
+    assert [size.rates for size in found.sizes] == [(), ()]
+    assert not list(tmp_path.iterdir())
 
 
 def test_adascale_says_where_the_noise_scale_cannot_be_told(tmp_path: Path) -> None:

@@ -232,6 +232,7 @@ def recommend(
         from batchscope.decisions.terms import Terms
         from batchscope.reports.page import check_page_path
         from batchscope.reports.page import report as write_report
+        from batchscope.verbs.fitting import predict_need
         from batchscope.verbs.recommending import read_recommendation
         from batchscope.verbs.studying import study as study_task
 
@@ -248,13 +249,13 @@ def recommend(
             max_cost=max_cost,
             devices=devices,
         )
-        sizes, need = read_sizes(batch_sizes), None
-        if memory is not None:
-            from batchscope.verbs.fitting import predict_need
-
-            need, sizes = predict_need(
-                task, memory, batch_sizes=sizes, precision=precision, watcher=watcher
-            )
+        need, sizes = predict_need(
+            task,
+            memory,
+            batch_sizes=read_sizes(batch_sizes),
+            precision=precision,
+            watcher=watcher,
+        )
         done = study_task(
             task,
             batch_sizes=sizes,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from batchscope.budget import Target
-from batchscope.decisions.reasons import AXES
+from batchscope.decisions.terms import AXES
 from batchscope.errors import CannotTell
 from batchscope.findings.analysis import Analysis, find_fastest, log_to_target
 from batchscope.findings.plateau import Plateau

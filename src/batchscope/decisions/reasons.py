@@ -8,12 +8,10 @@ from batchscope.decisions.cost import Usage
 from batchscope.decisions.limits import chance_within
 from batchscope.decisions.memory import MemoryNeed
 from batchscope.decisions.prediction import Prediction
-from batchscope.decisions.terms import PRICED, Terms
+from batchscope.decisions.terms import AXES, PRICED, Terms
 from batchscope.estimate import Estimate, Interval, write_number
 from batchscope.findings.analysis import TIME_MARGIN, Analysis, SizeFindings
 from batchscope.findings.plateau import Plateau
-
-AXES = {"examples": "examples"} | dict.fromkeys(("time", *PRICED), "seconds")
 
 
 def explain(

@@ -20,8 +20,6 @@ from batchscope.findings.curves import Curve
 from batchscope.findings.tuning import Setting
 
 _THIRDS = 3
-# Stands in a script for how often gradients are accumulated.
-ACCUMULATION = "{accumulation}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +158,7 @@ def recommend_from(
 
     Args:
         step_seconds: batch size -> the timed steps.
-        script_for: run -> lines to paste, with ACCUMULATION where that stands.
+        script_for: run -> lines to paste.
         memory: within which the batch is split; None for no limit.
 
     Raises:
@@ -210,7 +208,7 @@ def recommend_from(
         reasons=explain(
             analysis, findings, plateau, step_seconds, predicted, usage, optimum, terms, memory
         ),
-        script=script_for[chosen.curves[0].run].replace(ACCUMULATION, str(accumulation)),
+        script=script_for[chosen.curves[0].run],
         next_command=next_command,
         analysis=analysis,
     )

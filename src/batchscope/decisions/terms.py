@@ -9,6 +9,8 @@ from batchscope.estimate import write_number
 
 # What counts seconds, at one price per hour and one power.
 PRICED = ("cost", "energy", "carbon")
+# What each of them is read on.
+AXES = {"examples": "examples"} | dict.fromkeys(("time", *PRICED), "seconds")
 OBJECTIVES = ("time", *PRICED, "examples", "quality")
 
 

@@ -15,6 +15,9 @@ from batchscope.task import Task
 from batchscope.verbs.analyzing import analyze
 from batchscope.verbs.studying import Study, study
 
+# The log of a ratio, or an exponent, of which nothing is known.
+ANYTHING = Seen(-10.0, 10.0)
+
 # Batch size, learning rate, seed.
 Arm = tuple[int, float, int]
 

@@ -91,18 +91,22 @@ def fit(
 
 def predict_need(
     task: Task | str,
-    memory: str,
+    memory: str | None,
     *,
     batch_sizes: Sequence[int] | None,
     precision: str | None,
     watcher: Watcher,
-) -> tuple[MemoryNeed, list[int]]:
+) -> tuple[MemoryNeed | None, Sequence[int] | None]:
     """What a step takes of the memory given, and the batch sizes that can be trained with in it.
+
+    Without a limit nothing is predicted, and the batch sizes are those given.
 
     Raises:
         CannotTell: not even one example fits, or none of the sizes does and they cannot be split.
         InvalidInput: an argument that there is not.
     """
+    if memory is None:
+        return None, batch_sizes
     prepared = prepare(
         task,
         watcher=watcher,

@@ -10,7 +10,6 @@ from batchscope.budget import Budget, Target, parse_budget
 from batchscope.decisions.cost import Prices
 from batchscope.decisions.memory import MemoryNeed
 from batchscope.decisions.recommendation import (
-    ACCUMULATION,
     Recommendation,
     Spent,
     recommend_from,
@@ -89,11 +88,9 @@ def recommend(
         max_cost=max_cost,
         devices=devices,
     )
-    need = None
-    if memory is not None:
-        need, batch_sizes = predict_need(
-            task, memory, batch_sizes=batch_sizes, precision=precision, watcher=watcher
-        )
+    need, batch_sizes = predict_need(
+        task, memory, batch_sizes=batch_sizes, precision=precision, watcher=watcher
+    )
     done = study(
         task,
         batch_sizes=batch_sizes,
@@ -170,7 +167,7 @@ def _recommend(
             plan,
             store.read_task(row["fingerprint"])["facts"]["train_size"],
         ),
-        script_for=_scripts(runs),
+        script_for={run.key: _script(run, memory) for run in runs},
         next_command=write_next_command(store, row, terms, memory),
         memory=memory,
     )
@@ -197,16 +194,14 @@ def _count(
     )
 
 
-def _scripts(runs: Sequence[Run]) -> Mapping[str, str]:
-    """Lines to paste for the setting of each run."""
-    return {run.key: _script(run) for run in runs}
-
-
-def _script(run: Run) -> str:
+def _script(run: Run, memory: MemoryNeed | None) -> str:
+    """Lines to paste for the setting of a run."""
     configuration = run.configuration
     constants = constants_to_paste(configuration.hyper_parameters)
     given = ", ".join(f"{name}={value!r}" for name, value in constants.items())
-    lines = [f"batch_size = {configuration.batch_size}", f"accumulation = {ACCUMULATION}"]
+    size = configuration.batch_size
+    accumulation = 1 if memory is None else memory.split(size)[1]
+    lines = [f"batch_size = {size}", f"accumulation = {accumulation}"]
     name = configuration.optimizer
     if name in ("SGD", "Adam", "AdamW"):
         lines.append(f"optimizer = torch.optim.{name}(\n    model.parameters(), {given}\n)")

@@ -20,8 +20,9 @@ from batchscope.gallery.digits import load_split
 from batchscope.metrics import error_rate
 from batchscope.optimizers import SGD
 from batchscope.records import StepTime
-from batchscope.replications.lab import Lab
+from batchscope.replications.lab import ANYTHING, Lab
 from batchscope.replications.published import Figure, Line, Measured, Published
+from batchscope.studies.learning_rate import on_ladder, round_rate
 from batchscope.studies.speed import time_on_devices
 from batchscope.task import Task
 from batchscope.workers.pool import ProcessPool
@@ -33,18 +34,16 @@ _QUICK = (8, 64, 128, 256, 512, 1024)
 _ALL = (8, 16, 32, 64, 128, 256, 512, 1024)
 # At a batch of 8; those of larger ones by the square root, half a decade to either side.
 _RATE, _AT = 0.003, 8
-_STEP = 10**0.5
 _TARGET = Target("error", 0.1, "<=")
 _EPOCHS = 30
 _FEWER, _SAME, _MORE = 0.95, (0.9, 1.3), 1.05
 # Of an upgrade to two cores, in hours of one.
 _UPGRADE_HOURS = 1.0
-_ANYTHING = Seen(-10.0, 10.0)
 
 CLAIMS = (
     Claim(
         id="C1",
-        name="a larger batch that fits the hardware takes under 0.95 of the core-seconds",
+        name=f"a larger batch that fits the hardware takes under {_FEWER} of the core-seconds",
         kind="claim",
         direction="below",
         margin=_FEWER,
@@ -52,7 +51,7 @@ CLAIMS = (
     ),
     Claim(
         id="C2a",
-        name="batch and cores doubled together take more than 0.9 of the core-seconds",
+        name=f"batch and cores doubled together take more than {_SAME[0]} of the core-seconds",
         kind="claim",
         direction="above",
         margin=_SAME[0],
@@ -60,7 +59,7 @@ CLAIMS = (
     ),
     Claim(
         id="C2b",
-        name="batch and cores doubled together take less than 1.3 of the core-seconds",
+        name=f"batch and cores doubled together take less than {_SAME[1]} of the core-seconds",
         kind="claim",
         direction="below",
         margin=_SAME[1],
@@ -68,7 +67,7 @@ CLAIMS = (
     ),
     Claim(
         id="C3",
-        name="beyond the critical batch size the same takes over 1.05 of the core-seconds",
+        name=f"beyond the critical batch size the same takes over {_MORE} of the core-seconds",
         kind="claim",
         direction="above",
         margin=_MORE,
@@ -164,7 +163,7 @@ def measure(lab: Lab) -> Measured:
         },
         figures=(
             Figure(
-                title="Core-seconds to a validation error of 10%, medians",
+                title=f"Core-seconds to {_TARGET} on validation data, at the median time of a step",
                 x="batch size",
                 y="core-seconds",
                 lines=lines,
@@ -182,8 +181,8 @@ def measure(lab: Lab) -> Measured:
 
 def _choose_rate(lab: Lab, task: Task, size: int) -> float:
     """The one that gets there first on the pilot's seeds."""
-    middle = _RATE * math.sqrt(size / _AT)
-    rates = [float(f"{middle * _STEP**rung:.2e}") for rung in (-1, 0, 1)]
+    middle = round_rate(_RATE * math.sqrt(size / _AT))
+    rates = [on_ladder(middle, rung) for rung in (-1, 0, 1)]
     runs = lab.train(task, [size], rates=rates, budget=_budget(), seeds=lab.pilot)
 
     def slowness(rate: float) -> tuple[int, float]:
@@ -277,7 +276,7 @@ def _compare(
     for way in change:
         needed = steps[way.size][seed]
         if needed is None:
-            return _ANYTHING
+            return ANYTHING
         logs.append(math.log(way.cores * times[way] * needed))
     return Seen(logs[1] - logs[0], logs[1] - logs[0])
 

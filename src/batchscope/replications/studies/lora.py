@@ -15,8 +15,10 @@ from batchscope.findings.claims import Claim, Seen, exactly
 from batchscope.instruments.checkpoint import reach_checkpoint
 from batchscope.instruments.memory.predicting import predict_peak
 from batchscope.replications.adapting import make_task, pretrain
-from batchscope.replications.lab import Ends, Lab, Trained
+from batchscope.replications.lab import ANYTHING, Ends, Lab, Trained
 from batchscope.replications.published import Figure, Line, Measured, Published
+from batchscope.replications.rates import find_lowest
+from batchscope.studies.learning_rate import on_ladder
 from batchscope.task import Task, tensors_of
 
 _SMALL, _LARGE = 16, 256
@@ -26,16 +28,13 @@ _RANK = 8
 _BUDGET = "4ep"
 # As many as 256 takes in 8 epochs.
 _UPDATES = "16steps"
-# Half a decade apart; further ones where the best lies at the edge.
-_STEP = 10**0.5
+# Half a decade apart about these; further ones where the best lies at the edge.
 _FULL, _LORA = 1e-3, 1e-2
-_MOST_RATES = 6
+_RUNGS, _MOST_RATES = (-1, 0, 1), 6
 # Seeds of the pilot that choose: a rate half a decade off is told by few.
 _PILOTS = 2
 # Nats per byte: nothing told, and twice that of a uniform guess.
 _NATS = (0.0, 2 * math.log(256))
-# Of a ratio that is not there.
-_ANYTHING = Seen(-10.0, 10.0)
 # Examples in all and rate over batch size, each in two values at two batch sizes.
 _VERSIONS = tuple(product((16, 64), (256, 1024), (2.0**-13, 2.0**-11)))
 _MEMORY_SIZES = (4, 16, 64, 256)
@@ -125,7 +124,8 @@ def measure(lab: Lab) -> Measured:
     """Rates are tuned on two other seeds at every size, then held fixed."""
     weights = pretrain(lab.store)
     sizes = (_SMALL, _LARGE) if lab.is_quick else _ALL
-    full = _tune(lab, make_task(weights, rank=None), _FULL, sizes, _BUDGET)
+    whole = make_task(weights, rank=None)
+    full = _tune(lab, whole, _FULL, sizes, _BUDGET)
     tasks = {
         rank: make_task(weights, rank=rank, is_frozen=lab.is_control) for rank in _RANKS.values()
     }
@@ -141,14 +141,11 @@ def measure(lab: Lab) -> Measured:
             for one, other in zip(losses(arm), losses(full), strict=True)
         ]
 
-    rates = [
-        _best_rate(lab, task, middle, seed_runs)
-        for task, middle, seed_runs in (
-            (tasks[_RANK], lora[_RANK].rates[_SMALL], lab.seeds),
-            (make_task(weights, rank=None), full.rates[_SMALL], lab.seeds),
-        )
+    best = [
+        _best_rates(lab, task, arm.rates[_SMALL])
+        for task, arm in ((tasks[_RANK], lora[_RANK]), (whole, full))
     ]
-    ratios = [_over(a, b) for a, b in zip(*rates, strict=True)]
+    ratios = [_over(one, other) for one, other in zip(*best, strict=True)]
     departure, fixed = _fit_memory(tasks[_RANK])
     seen: dict[str, Sequence[Seen]] = {
         "C1": losses(lora[_RANK]),
@@ -189,7 +186,8 @@ def measure(lab: Lab) -> Measured:
 
 def _tune(lab: Lab, task: Task, start: float, sizes: Sequence[int], budget: str) -> _Tuned:
     # All sizes at once where they are tuned alike: each study times its steps first.
-    lab.train(task, sizes, rates=_ladder(start), budget=budget, seeds=lab.pilot[:_PILOTS])
+    rates_first = [on_ladder(start, rung) for rung in _RUNGS]
+    lab.train(task, sizes, rates=rates_first, budget=budget, seeds=lab.pilot[:_PILOTS])
     rates = {size: _choose_rate(lab, task, start, size, budget) for size in sizes}
     runs = {
         size: lab.train(task, [size], rates=[rate], budget=budget) for size, rate in rates.items()
@@ -199,9 +197,9 @@ def _tune(lab: Lab, task: Task, start: float, sizes: Sequence[int], budget: str)
 
 def _choose_rate(lab: Lab, task: Task, start: float, size: int, budget: str) -> float:
     """By validation loss on seeds of the pilot; beyond the edge while the best lies there."""
-    rungs, seeds = [-1, 0, 1], lab.pilot[:_PILOTS]
+    rungs, seeds = list(_RUNGS), lab.pilot[:_PILOTS]
     while True:
-        rates = _ladder(start, rungs)
+        rates = [on_ladder(start, rung) for rung in rungs]
         runs = lab.train(task, [size], rates=rates, budget=budget, seeds=seeds)
         means = [
             float(np.mean([runs.last((size, r, s), "nats", censored=_NATS).high for s in seeds]))
@@ -213,32 +211,24 @@ def _choose_rate(lab: Lab, task: Task, start: float, size: int, budget: str) -> 
         rungs = [rungs[0] - 1, *rungs] if best == 0 else [*rungs, rungs[-1] + 1]
 
 
-def _ladder(middle: float, rungs: Sequence[int] = (-1, 0, 1)) -> list[float]:
-    return [float(f"{middle * _STEP**rung:.2e}") for rung in rungs]
-
-
-def _best_rate(lab: Lab, task: Task, middle: float, seeds: Sequence[int]) -> list[float | None]:
-    """Each seed's best rate at 16, by a parabola about the one chosen; None where nothing bends."""
-    rates = _ladder(middle)
+def _best_rates(lab: Lab, task: Task, middle: float) -> list[float | None]:
+    """Each seed's best rate at 16, between the neighbours of the one chosen."""
+    rates = [on_ladder(middle, rung) for rung in _RUNGS]
     runs = lab.train(task, [_SMALL], rates=rates, budget=_BUDGET)
-    found: list[float | None] = []
-    for seed in seeds:
-        losses = [runs.last((_SMALL, r, seed), "nats", censored=_NATS).high for r in rates]
-        bend, slope, _ = np.polyfit(np.log(rates), losses, 2)
-        if bend <= 1e-9:
-            found.append(None)
-            continue
-        best = math.exp(-float(slope) / (2 * float(bend)))
-        found.append(min(max(best, rates[0]), rates[-1]))
-    return found
+    return [
+        find_lowest(
+            rates,
+            [runs.last((_SMALL, rate, seed), "nats", censored=_NATS).high for rate in rates],
+        )
+        for seed in lab.seeds
+    ]
 
 
 def _over(one: float | None, other: float | None) -> Seen:
     """The log of a ratio."""
     if one is None or other is None:
-        return _ANYTHING
-    value = math.log(one / other)
-    return Seen(value, value)
+        return ANYTHING
+    return Ends(one, one).over(Ends(other, other))
 
 
 def _compare_versions(task: Task, seed: int) -> Seen:
@@ -246,13 +236,13 @@ def _compare_versions(task: Task, seed: int) -> Seen:
     try:
         spoken = {version: _speak(task, version, seed) for version in _VERSIONS}
     except CannotTell:
-        return _ANYTHING
+        return ANYTHING
     equal: list[float] = []
     other: list[float] = []
     for one, two in combinations(_VERSIONS, 2):
         divergence = _divergence(spoken[one], spoken[two])
         if divergence <= 1e-12:
-            return _ANYTHING
+            return ANYTHING
         (equal if one[1:] == two[1:] else other).append(math.log(divergence))
     value = float(np.mean(equal) - np.mean(other))
     return Seen(value, value)

@@ -8,6 +8,7 @@ from batchscope.findings.claims import Claim, Seen, exactly
 from batchscope.optimizers import Adam
 from batchscope.replications.lab import Lab, Trained
 from batchscope.replications.published import Figure, Line, Measured, Published
+from batchscope.replications.rates import find_lowest
 from batchscope.replications.studies.distance import make_task
 
 _BASE = 32
@@ -163,11 +164,8 @@ def _exponent(
 def _best_rate(grid: Trained, size: int, seed: int, rates: tuple[float, ...]) -> float:
     losses = [math.log(_losses(grid, size, rate, seed)) for rate in rates]
     at = min(max(int(np.argmin(losses)), 1), len(rates) - 2)
-    bend, slope, _ = np.polyfit(np.log(rates[at - 1 : at + 2]), losses[at - 1 : at + 2], 2)
-    if bend <= 0:
-        return rates[int(np.argmin(losses))]
-    found = math.exp(-float(slope) / (2 * float(bend)))
-    return min(max(found, rates[0]), rates[-1])
+    near = slice(at - 1, at + 2)
+    return find_lowest(rates[near], losses[near]) or rates[int(np.argmin(losses))]
 
 
 def _stable(grid: Trained, size: int, seed: int) -> float:

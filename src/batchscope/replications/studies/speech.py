@@ -14,15 +14,15 @@ from batchscope.findings.curves import Curve, read_curves, tabulate_runs
 from batchscope.findings.to_target import reach_target
 from batchscope.findings.tuning import TunedSize
 from batchscope.instruments.noise.spread import GradientSpread
-from batchscope.replications.lab import Lab, Trained
+from batchscope.replications.lab import ANYTHING, Lab, Trained
 from batchscope.replications.published import Figure, Line, Measured, Published
 from batchscope.replications.talking import (
     Listener,
-    generate_utterances,
     make_task,
     misread_by_probe,
     misread_phones,
 )
+from batchscope.task import Task, tensors_of
 from batchscope.verbs.gauging import noise
 
 # Batch size -> steps: those of the collapse, and beyond the knee.
@@ -38,8 +38,6 @@ _LEAST_STEPS, _LEVELS = 32, 5
 _CHECKPOINT = "64steps"
 # Utterances of which batches are drawn for the deviation of their gradient.
 _SPREAD = 256
-_ANYTHING = Seen(-10.0, 10.0)
-_CHANCE = (0.0, 1.0)
 
 CLAIMS = (
     Claim(
@@ -134,7 +132,7 @@ def measure(lab: Lab) -> Measured:
         for axis, column in (("utterances seen", "examples"), ("steps", "step"))
     )
     return Measured(
-        seen=seen, figures=figures, notes=(_describe_untrained(lab), _describe_levels(small))
+        seen=seen, figures=figures, notes=(_describe_untrained(lab, task), _describe_levels(small))
     )
 
 
@@ -146,11 +144,12 @@ def _read(runs: Mapping[int, Trained], rates: Mapping[int, float], seed: int) ->
 
 
 def _gap(curves: Mapping[int, Curve]) -> Seen:
-    if not {4, 32} <= set(curves):
-        return Seen(-_CHANCE[1], _CHANCE[1])
+    ends = _COLLAPSED[0], _COLLAPSED[-1]
+    if not set(ends) <= set(curves):
+        return Seen(-1.0, 1.0)
     small, large = (
         float(np.interp(_EQUAL_STEPS, curves[b].columns["step"], curves[b].columns["misread"]))
-        for b in (4, 32)
+        for b in ends
     )
     return Seen(small - large, small - large)
 
@@ -187,28 +186,28 @@ def _find_levels(curves: Sequence[Curve]) -> list[Target]:
 def _gamma_of_two(curves: Mapping[int, Curve]) -> Seen:
     """Between the two largest sizes: the steps saved, in powers of the batch size."""
     if not set(_LARGEST) <= set(curves):
-        return _ANYTHING
+        return ANYTHING
     one, two = (curves[size] for size in _LARGEST)
     saved = [
         math.log(reach_target(one, level, "step") / reach_target(two, level, "step"))
         for level in _find_levels((one, two))
     ]
     if not saved:
-        return _ANYTHING
+        return ANYTHING
     value = float(np.mean(saved)) / math.log(_LARGEST[1] / _LARGEST[0])
     return Seen(value, value)
 
 
 def _gamma(found: Collapse | None) -> Seen:
     if found is None or not isinstance(found.gamma, Interval):
-        return _ANYTHING
+        return ANYTHING
     return Seen(found.gamma.value, found.gamma.value)
 
 
 def _scatter(found: Collapse | None) -> Seen:
     """The log of the scatter on the axis of examples over that on the axis of steps."""
     if found is None or min(found.scatter) <= 0:
-        return _ANYTHING
+        return ANYTHING
     value = math.log(found.scatter[2] / found.scatter[1])
     return Seen(value, value)
 
@@ -226,15 +225,16 @@ def _exponent(lab: Lab, seed: int) -> Seen:
     )
     assert isinstance(found, GradientSpread)
     if not isinstance(found.exponent, Interval):
-        return _ANYTHING
+        return ANYTHING
     return exactly([found.exponent.value + 0.5])[0]
 
 
-def _describe_untrained(lab: Lab) -> str:
-    frames, masks, phones = generate_utterances(120, 1, is_shuffled=lab.is_control)
+def _describe_untrained(lab: Lab, task: Task) -> str:
+    batch = tensors_of(task.datasets["val"])
+    assert batch is not None
     torch.manual_seed(lab.first_seed)
-    untrained = float(misread_phones(Listener(), (frames, masks, phones)))
-    raw = misread_by_probe(frames, phones)
+    untrained = float(misread_phones(Listener(), batch))
+    raw = misread_by_probe(batch[0], batch[2])
     return (
         f"The probe misreads {raw:.2f} of the frames from the frames themselves, and "
         f"{untrained:.2f} from an untrained network."
