@@ -12,6 +12,8 @@ from batchscope.findings.epochs import find_epochs
 from batchscope.findings.rate_exponent import find_rate_exponent
 from batchscope.findings.tuning import TunedSize
 
+from .curves import make_curve
+
 SIZES = (16, 64, 256, 1024)
 LEVELS = [Target("val_loss", level, "<=") for level in (1.5, 1.0, 0.7, 0.5)]
 
@@ -205,3 +207,39 @@ def test_a_run_that_improves_to_the_end_is_said_to_be_unfinished() -> None:
     assert found is not None
     assert found.is_unfinished
     assert isinstance(found.stopping_saves, NotIdentified)
+
+
+def made_of(values: np.ndarray) -> TunedSize:
+    """A size whose seeds have these validation losses, a row each, an epoch apart."""
+    curves = tuple(make_curve(32, seed=seed, loss=row.tolist()) for seed, row in enumerate(values))
+    return TunedSize(batch_size=32, learning_rate=0.1, curves=curves, at_edge=False)
+
+
+def improves_until(values: np.ndarray) -> float:
+    found = find_epochs(made_of(values), "val_loss", higher=False, epoch_examples=320, margin=0.01)
+    assert found is not None
+    return found.improves_until
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 10])
+def test_what_never_improves_is_said_to_in_at_most_one_of_twenty(
+    rng: np.random.Generator, seeds: int
+) -> None:
+    wrong = 0
+    for _ in range(400):
+        level = 5 + rng.standard_normal((seeds, 1))
+        wrong += improves_until(level + 0.3 * rng.standard_normal((seeds, 15))) > 0
+
+    # 5% of 400, with two standard errors.
+    assert wrong <= 20 + 9
+
+
+def test_three_seeds_show_what_exceeds_their_noise_a_few_times(rng: np.random.Generator) -> None:
+    # What is left falls below three deviations of the noise after six epochs, below one after 11.
+    means = 20 + 10 * np.exp(-np.arange(30) / 5)
+    found = [
+        improves_until(means + 3 * rng.standard_normal((3, 1)) + rng.standard_normal((3, 30)))
+        for _ in range(50)
+    ]
+
+    assert 6 <= np.median(found) <= 12

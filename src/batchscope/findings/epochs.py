@@ -25,6 +25,7 @@ class EpochFindings:
         batch_size: at its best rate.
         unit: "epochs", or "examples" where nobody knows how many an epoch has.
         improves_until: the evaluation after which none is shown to be better.
+        ends_at: the last evaluation.
         is_unfinished: it improved until the last one.
         turns_at: from where the metric is shown to get worse while training loss falls; None
             where it does not.
@@ -36,6 +37,7 @@ class EpochFindings:
     batch_size: int
     unit: str
     improves_until: float
+    ends_at: float
     is_unfinished: bool
     turns_at: float | None
     bought: Estimate
@@ -48,6 +50,7 @@ class EpochFindings:
             "batch_size": self.batch_size,
             "unit": self.unit,
             "improves_until": self.improves_until,
+            "ends_at": self.ends_at,
             "is_unfinished": self.is_unfinished,
             "turns_at": self.turns_at,
             "bought": self.bought.to_dict(),
@@ -77,6 +80,7 @@ def find_epochs(
         batch_size=size.batch_size,
         unit="epochs" if epoch_examples else "examples",
         improves_until=float(places[last]),
+        ends_at=float(places[-1]),
         is_unfinished=last == values.shape[1] - 1,
         turns_at=_turns_at(values, curves, places, margin),
         bought=compare_settings(
@@ -89,16 +93,19 @@ def find_epochs(
 def _improves_until(values: np.ndarray) -> int:
     """The first evaluation that no later one is shown to better.
 
-    Each later evaluation is tested against it by a paired t test, at 5% over all of them.
+    Seeds are blocks: what is left of this evaluation and those after it, less each seed's and each
+    evaluation's mean, is the noise of all of them. Each later mean is tested against this one, at
+    5% over all of them (Bonferroni).
     """
-    count = values.shape[1]
-    levels = [1 - 0.05 / later for later in range(1, count)]
-    criticals: np.ndarray = stats.t.ppf(levels, len(values) - 1)
+    seeds, count = values.shape
     for at in range(count - 1):
-        gains = values[:, [at]] - values[:, at + 1 :]
-        mean, spread = gains.mean(0), gains.std(0, ddof=1)
-        error = np.maximum(spread / math.sqrt(len(values)), 1e-15)
-        if not (mean / error > criticals[gains.shape[1] - 1]).any():
+        rest = values[:, at:]
+        means = rest.mean(0)
+        noise = rest - means - rest.mean(1, keepdims=True) + means.mean()
+        later = count - 1 - at
+        freedom = (seeds - 1) * later
+        error = math.sqrt(2 / seeds * float((noise**2).sum()) / freedom)
+        if means[0] - means[1:].min() <= float(stats.t.ppf(1 - 0.05 / later, freedom)) * error:
             return at
     return count - 1
 
