@@ -79,11 +79,14 @@ def test_every_figure_is_drawn_with_labelled_axes(
     assert names == [
         "figure-quality",
         "figure-train-loss",
-        "figure-time",
         "figure-to-target",
+        "figure-step-time",
+        "figure-time",
+        "figure-collapse",
         "figure-rates",
         "figure-curves-quality",
         "figure-curves-loss",
+        "figure-epochs",
         "figure-all-runs",
     ]
     for name in names[:-1]:

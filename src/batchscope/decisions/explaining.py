@@ -1,5 +1,6 @@
 """The two curves that decide a batch size, their product, and where the evidence is thin."""
 
+from batchscope.decisions.reasons import join_sizes
 from batchscope.estimate import Interval, write_number
 from batchscope.findings.analysis import Analysis
 from batchscope.findings.sizes import SizeFindings
@@ -14,19 +15,20 @@ def explain_curves(analysis: Analysis) -> list[str]:
 
 def find_thin(analysis: Analysis) -> list[str]:
     """Sentences on what the choice rests on that a further run could change."""
+    edges = [size.batch_size for size in analysis.sizes if size.at_edge]
     thin: list[str] = []
-    for size in analysis.sizes:
-        if size.at_edge:
+    if edges:
+        thin.append(f"At {join_sizes(edges)} the best rate is the highest or the lowest tried.")
+    for count in range(1, _FEW_SEEDS):
+        few = [size.batch_size for size in analysis.sizes if size.seeds == count]
+        if few:
+            seeds = "is one seed" if count == 1 else f"are {count} seeds"
+            thin.append(f"At {join_sizes(few)} there {seeds} at the best rate.")
+    for size in analysis.sizes if analysis.target is not None else ():
+        if size.reached < size.seeds:
+            runs = "run" if size.seeds == 1 else "runs"
             thin.append(
-                f"At {size.batch_size:,} the best rate, {size.learning_rate:g}, is the highest or "
-                "the lowest tried."
-            )
-        if size.seeds < _FEW_SEEDS:
-            seeds = "one seed" if size.seeds == 1 else f"{size.seeds} seeds"
-            thin.append(f"At {size.batch_size:,} there is {seeds} at the best rate.")
-        if analysis.target is not None and size.reached < size.seeds:
-            thin.append(
-                f"At {size.batch_size:,} {size.reached} of {size.seeds} runs reached the target."
+                f"At {size.batch_size}, {size.reached} of {size.seeds} {runs} reached the target."
             )
     critical = analysis.critical
     if critical is not None and not isinstance(critical.b_2x, Interval):

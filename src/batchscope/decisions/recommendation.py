@@ -112,6 +112,7 @@ class Recommendation:
             "spent": asdict(self.spent),
             "doubt": self.doubt,
             "reasons": list(self.reasons),
+            "thin": list(self.thin),
             "script": self.script,
             "next_command": self.next_command,
             "report": self.report,
@@ -125,9 +126,13 @@ class Recommendation:
         parts = [self.answer, "", "Steps to the target x time per step:"]
         parts += explain_curves(self.analysis)
         parts += ["", "Why:", *self.reasons]
-        thin = find_thin(self.analysis)
-        parts += ["", "Where the evidence is thin:", *thin] if thin else []
+        parts += ["", "Where the evidence is thin:", *self.thin] if self.thin else []
         return "\n".join([*parts, "", f"What would narrow it: {self.next_command}"])
+
+    @property
+    def thin(self) -> tuple[str, ...]:
+        """Sentences on what the choice rests on that further runs could change."""
+        return tuple(find_thin(self.analysis))
 
     @property
     def answer(self) -> str:

@@ -16,6 +16,8 @@ from batchscope.errors import CannotTell, StoreError
 from batchscope.estimate import Interval
 from batchscope.findings.analysis import Analysis
 from batchscope.reports.figures.all_runs import draw_all_runs, tabulate_runs_seen
+from batchscope.reports.figures.collapse import draw_collapse, tabulate_collapse
+from batchscope.reports.figures.epochs import draw_epochs, tabulate_epochs
 from batchscope.reports.figures.quality import (
     draw_quality,
     draw_train_loss,
@@ -23,8 +25,9 @@ from batchscope.reports.figures.quality import (
     tabulate_quality,
 )
 from batchscope.reports.figures.rate_map import draw_rates, tabulate_rates
+from batchscope.reports.figures.step_time import draw_step_time, tabulate_step_time
 from batchscope.reports.figures.time import draw_time, tabulate_time
-from batchscope.reports.figures.to_target import draw_to_target, tabulate_to_target
+from batchscope.reports.figures.to_target import draw_to_target, tabulate_fit, tabulate_to_target
 from batchscope.reports.figures.training_curves import (
     draw_training_curves,
     tabulate_training_curves,
@@ -36,6 +39,17 @@ from batchscope.verbs.recommending import read_recommendation
 from batchscope.verbs.studying import Study
 
 DEFAULT_PAGE = "batchscope-report.html"
+_HOW_FIT_IS_READ = (
+    " The grey line is the fitted curve with its 95% interval; shaded is where B_2x lies among "
+    "the steps and B_20 among the examples, as far as they are known."
+)
+_COUNTS = {
+    "steps": "Steps are what counts",
+    "examples": "Examples are what counts",
+    "between": "What counts lies between steps and examples",
+    "neither": "Neither steps nor examples count alone",
+    "cannot tell": "Steps or examples may be what counts: the runs cannot tell",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,9 +151,12 @@ def make_environment() -> Environment:
 def _make_exhibits(analysis: Analysis) -> list[Exhibit]:
     return [
         *(() if analysis.to_target_only else _show_quality(analysis)),
+        *_show_curves_that_decide(analysis),
         *_show_time(analysis),
+        *_show_collapse(analysis),
         *_show_rates(analysis),
         *_show_curves(analysis),
+        *_show_epochs(analysis),
         *_show_runs(analysis),
     ]
 
@@ -172,12 +189,26 @@ def _show_time(analysis: Analysis) -> Iterator[Exhibit]:
             "marks: the target was not reached by then.",
             draw_time(times),
         )
+
+
+def _show_curves_that_decide(analysis: Analysis) -> Iterator[Exhibit]:
     if analysis.target is not None:
+        fit = tabulate_fit(analysis)
+        how = "" if fit.is_empty() else _HOW_FIT_IS_READ
         yield _exhibit(
             "to-target",
             f"Steps and {analysis.unit} until {analysis.target}",
-            "Fewer steps with a larger batch, up to a point; more examples beyond it.",
-            draw_to_target(tabulate_to_target(analysis)),
+            f"Fewer steps with a larger batch, up to a point; more examples beyond it.{how}",
+            draw_to_target(tabulate_to_target(analysis), fit, analysis.critical),
+        )
+    steps = tabulate_step_time(analysis)
+    if not steps.is_empty():
+        yield _exhibit(
+            "step-time",
+            "Time of a step",
+            "Flat where the hardware has room, rising with the batch beyond. Steps to the target "
+            "times this is the time below.",
+            draw_step_time(steps),
         )
 
 
@@ -210,6 +241,41 @@ def _show_curves(analysis: Analysis) -> Iterator[Exhibit]:
         "Training loss during training",
         "Each size at its best rate, a line per seed." + fewer,
         draw_training_curves(curves, column="train_loss", name="training loss", unit=analysis.unit),
+    )
+
+
+def _show_collapse(analysis: Analysis) -> Iterator[Exhibit]:
+    collapse, target = analysis.collapse, analysis.target
+    if collapse is None or target is None or not isinstance(collapse.gamma, Interval):
+        return
+    gamma, metric = collapse.gamma.value, target.metric
+    on_axis, on_steps, on_examples = (f"{x:.2g}" for x in collapse.scatter)
+    yield _exhibit(
+        "collapse",
+        _COUNTS[collapse.axis],
+        f"The axis on which the curves of different batch sizes lie closest: gamma is "
+        f"{collapse.gamma}, 0 for steps and 1 for {analysis.unit}. They scatter by {on_axis} (in "
+        f"the log) there, by {on_steps} on steps, by {on_examples} on {analysis.unit}, read at "
+        "the dotted levels.",
+        draw_collapse(
+            tabulate_collapse(analysis, metric=metric, gamma=gamma),
+            metric=metric,
+            gamma=gamma,
+            levels=collapse.levels,
+        ),
+    )
+
+
+def _show_epochs(analysis: Analysis) -> Iterator[Exhibit]:
+    if not analysis.epochs:
+        return
+    unit = analysis.epochs[0].unit
+    yield _exhibit(
+        "epochs",
+        "How long training went on to pay",
+        f"Until where {analysis.metric.replace('_', ' ')} on validation data is shown to improve "
+        "beyond what seeds differ by, of the whole budget.",
+        draw_epochs(tabulate_epochs(analysis), unit=unit),
     )
 
 

@@ -60,6 +60,7 @@ def add_band(
     high: Sequence[float],
     *,
     colour: str,
+    row: int | None = None,
 ) -> None:
     """An interval as a band."""
     figure.add_scatter(
@@ -71,6 +72,8 @@ def add_band(
         line={"width": 0},
         hoverinfo="skip",
         showlegend=False,
+        row=row,
+        col=None if row is None else 1,
     )
 
 
