@@ -11,6 +11,9 @@ from batchscope.training.evaluation import horizon_examples
 # What evaluation adds to a run at the gallery's budgets; the progress bar corrects itself.
 _EVALUATION_SHARE = 0.25
 _LEAST_SIZES = 5
+# Of the examples of a race, and of one run of each batch size with every seed: what timing their
+# steps may take.
+_RACE_TIMING_SHARE, _TIMING_SHARE = 0.15, 0.05
 
 
 class CostModel:
@@ -71,6 +74,19 @@ def race_allowance(plan: Plan, train_size: int) -> float:
     deriving = 0 if plan.target is not None else DERIVING_RUNS
     whole = grid / (sizes * GRID_RATES * GRID_SEEDS)
     return RACES[plan.effort].share * grid * max(1.0, _LEAST_SIZES / sizes) + deriving * whole
+
+
+def timing_allowance(plan: Plan, train_size: int) -> float | None:
+    """Examples that timing the steps of a study may process; None for as many as it takes.
+
+    Where runs are judged by their end alone, step times hardly say more than when it will be done.
+    """
+    if plan.race:
+        return _RACE_TIMING_SHARE * race_allowance(plan, train_size)
+    if plan.objective != "quality" or plan.budget.kind == "seconds":
+        return None
+    each = [horizon_examples(plan.budget, train_size, size) for size in plan.batch_sizes]
+    return _TIMING_SHARE * sum(each) * plan.seeds
 
 
 def count_examples(run: Run) -> int:

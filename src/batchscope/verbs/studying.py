@@ -10,7 +10,7 @@ from batchscope.errors import CannotTell
 from batchscope.findings.power import POWER
 from batchscope.optimizers import starting_rate
 from batchscope.records import Run
-from batchscope.studies.cost import CostModel, count_examples, race_allowance
+from batchscope.studies.cost import CostModel, count_examples, timing_allowance
 from batchscope.studies.design import StudyDesign, smallest_too_large
 from batchscope.studies.executor import Executor
 from batchscope.studies.fingerprint import Fingerprint
@@ -26,9 +26,6 @@ from batchscope.verbs.profiling import measure
 from batchscope.verbs.settings import write_settings
 from batchscope.verbs.settling import settle
 from batchscope.workers.pool import Pool
-
-# Of the examples of a race: what timing its steps may take.
-_TIMING_SHARE = 0.15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,9 +182,7 @@ def _carry_out(
     jobs: int | None,
 ) -> Study:
     """Time the steps, then train until the design asks for nothing more."""
-    allowance = None
-    if prepared.plan.race:
-        allowance = _TIMING_SHARE * race_allowance(prepared.plan, prepared.task.train_size)
+    allowance = timing_allowance(prepared.plan, prepared.task.train_size)
     had = len(store.read_measurements(prepared.fingerprint.digest))
     measured = measure(store, prepared, watcher, examples=allowance)
     is_new = len(store.read_measurements(prepared.fingerprint.digest)) > had

@@ -1,0 +1,31 @@
+import pytest
+import torch
+
+from batchscope.budget import epochs, seconds
+from batchscope.studies.cost import timing_allowance
+from batchscope.studies.plan import Plan, make_plan
+
+from ..conftest import make_task
+
+
+def plan_of(**changes: object) -> Plan:
+    arguments: dict[str, object] = {"batch_sizes": [8, 32], "budget": epochs(10), "seeds": 5}
+    return make_plan(make_task(), device=torch.device("cpu"), **(arguments | changes))  # type: ignore[arg-type]
+
+
+def test_a_study_judged_by_its_end_times_steps_on_a_twentieth_of_one_run_per_size_and_seed() -> (
+    None
+):
+    # 10 epochs of 1,000 examples, two sizes, five seeds.
+    assert timing_allowance(plan_of(objective="quality"), 1000) == pytest.approx(5000)
+
+
+@pytest.mark.parametrize("changes", [{"objective": "time"}, {"objective": "examples"}])
+def test_a_study_of_time_or_examples_times_as_many_steps_as_it_takes(
+    changes: dict[str, object],
+) -> None:
+    assert timing_allowance(plan_of(**changes), 1000) is None
+
+
+def test_a_budget_of_seconds_has_no_examples_to_take_a_share_of() -> None:
+    assert timing_allowance(plan_of(objective="quality", budget=seconds(3)), 1000) is None
