@@ -9,6 +9,7 @@ from .budget import steps as steps
 from .budget import until_plateau as until_plateau
 from .budget import until_target as until_target
 from .decisions.cost import Prices as Prices
+from .decisions.hardware.roofline import Timing as Timing
 from .decisions.laws import OwnRun as OwnRun
 from .decisions.laws import extrapolate as extrapolate
 from .decisions.recommendation import Recommendation as Recommendation
@@ -34,6 +35,7 @@ from .task import Task as Task
 from .verbs.advising import Advisor as Advisor
 from .verbs.advising import Trial as Trial
 from .verbs.analyzing import analyze as analyze
+from .verbs.comparing_devices import devices as devices
 from .verbs.costing import cost as cost
 from .verbs.fitting import fit as fit
 from .verbs.forecasting import forecast as forecast

@@ -29,6 +29,7 @@ _ORDER = [
     "analyze",
     "cost",
     "forecast",
+    "devices",
     "laws",
     "report",
     "runs",

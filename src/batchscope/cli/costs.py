@@ -1,4 +1,4 @@
-"""The commands of what training takes and costs: cost, forecast, laws."""
+"""The commands of what training takes and costs: cost, forecast, devices, laws."""
 
 from typing import Annotated
 
@@ -7,21 +7,34 @@ import typer
 from batchscope.cli.app import app
 from batchscope.cli.options import (
     STORE,
+    BatchSizes,
     DebugOption,
     JsonOption,
+    PrecisionOption,
     StorePlace,
     StudyOption,
     TargetOption,
+    TaskName,
     read_sizes,
 )
-from batchscope.cli.output import make_console, name_study, print_json, reporting
+from batchscope.cli.output import make_console, name_study, print_json, reporting, watching
 from batchscope.cli.terms_options import (
     CarbonOption,
+    DeadlineOption,
     DeviceHourOption,
     KilowattHourOption,
     WattsOption,
+    read_deadline,
 )
 from batchscope.errors import InvalidInput
+
+
+def _print_example(wanted: bool) -> None:
+    if wanted:
+        from batchscope.decisions.hardware.table import read_built_in
+
+        print(read_built_in(), end="")
+        raise typer.Exit
 
 
 @app.command()
@@ -73,7 +86,7 @@ def cost(
         if json:
             print_json(found.to_dict())
             return
-        from batchscope.reports.terminal import show_costs
+        from batchscope.reports.terminal_costs import show_costs
 
         name_study(found.study, found.task)
         show_costs(make_console(), found)
@@ -102,9 +115,120 @@ def forecast(
         if json:
             print_json(found.to_dict())
             return
-        from batchscope.reports.terminal import show_forecast
+        from batchscope.reports.terminal_costs import show_forecast
 
         show_forecast(make_console(), found)
+
+
+@app.command()
+def devices(
+    task: TaskName,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            "--store",
+            help="With a study of the task: the steps to its target count. Default: one epoch.",
+        ),
+    ] = None,
+    study: StudyOption = None,
+    batch_sizes: BatchSizes = None,
+    target: TargetOption = None,
+    precision: PrecisionOption = None,
+    table: Annotated[
+        str | None,
+        typer.Option("--table", metavar="FILE", help="Further devices; --example shows how."),
+    ] = None,
+    price: Annotated[
+        str | None,
+        typer.Option(
+            "--price",
+            metavar="LIST",
+            help="Of one device for an hour, such as A100-80GB=1.8,H100=3.",
+        ),
+    ] = None,
+    measured: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--measured",
+            metavar="DEVICE:B:SECONDS",
+            help="A step timed there. May be given several times.",
+        ),
+    ] = None,
+    kilowatt_hour: KilowattHourOption = 0.0,
+    carbon: CarbonOption = 0.0,
+    deadline: DeadlineOption = None,
+    _example: Annotated[
+        bool,
+        typer.Option(
+            "--example", is_eager=True, callback=_print_example, help="Print the built-in table."
+        ),
+    ] = False,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Say on which devices a task fits, how long it takes there and what it costs, untrained.
+
+    Example: batchscope devices digits-cnn --price A100-80GB=1.8 --deadline 2h
+    """
+    with reporting(debug), watching() as watcher:
+        from batchscope.decisions.cost import Prices
+        from batchscope.decisions.hardware.roofline import Timing
+        from batchscope.verbs.comparing_devices import devices as compare
+
+        found = compare(
+            task,
+            store=store,
+            which=study,
+            batch_sizes=read_sizes(batch_sizes),
+            target=target,
+            precision=precision,
+            table=table,
+            prices=_read_prices(price),
+            electricity=Prices(kilowatt_hour=kilowatt_hour, grams_per_kilowatt_hour=carbon),
+            measured=[
+                Timing(device=device, batch_size=size, seconds=seconds)
+                for device, size, seconds in map(_read_timing, measured or ())
+            ],
+            deadline=read_deadline(deadline),
+            watcher=watcher,
+        )
+        watcher.close()
+        if json:
+            print_json(found.to_dict())
+            return
+        from batchscope.reports.terminal_costs import show_devices
+
+        show_devices(make_console(), found)
+
+
+def _read_timing(text: str) -> tuple[str, int, float]:
+    device, *numbers = text.split(":")
+    try:
+        size, seconds = numbers
+        return device, int(size), float(seconds)
+    except ValueError as error:
+        raise InvalidInput(
+            f"{text!r} is no timing",
+            where="--measured",
+            expected="device:batch size:seconds of a step, such as A100-80GB:256:0.012",
+            do="write a name and two numbers with colons between",
+        ) from error
+
+
+def _read_prices(text: str | None) -> dict[str, float]:
+    prices: dict[str, float] = {}
+    for part in filter(None, (text or "").split(",")):
+        name, _, amount = part.partition("=")
+        try:
+            prices[name.strip()] = float(amount)
+        except ValueError as error:
+            raise InvalidInput(
+                f"{part!r} is no price",
+                where="--price",
+                expected="device=amount, with commas between several",
+                do="write for example --price A100-80GB=1.8,H100=3",
+            ) from error
+    return prices
 
 
 @app.command()
@@ -148,6 +272,6 @@ def laws(
         if json:
             print_json(found.to_dict())
             return
-        from batchscope.reports.terminal import show_laws
+        from batchscope.reports.terminal_costs import show_laws
 
         show_laws(make_console(), found)

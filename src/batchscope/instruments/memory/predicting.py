@@ -1,28 +1,25 @@
 """The batch that would fit on a device that is not here, counted on tensors without data."""
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_leaves
 
 from batchscope.errors import CannotTell
 from batchscope.estimate import NotIdentified
-from batchscope.instruments.memory.largest import order_by_size
 from batchscope.instruments.memory.limits import MemoryLimit
 from batchscope.instruments.memory.probing import Mode
 from batchscope.instruments.memory.search import Probe, search_largest
-from batchscope.optimizers import starting_rate
+from batchscope.instruments.without_data import lay_out, make_stepper, refusing_values
 from batchscope.records import Precision
 from batchscope.task import Task
-from batchscope.training.batches import Batches, MicroBatch
+from batchscope.training.batches import MicroBatch
 from batchscope.training.devices import autocast
-from batchscope.training.stepper import Stepper
 
 _CPU = torch.device("cpu")
 # The second step holds what the optimizer has made in the first beside all activations.
@@ -155,40 +152,17 @@ def predict_peak(task: Task, batch_size: int, *, mode: Mode, precision: Precisio
     Raises:
         CannotTell: the task asks a tensor for its value, which it has not.
     """
-    data = task.datasets["train" if mode == "training" else "val"]
-    order = order_by_size(task, data)
-    worst = torch.arange(batch_size) if order is None else torch.tensor(order[:batch_size])
-    (piece,) = Batches(task, data, _CPU).chunks(worst, size=batch_size)
-    model = task.model()
-    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    fake, model, piece = lay_out(task, batch_size, split="train" if mode == "training" else "val")
     live = _LiveBytes()
-    _empty_weights(model, fake)
-    batch = tree_map_only(torch.Tensor, fake.from_tensor, piece.batch)
-    live.add([*model.parameters(), *model.buffers(), *tree_leaves(batch)])
+    live.add([*model.parameters(), *model.buffers(), *tree_leaves(piece.batch)])
     run = _train if mode == "training" else _evaluate
-    try:
-        with fake, live:
-            run(task, model, MicroBatch(batch, piece.weight, piece.size), precision)
-    except DataDependentOutputException as error:
-        raise CannotTell(
-            f"the task asks a tensor for its value: {error}",
-            where=task.name,
-            expected="a loss and a model that look at no value (.item(), if x > 0)",
-            do="run batchscope fit on the device itself",
-        ) from error
+    with refusing_values(task), fake, live:
+        run(task, model, piece, precision)
     return live.peak
 
 
 def _train(task: Task, model: nn.Module, piece: MicroBatch, precision: Precision) -> None:
-    spec = task.optimizer_spec
-    rate = spec.lr or starting_rate(spec, model.parameters())
-    stepper = Stepper(
-        task,
-        model,
-        hyper_parameters=spec.hyper_parameters(batch_size=piece.size, lr=rate),
-        precision=precision,
-        device=_CPU,
-    )
+    stepper = make_stepper(task, model, piece.size, precision)
     for _ in range(_STEPS):
         stepper.accumulate([piece], after_each=lambda _: None)
         stepper.apply()
@@ -199,24 +173,6 @@ def _evaluate(task: Task, model: nn.Module, piece: MicroBatch, precision: Precis
     with torch.no_grad(), autocast(_CPU, precision):
         for function in (task.loss, *task.metrics.values()):
             function(model, piece.batch)
-
-
-def _empty_weights(model: nn.Module, fake: FakeTensorMode) -> None:
-    """Replace every parameter and buffer by one without data; what is shared stays shared."""
-    known: dict[int, Any] = {}
-
-    def replace(tensors: dict[str, Any], make: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        for name, tensor in tensors.items():
-            if tensor is not None:
-                known.setdefault(id(tensor), make(tensor))
-                tensors[name] = known[id(tensor)]
-
-    for module in model.modules():
-        replace(
-            vars(module)["_parameters"],
-            lambda p: nn.Parameter(fake.from_tensor(p.detach()), requires_grad=p.requires_grad),
-        )
-        replace(vars(module)["_buffers"], fake.from_tensor)
 
 
 class _LiveBytes(TorchDispatchMode):

@@ -1,0 +1,116 @@
+"""What training takes and costs, in a terminal of 80 columns."""
+
+from rich.console import Console
+
+from batchscope.decisions.hardware.comparing import DeviceComparison, OnDevice
+from batchscope.decisions.laws import Extrapolation
+from batchscope.decisions.steps import Forecast
+from batchscope.estimate import Interval, NotIdentified, scale, write_number
+from batchscope.reports.terminal_parts import make_table, say, shorten
+from batchscope.verbs.costing import Costs
+
+
+def show_costs(console: Console, found: Costs) -> None:
+    """What each batch size costs, a row each, and what going to the next one does."""
+    say(console, f"To {found.target}")
+    has_money = any(isinstance(c.total, Interval) and c.total.value > 0 for c in found.costs)
+    has_energy = any(isinstance(c.kilowatt_hours, Interval) for c in found.costs)
+    heads = ["batch size", "seconds", "device-hours"]
+    heads += ["total cost"] if has_money else []
+    heads += ["kWh"] if has_energy else []
+    table = make_table(*heads)
+    for cost in found.costs:
+        mark = " *" if cost.use.batch_size in found.frontier else ""
+        row = [f"{cost.use.batch_size:,}{mark}", shorten(cost.seconds), shorten(cost.device_hours)]
+        row += [shorten(cost.total)] if has_money else []
+        row += [shorten(cost.kilowatt_hours)] if has_energy else []
+        table.add_row(*row)
+    console.print(table)
+    say(console, "* no other batch size is both faster and cheaper. Means with 95% intervals.")
+    say(console, f"Cheapest: {found.cheapest:,}. Fastest: {found.fastest:,}.")
+    for sentence in found.sentences:
+        say(console, f"- {sentence}")
+
+
+def show_forecast(console: Console, found: Forecast) -> None:
+    """What batch sizes need that were never run, and how far off that is at those that were."""
+    say(console, f"To {found.target}")
+    table = make_table("batch size", "examples", "predicted from the others", "off by")
+    for one in found.left_out:
+        predicted = one.predicted
+        off = "-"
+        if isinstance(predicted, Interval):
+            off = f"{100 * (predicted.value / one.measured - 1):+.0f}%"
+        measured = write_number(one.measured)
+        table.add_row(f"{one.batch_size:,}", measured, shorten(predicted), off)
+    for size, estimate in found.examples.items():
+        table.add_row(f"{size:,}", "never run", shorten(estimate), "")
+    console.print(table)
+    reasons = {e.reason for e in found.examples.values() if isinstance(e, NotIdentified)}
+    for reason in sorted(reasons):
+        say(console, f"Not identified: {reason}.")
+    if found.error is not None:
+        share = f"{100 * found.error:.0f}%"
+        say(console, f"Leaving one batch size out is off by {share} (median). 90% intervals.")
+
+
+def show_laws(console: Console, found: Extrapolation) -> None:
+    """What each law says, and how far outside what it was fitted on."""
+    say(console, str(found))
+    table = make_table("law", "of", "says", "outside its data by", "off on your runs")
+    for said in found.said:
+        away = said.doublings_outside
+        errors = ", ".join(f"{error:.2g} times" for error in said.errors)
+        table.add_row(
+            said.law.name,
+            said.law.what,
+            f"{write_number(said.value)} {said.law.unit}".rstrip(),
+            f"{away:.1f} doublings" if away > 0 else "nothing",
+            errors or "not measured",
+        )
+    console.print(table)
+    for source in dict.fromkeys(said.law.source for said in found.said):
+        say(console, f"- {source}")
+    say(
+        console,
+        "Laws are no measurement: a batch size found on a small model of your own, given with "
+        "--measured, moves them and shows how far each errs.",
+    )
+
+
+def show_devices(console: Console, found: DeviceComparison) -> None:
+    """A row per device, the fastest first, and what follows."""
+    say(console, f"{found.task} in {found.precision}, {found.goal}")
+    has_chance = any(one.chance is not None for one in found.devices)
+    has_money = any(_money(one) is not None for one in found.devices)
+    heads = ["device", "batch size", "ms per step", "seconds"]
+    heads += ["money"] if has_money else []
+    heads += ["in time"] if has_chance else []
+    table = make_table(*heads)
+    for one in found.devices:
+        if one.refusal is not None:
+            table.add_row(one.device, "-", "-", one.refusal)
+            continue
+        assert one.step_seconds is not None
+        assert one.seconds is not None
+        split = "" if one.accumulation == 1 else f"\n{one.accumulation} x {one.micro_batch}"
+        money = _money(one)
+        row = [
+            one.device if one.is_measured else f"{one.device} ?",
+            f"{one.batch_size}{split}",
+            shorten(scale(one.step_seconds, 1000, unit="")),
+            shorten(one.seconds),
+        ]
+        row += ["no price" if money is None else shorten(money)] if has_money else []
+        row += ["" if one.chance is None else f"{one.chance:.0%}"] if has_chance else []
+        table.add_row(*row)
+    console.print(table)
+    guessed = any(one.refusal is None and not one.is_measured for one in found.devices)
+    say(console, f"{'? a guess by what a step computes and moves. ' * guessed}95% intervals.")
+    for sentence in found.sentences:
+        say(console, sentence)
+
+
+def _money(one: OnDevice) -> Interval | None:
+    money = None if one.usage is None else one.usage.money
+    return money if isinstance(money, Interval) else None

@@ -1,0 +1,196 @@
+"""Compare devices that one may not have: does a training fit, how long does it take, what does it
+cost there.
+"""
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+
+from batchscope.budget import Target
+from batchscope.decisions.cost import Prices
+from batchscope.decisions.hardware.comparing import (
+    DeviceComparison,
+    StepMemory,
+    compare_devices,
+)
+from batchscope.decisions.hardware.roofline import StepGuess, Timing
+from batchscope.decisions.hardware.table import Device, read_devices
+from batchscope.decisions.terms import check_deadline
+from batchscope.errors import CannotTell, InvalidInput, check_above_zero, suggest
+from batchscope.estimate import Estimate, Interval
+from batchscope.findings.analysis import Analysis
+from batchscope.instruments.arithmetic import count_demand
+from batchscope.instruments.memory.predicting import predict_peak
+from batchscope.instruments.noise.refusals import is_batch_norm
+from batchscope.records import Precision, count_devices
+from batchscope.studies.progress import Unwatched, Watcher
+from batchscope.studies.speed import median_seconds
+from batchscope.studies.store import Store
+from batchscope.task import Task
+from batchscope.training.seeding import keep_randomness
+from batchscope.verbs.analyzing import analyze
+from batchscope.verbs.preparing import Prepared, prepare
+
+
+def devices(
+    task: Task | str,
+    *,
+    store: str | None = None,
+    which: str | None = None,
+    batch_sizes: Sequence[int] | None = None,
+    target: Target | str | None = None,
+    precision: str | None = None,
+    table: str | None = None,
+    prices: Mapping[str, float] | None = None,
+    electricity: Prices | None = None,
+    measured: Sequence[Timing] = (),
+    deadline: float | None = None,
+    watcher: Watcher | None = None,
+) -> DeviceComparison:
+    """Say on which devices a task fits, about how long its training takes, and what it costs.
+
+    Nothing is trained: tensors without data say what a step holds, computes and moves. Without a
+    timing the seconds are guesses from the data sheets; each timing narrows them, those that the
+    store has from a device of the table included.
+
+    Args:
+        store: with a study of the task, whose steps to its target count; None for one epoch.
+        which: a study's id; None for the latest of this task.
+        batch_sizes: None for those of the study, or the usual ones.
+        table: a TOML file of further devices.
+        prices: device -> price of an hour.
+        electricity: its price and its carbon; what it says of devices does not count.
+        measured: steps of whole batches timed on devices of the table.
+        deadline: in seconds; None for none.
+
+    Raises:
+        InvalidInput: a device, price, timing or batch size that makes no sense.
+        StoreError: there is no such store or study.
+        CannotTell: the study does not say how many steps its target takes, or the task asks
+            tensors without data for their values.
+    """
+    watcher = watcher or Unwatched()
+    if deadline is not None:
+        check_deadline(deadline)
+    known = read_devices(table, prices=prices)
+    _check_timings(measured, known)
+    prepared = prepare(
+        task,
+        watcher=watcher,
+        device="cpu",
+        batch_sizes=batch_sizes,
+        precision=precision,
+        compute=False,
+    )
+    made, chosen = prepared.task, prepared.plan.precision
+    timings = list(measured)
+    if store is None:
+        goal = "through one epoch"
+        steps = _steps_of_an_epoch(made.train_size, prepared.plan.batch_sizes)
+    else:
+        goal, steps = _steps_to_target(store, which, prepared, target, batch_sizes)
+        timings += _timings_kept(store, prepared, known)
+    with keep_randomness():
+        memory = _measure_memory(made, chosen, max(steps))
+        count = functools.cache(functools.partial(count_demand, made, precision=chosen))
+        return compare_devices(
+            known,
+            StepGuess(count, known, chosen, timings),
+            task=made.name,
+            goal=goal,
+            steps=steps,
+            memory=memory,
+            precision=chosen,
+            prices=electricity or Prices(),
+            deadline=deadline,
+        )
+
+
+def _check_timings(measured: Sequence[Timing], known: Sequence[Device]) -> None:
+    names = [device.name for device in known]
+    for timing in measured:
+        if timing.device not in names:
+            raise InvalidInput(
+                f"there is no device {timing.device!r}",
+                where="--measured",
+                expected=f"one of {', '.join(names)}",
+                do=suggest(timing.device, names, "add the device with --table"),
+            )
+        check_above_zero(
+            min(timing.seconds, timing.batch_size),
+            f"a step of {timing.batch_size} examples in {timing.seconds:g} s",
+            where="--measured",
+            expected="a batch size and seconds above 0",
+            do="write for example A100-80GB:256:0.012",
+        )
+
+
+def _steps_of_an_epoch(train_size: int, sizes: Sequence[int]) -> dict[int, Estimate]:
+    counts = {size: float(math.ceil(train_size / size)) for size in sizes}
+    return {
+        size: Interval(value=count, low=count, high=count, unit="steps")
+        for size, count in counts.items()
+    }
+
+
+def _steps_to_target(
+    place: str,
+    which: str | None,
+    prepared: Prepared,
+    target: Target | str | None,
+    batch_sizes: Sequence[int] | None,
+) -> tuple[str, dict[int, Estimate]]:
+    """What a study says of the batch sizes asked for, by its curve where it ran them never."""
+    found = analyze(place, which=which or _find_study(place, prepared), target=target)
+    ran = {size.batch_size: size.steps for size in found.sizes}
+    steps = {size: ran.get(size) or _by_curve(found, size) for size in batch_sizes or ran}
+    steps = {size: taken for size, taken in steps.items() if isinstance(taken, Interval)}
+    if not steps:
+        raise CannotTell(
+            f"study {found.study} does not say how many steps {found.target or 'a target'} takes",
+            where=f"devices for {prepared.task.name}",
+            expected="batch sizes that reach it with every seed",
+            do="name an easier --target, or leave --store out for the time of an epoch",
+        )
+    return f"to {found.target}", dict(sorted(steps.items()))
+
+
+def _find_study(place: str, prepared: Prepared) -> str:
+    with closing(Store(place, create=False)) as store:
+        digest = prepared.fingerprint.digest
+        for study in store.list_studies():
+            if study["fingerprint"] == digest:
+                return str(study["id"])
+        return str(store.find_study(prepared.task.name)["id"])
+
+
+def _by_curve(found: Analysis, batch_size: int) -> Estimate | None:
+    """Steps at a batch size that was never run."""
+    fit = None if found.critical is None else found.critical.fit
+    return None if fit is None else fit.predict(batch_size)
+
+
+def _timings_kept(place: str, prepared: Prepared, known: Sequence[Device]) -> list[Timing]:
+    """What the store has of this task on devices of the table, each alone."""
+    names = {device.reported_as: device.name for device in known if device.reported_as}
+    with closing(Store(place, create=False)) as store:
+        measurements = store.read_measurements(prepared.fingerprint.digest)
+    return [
+        Timing(device=names[measurement.provenance.device], batch_size=size, seconds=seconds)
+        for measurement in measurements
+        if measurement.precision == prepared.plan.precision
+        and measurement.provenance.device in names
+        and count_devices(measurement.device_kind) == 1
+        for size, seconds in median_seconds(measurement).items()
+    ]
+
+
+def _measure_memory(task: Task, precision: Precision, largest: int) -> StepMemory:
+    """What a step's tensors take, by two batch sizes."""
+    counted: Precision = "bf16" if precision == "fp16" else precision
+    sizes = (max(1, largest // 2), largest)
+    peaks = [predict_peak(task, size, mode="training", precision=counted) for size in sizes]
+    each = (peaks[1] - peaks[0]) / (sizes[1] - sizes[0]) if largest > 1 else 0.0
+    coupled = task.batch_coupled or any(map(is_batch_norm, task.model().modules()))
+    return StepMemory(fixed=peaks[1] - each * largest, per_example=each, can_split=not coupled)
