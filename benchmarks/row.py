@@ -1,9 +1,11 @@
 """One row: ours and theirs, in turn, as ratios."""
 
+import json
 import platform
 import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import psutil
 import torch
@@ -49,17 +51,28 @@ def compare(
     ours: Callable[[], float],
     theirs: Callable[[], float],
     pairs: int,
+    kept: Path | None = None,
 ) -> Row:
-    """Measure in turn, ours first in every other pair, so that a drift favours neither."""
+    """Measure in turn, ours first in every other pair, so that a drift favours neither.
+
+    Args:
+        kept: where pairs of minutes are kept as they are measured, so that what was interrupted
+            goes on; deleted, it begins anew.
+    """
     load = psutil.getloadavg()[0]
     measured: list[tuple[float, float]] = []
-    for pair in range(pairs):
-        if pair % 2:
+    if kept is not None and kept.exists():
+        measured = [(pair["ours"], pair["theirs"]) for pair in json.loads(kept.read_text())]
+    while len(measured) < pairs:
+        if len(measured) % 2:
             second = theirs()
             measured.append((ours(), second))
         else:
             first = ours()
             measured.append((first, theirs()))
+        if kept is not None:
+            done = [{"ours": ours, "theirs": theirs} for ours, theirs in measured]
+            kept.write_text(json.dumps(done, indent=1) + "\n")
     ratios = [b / a for a, b in measured]
     return Row(
         name=name,

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import psutil
 import torch
@@ -22,6 +23,8 @@ EPOCHS = 25
 TIMED_STEPS = 30
 # What else runs would be measured with it.
 HIGHEST_LOAD = 0.5
+# A pair takes a quarter to half an hour.
+KEPT = Path(__file__).parent / "results" / "studies" / "study-pairs.json"
 
 
 def measure(pairs: int = 3) -> list[Row]:
@@ -42,6 +45,7 @@ def measure(pairs: int = 3) -> list[Row]:
             ),
             theirs=lambda: _seconds("benchmarks.study"),
             pairs=pairs,
+            kept=KEPT,
         )
     ]  # fmt: skip
 

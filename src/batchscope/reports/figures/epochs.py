@@ -53,6 +53,6 @@ def draw_epochs(frame: pl.DataFrame, *, unit: str) -> go.Figure:
             marker={**line_style(1)["marker"], "size": 11},
             hovertemplate="batch size %{y}: " + TURNS + ", %{x:.4g} " + unit + "<extra></extra>",
         )
-    figure.update_layout(barmode="stack")
+    figure.update_layout(barmode="stack", legend_traceorder="normal")
     figure.update_yaxes(type="category", showgrid=False)
     return figure
