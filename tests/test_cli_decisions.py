@@ -48,3 +48,41 @@ def test_a_measurement_that_is_none_is_refused(tmp_path: Path) -> None:
 
     assert done.returncode == 1
     assert "'1e8' is no measurement" in done.stderr
+
+
+def test_devices_are_compared_in_80_columns_and_guesses_say_so(tmp_path: Path) -> None:
+    words = ("devices", "digits-mlp", "--price", "L4=0.7,A100-80GB=1.8", "--deadline", "2h")
+    done, document = (run_command(*words, *more, folder=tmp_path) for more in ((), ("--json",)))
+
+    assert done.returncode == 0, done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "is the cheapest" in done.stdout
+    assert "guesses" in done.stdout
+    found = json.loads(document.stdout)
+    assert found["goal"] == "through one epoch"
+    assert {"A100-80GB", "H100", "T4"} <= {one["device"] for one in found["devices"]}
+    keys = {"fits", "micro_batch", "accumulation", "step_seconds", "seconds", "usage", "source"}
+    assert keys <= set(found["devices"][0])
+
+
+def test_the_table_of_devices_that_is_printed_can_be_given_back(tmp_path: Path) -> None:
+    table = run_command("devices", "--example", folder=tmp_path)
+    (tmp_path / "mine.toml").write_text(table.stdout.replace("[L4]", "[MINE]"))
+
+    done = run_command(
+        *("devices", "digits-mlp", "--table", "mine.toml", "--price", "MINE=1", "--json"),
+        folder=tmp_path,
+    )
+
+    assert json.loads(done.stdout)["cheapest"] == "MINE"
+
+
+def test_prices_and_timings_that_are_none_are_refused(tmp_path: Path) -> None:
+    for words, said in (
+        (("--price", "L4"), "'L4' is no price"),
+        (("--price", "L40=3"), "did you mean L40S"),
+        (("--measured", "L4:64"), "'L4:64' is no timing"),
+    ):
+        done = run_command("devices", "digits-mlp", *words, folder=tmp_path)
+        assert done.returncode == 1
+        assert said in done.stderr

@@ -43,15 +43,18 @@ def test_a_users_device_joins_the_built_in_ones_or_takes_the_place_of_one(tmp_pa
     ],
 )
 def test_what_no_device_has_is_refused_with_its_place(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(InvalidInput, match=said):
+    with pytest.raises(InvalidInput) as caught:
         read_devices(write(tmp_path, text))
+    assert said in " ".join(map(str, caught.value.args))
 
 
 def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="cannot be read"):
+    with pytest.raises(InvalidInput) as caught:
         read_devices(str(tmp_path / "none.toml"))
+    assert "cannot be read" in " ".join(map(str, caught.value.args))
 
 
 def test_a_price_of_a_device_that_is_not_known_names_the_nearest() -> None:
-    with pytest.raises(InvalidInput, match="did you mean A100"):
+    with pytest.raises(InvalidInput) as caught:
         read_devices(prices={"A100-80G": 1.8})
+    assert "did you mean A100" in " ".join(map(str, caught.value.args))
