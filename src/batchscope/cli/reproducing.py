@@ -24,13 +24,23 @@ def reproduce(
         bool, typer.Option("--list", help="Name the studies with source, time and data.")
     ] = False,
     scale: Annotated[
-        str, typer.Option("--scale", help="quick (minutes on two cores) or standard.")
+        str, typer.Option("--scale", help="quick (minutes on two cores), standard or paper.")
     ] = "quick",
     seeds: Annotated[
         int | None, typer.Option("--seeds", min=1, help="Paired seeds; below five nothing is told.")
     ] = None,
     first_seed: Annotated[int, typer.Option("--first-seed", min=0, help="Of them.")] = 0,
     control: Annotated[bool, typer.Option("--control", help="With the mechanism removed.")] = False,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data", metavar="FOLDER", help="At the scale of the paper: the original data."
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", metavar="N", help="Read so much of them, such as N images a part."),
+    ] = None,
     store: StoreOption = "replications.db",
     output: Annotated[
         Path, typer.Option("--output", help="The folder of the pages.", file_okay=False)
@@ -67,6 +77,8 @@ def reproduce(
                         seeds=seeds,
                         first_seed=first_seed,
                         control=control,
+                        data=data,
+                        limit=limit,
                         store=store,
                         watcher=watcher,
                     )
@@ -107,6 +119,7 @@ def _show_list(json: bool) -> None:
                         "title": study.title,
                         "source": study.source,
                         "data": study.data,
+                        "paper": study.paper,
                         "minutes": dict(study.minutes),
                         "claims": [f"{claim.id}: {claim.name}" for claim in study.claims],
                     }
@@ -117,7 +130,10 @@ def _show_list(json: bool) -> None:
         return
     console = make_console()
     for study in studies:
-        minutes = ", ".join(f"{scale} {value:g} min" for scale, value in study.minutes.items())
+        scales = [f"{scale} {value:g} min" for scale, value in study.minutes.items()]
+        minutes = ", ".join([*scales, *(["paper"] if study.paper else [])])
         console.print(f"{study.name}: {study.title} ({minutes})", highlight=False)
         console.print(f"  {study.source}", highlight=False)
         console.print(f"  {study.data}", highlight=False)
+        if study.paper is not None:
+            console.print(f"  With --scale paper: {study.paper}", highlight=False)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from batchscope.budget import Target
 from batchscope.errors import CannotTell
@@ -91,6 +92,8 @@ class Lab:
         is_quick: whether only the batch sizes that the claims need are run.
         first_seed, count: of the paired seeds.
         is_control: whether the mechanism is removed.
+        data: the folder of the original data; None for what stands in for them.
+        limit: of what is read of it; None for all.
         store: of all runs; those that it has are not trained again.
     """
 
@@ -100,6 +103,8 @@ class Lab:
     is_control: bool
     store: str
     watcher: Watcher
+    data: Path | None = None
+    limit: int | None = None
 
     @property
     def seeds(self) -> range:

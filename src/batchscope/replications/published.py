@@ -7,7 +7,7 @@ from typing import Literal
 from batchscope.findings.claims import Claim, Seen
 from batchscope.replications.lab import Lab
 
-Scale = Literal["quick", "standard"]
+Scale = Literal["quick", "standard", "paper"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +57,8 @@ class Published:
     Attributes:
         source: who, where, when.
         data: what stands in for the original data; the first line of the page.
+        paper: the original data that `--data` has at the scale of the paper, and the settings that
+            go with them; None where there is no such scale.
         claims: of the source and of those who object, declared before any run.
         control: what is removed in the control, and what it leaves.
         kills: claims that must not hold there.
@@ -74,3 +76,4 @@ class Published:
     seeds: Mapping[Scale, int]
     minutes: Mapping[Scale, float]
     measure: Callable[[Lab], Measured]
+    paper: str | None = None

@@ -1,7 +1,9 @@
 """Repeating published studies: run, judge, say."""
 
 import importlib
+import shlex
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import cast, get_args
 
 from batchscope.errors import InvalidInput, suggest
@@ -48,13 +50,19 @@ class Replication:
     measured: Measured
     command: str
 
+    @property
+    def data(self) -> str:
+        """What it was trained on."""
+        original = self.study.paper if self.scale == "paper" else None
+        return self.study.data if original is None else f"The original data: {original}"
+
     def to_dict(self) -> dict[str, object]:
         """The replication as JSON."""
         return {
             "name": self.study.name,
             "title": self.study.title,
             "source": self.study.source,
-            "data": self.study.data,
+            "data": self.data,
             "scale": self.scale,
             "seeds": self.seeds,
             "control": self.study.control if self.is_control else None,
@@ -94,6 +102,8 @@ def reproduce(
     seeds: int | None = None,
     first_seed: int = 0,
     control: bool = False,
+    data: str | None = None,
+    limit: int | None = None,
     store: str = DEFAULT_STORE,
     watcher: Watcher | None = None,
 ) -> Replication:
@@ -103,14 +113,16 @@ def reproduce(
 
     Args:
         name: of `list_studies`.
-        scale: "quick" (minutes on two cores) or "standard".
+        scale: "quick" (minutes on two cores), "standard", or "paper" (the original data).
         seeds: paired seeds; None for the scale's own. Fewer than five tell nothing.
         first_seed: of them.
         control: with the mechanism removed.
+        data: at the scale of the paper, the folder of the original data.
+        limit: of what is read of them, such as images of each part; None for all.
         store: a path or a database URL.
 
     Raises:
-        InvalidInput: there is no such study or scale.
+        InvalidInput: there is no such study or scale, or its data cannot be read.
         StoreError: the store cannot be read or written.
     """
     published = find_study(name)
@@ -126,7 +138,8 @@ def reproduce(
             f"{seeds} seeds", where="--seeds", expected="a number from 1 on", do="mend the number"
         )
     chosen = cast(Scale, scale)
-    count = seeds or published.seeds[chosen]
+    _check_data(published, chosen, data, limit)
+    count = seeds or published.seeds["standard" if chosen == "paper" else chosen]
     lab = Lab(
         is_quick=chosen == "quick",
         first_seed=first_seed,
@@ -134,6 +147,8 @@ def reproduce(
         is_control=control,
         store=store,
         watcher=watcher or Unwatched(),
+        data=None if data is None else Path(data),
+        limit=limit,
     )
     measured = published.measure(lab)
     claims = published.claims
@@ -147,13 +162,54 @@ def reproduce(
         is_control=control,
         judged=tuple(sorted(judged, key=lambda one: _ORDER.index(one.verdict))),
         measured=measured,
-        command=_command(name, chosen, seeds, first_seed, control),
+        command=_command(name, chosen, seeds, first_seed, control, data, limit),
     )
 
 
-def _command(name: str, scale: Scale, seeds: int | None, first_seed: int, control: bool) -> str:
+def _check_data(published: Published, scale: Scale, data: str | None, limit: int | None) -> None:
+    """See that the original data are there where they are used, and only there.
+
+    Raises:
+        InvalidInput: they are not.
+    """
+    if scale != "paper":
+        if data is not None or limit is not None:
+            raise InvalidInput(
+                f"the scale {scale} reads no data",
+                where="--data, --limit",
+                expected="them with --scale paper only",
+                do="add --scale paper, or leave them out",
+            )
+        return
+    if published.paper is None:
+        raise InvalidInput(
+            f"{published.name} has no scale of the paper",
+            where="--scale",
+            expected=f"quick or standard: {published.data}",
+            do="batchscope reproduce --list names the studies that have",
+        )
+    if data is None or (limit is not None and limit < 1):
+        raise InvalidInput(
+            "the original data are not named" if data is None else f"a limit of {limit}",
+            where="--data, --limit",
+            expected=published.paper,
+            do="name the folder with --data, and with --limit N at least 1 to read less of it",
+        )
+
+
+def _command(
+    name: str,
+    scale: Scale,
+    seeds: int | None,
+    first_seed: int,
+    control: bool,
+    data: str | None,
+    limit: int | None,
+) -> str:
     parts = ["batchscope reproduce", name, f"--scale {scale}"]
     parts += [f"--seeds {seeds}"] if seeds else []
     parts += [f"--first-seed {first_seed}"] if first_seed else []
     parts += ["--control"] if control else []
+    parts += [f"--data {shlex.quote(data)}"] if data else []
+    parts += [f"--limit {limit}"] if limit else []
     return " ".join(parts)

@@ -167,7 +167,7 @@ def show_analysis(console: Console, analysis: Analysis) -> None:
 
 def show_replication(console: Console, found: Replication) -> None:
     """Each claim with its verdict, those that do not hold first."""
-    say(console, found.study.data)
+    say(console, found.data)
     say(console, f"{found.study.title}: {found.study.source}")
     if found.is_control:
         kills = ", ".join(found.study.kills)

@@ -1,6 +1,7 @@
 """Chang 2020 and Shen 2018: large batches stay near the initial weights."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -10,10 +11,12 @@ from torch.nn import functional as F
 
 from batchscope.budget import epochs
 from batchscope.findings.claims import Claim, Seen
-from batchscope.gallery.digits import load_train_and_test
+from batchscope.gallery.digits import Images, load_train_and_test
 from batchscope.instruments.checkpoint import reach_checkpoint
 from batchscope.metrics import error_rate
 from batchscope.optimizers import SGD, OptimizerSpec
+from batchscope.replications.formats.mnist import read_mnist
+from batchscope.replications.formats.photographs import read_photographs
 from batchscope.replications.lab import Ends, Lab
 from batchscope.replications.published import Figure, Line, Measured, Published
 from batchscope.task import Task, tensors_of
@@ -95,40 +98,92 @@ def _distance(model: nn.Module, batch: Any) -> torch.Tensor:
     return torch.dist(flat, cast(FromStart, model).start)
 
 
-def make_model(weights: Weights | None = None) -> nn.Module:
-    """A net of 64-128-128-10 that remembers where it began, at the weights given if any are."""
-    model = FromStart(
-        nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(64, 128),
-            nn.ReLU(),
-            nn.Linear(128, 128),
-            nn.ReLU(),
-            nn.Linear(128, 10),
-        )
+def make_dense_net(inputs: int = 64) -> nn.Module:
+    """A net of 64-128-128-10, or of so many inputs instead."""
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(inputs, 128),
+        nn.ReLU(),
+        nn.Linear(128, 128),
+        nn.ReLU(),
+        nn.Linear(128, 10),
     )
+
+
+def make_photograph_net() -> nn.Module:
+    """Four convolutions of 16 to 64 channels on photographs of 64 by 64 pixels, two classes."""
+    layers: list[nn.Module] = []
+    for before, after in ((3, 16), (16, 32), (32, 64), (64, 64)):
+        layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(1024, 64), nn.ReLU(), nn.Linear(64, 2))
+
+
+def make_model(
+    weights: Weights | None = None, *, make_net: Callable[[], nn.Module] = make_dense_net
+) -> nn.Module:
+    """A net that remembers where it began, at the weights given if any are."""
+    model = FromStart(make_net())
     if weights is not None:
         model.load_state_dict(weights)
     return model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What is trained on, by which net.
+
+    Attributes:
+        notes: on what was left out.
+    """
+
+    name: str
+    train: Images
+    test: Images
+    make_net: Callable[[], nn.Module] = make_dense_net
+    notes: tuple[str, ...] = ()
+
+
+def read_material(lab: Lab) -> Material:
+    """Digits, or at the scale of the paper cats and dogs if the folder has them, else MNIST."""
+    if lab.data is None:
+        train, test = load_train_and_test()
+        return Material(name="digits-distance", train=train, test=test)
+    if any((lab.data / name).is_dir() for name in ("PetImages", "Cat")):
+        images, classes, skips = read_photographs(lab.data, limit=lab.limit)
+        order = torch.randperm(len(classes), generator=torch.Generator().manual_seed(0))
+        images, classes, count = images[order], classes[order], max(1, len(classes) // 5)
+        return Material(
+            name="pets-distance",
+            train=(images[count:], classes[count:]),
+            test=(images[:count], classes[:count]),
+            make_net=make_photograph_net,
+            notes=skips.notes,
+        )
+    train, test = read_mnist(lab.data, limit=lab.limit)
+    inputs = train[0][0].numel()
+    return Material(
+        name="mnist-distance", train=train, test=test, make_net=partial(make_dense_net, inputs)
+    )
 
 
 def _loss(model: nn.Module, batch: Any) -> torch.Tensor:
     return F.cross_entropy(model(batch[0]), batch[1])
 
 
-def make_task(weights: Weights | None = None, *, optimizer: OptimizerSpec | None = None) -> Task:
-    """Digits, 64-128-128-10, plain SGD unless another optimizer is given.
+def make_task(
+    material: Material, weights: Weights | None = None, *, optimizer: OptimizerSpec | None = None
+) -> Task:
+    """Plain SGD unless another optimizer is given.
 
     Args:
         weights: to go on from; None for initial ones.
     """
-    train, test = load_train_and_test()
     return Task(
-        name="digits-distance",
-        model=make_model if weights is None else partial(make_model, weights),
+        name=material.name,
+        model=partial(make_model, weights, make_net=material.make_net),
         loss=_loss,
-        train=train,
-        val=test,
+        train=material.train,
+        val=material.test,
         optimizer=optimizer or SGD(lr=_RATE),
         metrics={"error": error_rate, "distance": _distance},
         unit="images",
@@ -138,7 +193,8 @@ def make_task(weights: Weights | None = None, *, optimizer: OptimizerSpec | None
 
 def measure(lab: Lab) -> Measured:
     """Equal epochs, equal updates, and the rate raised for the large batch."""
-    task = make_task()
+    material = read_material(lab)
+    task = make_task(material)
     budget = f"{_EPOCHS}ep"
     updates = _EPOCHS * -(-task.train_size // 32)
     by_updates = lab.train(task, [32, 1024], rates=[_RATE], budget=f"{updates}steps")
@@ -162,7 +218,7 @@ def measure(lab: Lab) -> Measured:
             for s in lab.seeds
         ],
         "C4": [
-            _switch(task, s).minus(by_epochs.last((32, _RATE, s), "error", censored=_CHANCE))
+            _switch(material, s).minus(by_epochs.last((32, _RATE, s), "error", censored=_CHANCE))
             for s in lab.seeds
         ],
         "O1": [ratio(by_updates, (1024, _RATE, s), by_updates, s) for s in lab.seeds],
@@ -188,15 +244,17 @@ def measure(lab: Lab) -> Measured:
         causes={"C1": by_epochs.explain(32, 1024)},
         notes=(
             f"The rate for 1,024 was raised {rate / _RATE:.0f} times, chosen on four other seeds.",
-            "At 1,024 the second batch of an epoch has 413 images.",
+            f"At 1,024 the last batch of an epoch has {task.train_size % 1024 or 1024:,} images.",
+            *material.notes,
         ),
     )
 
 
-def _switch(task: Task, seed: int) -> Ends:
+def _switch(material: Material, seed: int) -> Ends:
     """The error after half of the epochs at 1,024 and the other half at 32."""
+    task = make_task(material)
     first = _train(task, 1024, seed)
-    second = _train(make_task(first.state_dict()), 32, seed)
+    second = _train(make_task(material, first.state_dict()), 32, seed)
     with torch.no_grad():
         error = float(error_rate(second, tensors_of(task.datasets["val"])))
     return Ends(error, error)
@@ -246,4 +304,6 @@ STUDY = Published(
     seeds={"quick": 5, "standard": 10},
     minutes={"quick": 2, "standard": 5},
     measure=measure,
+    paper="MNIST's four IDX files, or the photographs of PetImages/Cat and PetImages/Dog, of which "
+    "a fifth tests",
 )

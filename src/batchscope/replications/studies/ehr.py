@@ -1,6 +1,7 @@
 """Kerley et al. 2023: small batches make better autoencoders of health records."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -11,6 +12,8 @@ from torch.nn import functional as F
 
 from batchscope.optimizers import Adam
 from batchscope.replications.autoencoding import SOURCE, Autoencoding, compare_sizes, declare_claims
+from batchscope.replications.formats.files import refuse
+from batchscope.replications.formats.health_records import read_health_records, shuffle_people
 from batchscope.replications.lab import Lab
 from batchscope.replications.published import Measured, Published
 from batchscope.task import Task
@@ -63,17 +66,17 @@ def generate_records(*, has_locks: bool = True) -> Records:
 
 
 class Autoencoder(nn.Module):
-    """300-128-64-32 and back, a sigmoid at the end."""
+    """300-128-64-32 and back, a sigmoid at the end; or of so many codes instead."""
 
-    def __init__(self) -> None:
+    def __init__(self, codes: int = _CODES) -> None:
         super().__init__()
         self.encode = nn.Sequential(
-            nn.Linear(_CODES, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(),
+            nn.Linear(codes, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(),
             nn.Linear(64, _LATENT), nn.ReLU(),
         )  # fmt: skip
         self.decode = nn.Sequential(
             nn.Linear(_LATENT, 64), nn.ReLU(), nn.Linear(64, 128), nn.ReLU(),
-            nn.Linear(128, _CODES), nn.Sigmoid(),
+            nn.Linear(128, codes), nn.Sigmoid(),
         )  # fmt: skip
 
     def forward(self, codes: torch.Tensor) -> torch.Tensor:
@@ -104,15 +107,15 @@ def _misread(model: nn.Module, batch: Any) -> torch.Tensor:
     return torch.tensor(misread_sex(latents, sex.numpy()))
 
 
-def make_task(records: Records, *, has_locks: bool) -> Task:
-    """1,300 people to train on, 300 to validate."""
+def make_task(name: str, records: Records, kept: int) -> Task:
+    """So many people to train on, the others to validate."""
     parts = (records.codes, records.sex)
     return Task(
-        name="records" if has_locks else "records-without-locks",
-        model=Autoencoder,
+        name=name,
+        model=partial(Autoencoder, records.codes.shape[1]),
         loss=_loss,
-        train=tuple(part[:_PEOPLE] for part in parts),
-        val=tuple(part[_PEOPLE:] for part in parts),
+        train=tuple(part[:kept] for part in parts),
+        val=tuple(part[kept:] for part in parts),
         optimizer=Adam(lr=_RATE),
         metrics={"misread": _misread},
         unit="people",
@@ -121,13 +124,13 @@ def make_task(records: Records, *, has_locks: bool) -> Task:
 
 def measure(lab: Lab) -> Measured:
     """The sizes of the source, with what the raw codes and an untrained network tell beside."""
-    records = generate_records(has_locks=not lab.is_control)
-    codes, sex = records.codes[_PEOPLE:], records.sex[_PEOPLE:]
+    name, records, kept, read = _read(lab)
+    codes, sex = records.codes[kept:], records.sex[kept:]
     raw = misread_sex(codes.numpy(), sex.numpy())
     torch.manual_seed(lab.first_seed)
-    untrained = float(_misread(Autoencoder(), (codes, sex)))
+    untrained = float(_misread(Autoencoder(codes.shape[1]), (codes, sex)))
     trained = Autoencoding(
-        task=make_task(records, has_locks=not lab.is_control),
+        task=make_task(name, records, kept),
         rate=_RATE,
         epochs=_EPOCHS,
         column="misread",
@@ -138,8 +141,33 @@ def measure(lab: Lab) -> Measured:
         f"untrained network of {untrained:.1%}.",
         "The source's arm of real data that can be had anywhere, digits 4 against 9, is not "
         "measured.",
+        *read,
     )
     return compare_sizes(lab, trained, notes=notes)
+
+
+def _read(lab: Lab) -> tuple[str, Records, int, tuple[str, ...]]:
+    """The task's name, its people, how many of them to train on, and what was left out.
+
+    In the control of the original data sex is shuffled: no code says anything of it.
+    """
+    if lab.data is None:
+        name = "records-without-locks" if lab.is_control else "records"
+        return name, generate_records(has_locks=not lab.is_control), _PEOPLE, ()
+    codes, sex, skips = read_health_records(lab.data, limit=lab.limit)
+    codes, sex = shuffle_people(codes, sex)
+    if lab.is_control:
+        sex = shuffle_people(sex, sex, seed=1)[0]
+    validated = len(sex) * _VALIDATION // (_PEOPLE + _VALIDATION)
+    if int(sex[-validated:].bincount(minlength=2).min()) < _FOLDS:
+        raise refuse(
+            lab.data,
+            f"of {len(sex):,} people {validated:,} validate, hardly any of one sex",
+            f"at least {_FOLDS} of each among them",
+            "take more with --limit",
+        )
+    name = "health-records-shuffled" if lab.is_control else "health-records"
+    return name, Records(codes, sex), len(sex) - validated, skips.notes
 
 
 STUDY = Published(
@@ -154,4 +182,6 @@ STUDY = Published(
     seeds={"quick": 6, "standard": 10},
     minutes={"quick": 3, "standard": 8},
     measure=measure,
+    paper="events.csv (id, ICD_CODE, ICD_TYPE), phecodes.csv (ICD, ICD_TYPE, PheCode) and "
+    "people.csv (id, sex), 3 people validating for 13 that are trained on",
 )

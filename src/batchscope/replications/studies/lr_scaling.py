@@ -9,7 +9,7 @@ from batchscope.optimizers import Adam
 from batchscope.replications.lab import Lab, Trained
 from batchscope.replications.published import Figure, Line, Measured, Published
 from batchscope.replications.rates import find_lowest
-from batchscope.replications.studies.distance import make_task
+from batchscope.replications.studies.distance import make_task, read_material
 
 _BASE = 32
 _SIZES = (8, 32, 64, 128, 256, 512, 1024)
@@ -84,7 +84,8 @@ def _loss_ratio(
 
 def measure(lab: Lab) -> Measured:
     """The base rate and the size named are found on four other seeds; then a grid, and the rule."""
-    task = make_task()
+    material = read_material(lab)
+    task = make_task(material)
     pilot = lab.train(task, [_BASE], rates=_RATES, budget=_BUDGET, seeds=lab.pilot)
     base_rate = min(
         _RATES[1:4], key=lambda rate: sum(_losses(pilot, _BASE, rate, s) for s in lab.pilot)
@@ -112,7 +113,7 @@ def measure(lab: Lab) -> Measured:
     constant = lab.train(task, [named], rates=[base_rate], budget=_BUDGET)
     grid = lab.train(task, [8, _BASE, named, 512], rates=_RATES, budget=_BUDGET)
     adam = lab.train(
-        make_task(optimizer=Adam(lr=0.003)),
+        make_task(material, optimizer=Adam(lr=0.003)),
         _ADAM_SIZES,
         rates=_ADAM_RATES,
         budget=_ADAM_BUDGET,

@@ -1,0 +1,1 @@
+"""The files that published data come in, read without trusting them."""

@@ -1,0 +1,119 @@
+"""Health records: events with ICD codes, the PheCode of each ICD code, and everybody's sex.
+
+Codes are text: 250.00 and 250.0 are two codes.
+"""
+
+import csv
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from batchscope.replications.formats.files import Skips, check_folder, find_file, read_lines, refuse
+
+_LONGEST_LINE = 10_000
+_SEXES = {"f": 0, "female": 0, "0": 0, "m": 1, "male": 1, "1": 1}
+# The names that each column goes by, in lower case.
+_PERSON = ("id", "person_id", "subject")
+_CODE = ("icd_code", "icd", "code")
+_KIND = ("icd_type", "flag", "vocabulary_id", "type")
+_PHECODE = ("phecode", "phecodes")
+_SEX = ("sex", "gender")
+
+
+def read_health_records(
+    folder: Path, *, limit: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor, Skips]:
+    """Which of all PheCodes each person ever had, shape (people, codes), and their sex.
+
+    `events.csv` has a row per event (id, ICD_CODE, ICD_TYPE, ...), `phecodes.csv` maps codes (ICD,
+    ICD_TYPE, PheCode), `people.csv` has id and sex. Events of unknown codes and of people whose
+    sex is not known are left out and counted; what is said twice counts once.
+
+    Args:
+        limit: people; None for all.
+
+    Raises:
+        InvalidInput: a file or a column is missing, or everybody has one sex.
+    """
+    check_folder(folder)
+    skips = Skips()
+    sexes = _read_people(find_file(folder, "people.csv"), skips)
+    phecodes = _read_map(find_file(folder, "phecodes.csv"), skips)
+    names = {code: place for place, code in enumerate(sorted(set(phecodes.values())))}
+    chosen = list(sexes)[:limit]
+    rows = {person: place for place, person in enumerate(chosen)}
+    table = torch.zeros(len(chosen), len(names))
+    events = find_file(folder, "events.csv")
+    for number, (person, code, kind) in _read_columns(events, (_PERSON, _CODE, _KIND), skips):
+        found = phecodes.get((code, _name_kind(kind)))
+        if found is None:
+            skips.add(f"{events.name}:{number} ({code})", "events of a code without a PheCode")
+        elif person not in sexes:
+            skips.add(f"{events.name}:{number}", "events of people without a sex")
+        elif person in rows:
+            table[rows[person], names[found]] = 1.0
+    known = [sexes[person] for person in chosen]
+    if len(set(known)) < 2:
+        raise refuse(folder / "people.csv", "everybody has one sex", "people of both sexes")
+    return table, torch.tensor(known), skips
+
+
+def _read_people(path: Path, skips: Skips) -> dict[str, int]:
+    people: dict[str, int] = {}
+    for number, (person, sex) in _read_columns(path, (_PERSON, _SEX), skips):
+        known = _SEXES.get(sex.lower())
+        if known is None or people.get(person, known) != known:
+            skips.add(f"{path.name}:{number} ({sex!r})", "people whose sex is not one")
+            continue
+        people[person] = known
+    return people
+
+
+def _read_map(path: Path, skips: Skips) -> Mapping[tuple[str, str], str]:
+    columns = (_CODE, _KIND, _PHECODE)
+    return {
+        (code, _name_kind(kind)): phecode
+        for _, (code, kind, phecode) in _read_columns(path, columns, skips)
+    }
+
+
+def _name_kind(text: str) -> str:
+    """Of ICD9CM, ICD-9 and 9 the number."""
+    digits = "".join(character for character in text if character.isdigit())
+    return digits or text.lower()
+
+
+def _read_columns(
+    path: Path, columns: tuple[tuple[str, ...], ...], skips: Skips
+) -> Iterator[tuple[int, list[str]]]:
+    """The columns that go by one of these names, row by row, as text."""
+    lines = (
+        # A byte-order mark is no part of the first name.
+        line.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors="replace")
+        for _, line in read_lines(path, _LONGEST_LINE, skips)
+    )
+    table = csv.reader(lines)
+    heads = [name.strip().lower() for name in next(table, list[str]())]
+    places: list[int] = []
+    for names in columns:
+        at = next((heads.index(name) for name in names if name in heads), None)
+        if at is None:
+            raise refuse(
+                path, f"has no column {names[0]!r}", f"a column named {' or '.join(names)}"
+            )
+        places.append(at)
+    for row in table:
+        if len(row) <= max(places):
+            skips.add(f"{path.name}:{table.line_num}", "rows that are too short")
+            continue
+        yield table.line_num, [row[place].strip() for place in places]
+
+
+def shuffle_people(
+    table: torch.Tensor, sex: torch.Tensor, *, seed: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same people in a random order, so that a split of them is fair."""
+    order = torch.tensor(np.random.default_rng(seed).permutation(len(sex)))
+    return table[order], sex[order]
