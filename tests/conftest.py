@@ -17,6 +17,7 @@ from hypothesis import settings
 
 import batchscope as bs
 from batchscope.studies.store import Store
+from batchscope.workers.keeping import keeping_workers
 
 # How long an example takes says how busy the machine is, not whether it holds.
 settings.register_profile("batchscope", deadline=None)
@@ -81,6 +82,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for component, times in counts.items():
         if times:
             terminalreporter.write_line(f"  {component}: {times} ({INSTALL[component]})")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def workers_wait_for_the_next_test() -> Iterator[None]:
+    """Processes that have loaded torch serve the studies of all tests with the same task."""
+    with keeping_workers():
+        yield
 
 
 @pytest.fixture

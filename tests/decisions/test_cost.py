@@ -102,3 +102,15 @@ def test_a_price_below_0_is_refused() -> None:
         Prices(hardware=-1)
     with pytest.raises(InvalidInput, match="runs of 0"):
         Prices(runs=0)
+
+
+def test_what_waiting_is_worth_weighs_time_against_money() -> None:
+    # Two devices take 0.6 of the time: 1.2 of the device-hours.
+    def total(devices: int, step: float, waiting: float) -> float:
+        prices = Prices(device_hour=2.0, waiting_hour=waiting)
+        return value(use(64, steps=3600, step=step, devices=devices, prices=prices).total)
+
+    assert total(2, 0.6, 0) == pytest.approx(1.2 * total(1, 1.0, 0))
+    # An hour's wait is paid once, however many devices work.
+    assert total(2, 0.6, 10) == pytest.approx(2 * 2.0 * 0.6 + 10 * 0.6)
+    assert total(2, 0.6, 10) < total(1, 1.0, 10)

@@ -223,3 +223,15 @@ def test_quality_prefers_the_fastest_of_the_equivalent(rng: np.random.Generator)
     assert chosen.batch_size == 16
     assert chosen.plateau == (8, 16, 32)
     assert isinstance(chosen.predicted.seconds, NotIdentified)
+
+
+def test_how_surely_a_size_is_the_fastest_is_said_with_its_odds(rng: np.random.Generator) -> None:
+    found = recommend(make_study(rng, critical=64, overhead=64, seeds=5))
+
+    # Timed in six steps or more, the sizes have odds; here three, so that none is known.
+    assert found.odds == {}
+    by_examples = recommend(make_study(rng, critical=64, overhead=64, seeds=5), "examples")
+    assert sum(odds.best for odds in by_examples.odds.values()) == pytest.approx(1)
+    # Examples are fewest at the smallest size: 40 (8 + 64) against 40 (16 + 64), 5% of noise.
+    assert by_examples.odds[8].best > 0.9
+    assert any("the fewest examples with a probability" in said for said in by_examples.reasons)

@@ -15,6 +15,7 @@ from batchscope.cli.options import (
     StudyOption,
     TargetOption,
     TaskName,
+    read_counts,
     read_sizes,
 )
 from batchscope.cli.output import make_console, name_study, print_json, reporting, watching
@@ -45,7 +46,19 @@ def cost(
     kilowatt_hour: KilowattHourOption = 0.0,
     watts: WattsOption = None,
     carbon: CarbonOption = 0.0,
-    devices: Annotated[int, typer.Option("--devices", min=1, help="That each run had.")] = 1,
+    waiting_hour: Annotated[
+        float,
+        typer.Option("--waiting-hour", help="What an hour until it is done is worth to you."),
+    ] = 0.0,
+    devices: Annotated[
+        str,
+        typer.Option(
+            "--devices",
+            metavar="LIST",
+            help="That each run had; or several such as 1,2,4 that batchscope profile has timed, "
+            "to choose from.",
+        ),
+    ] = "1",
     hardware: Annotated[
         float, typer.Option("--hardware", help="Price of an upgrade, paid once.")
     ] = 0.0,
@@ -76,12 +89,18 @@ def cost(
             device_hour=device_hour,
             kilowatt_hour=kilowatt_hour,
             grams_per_kilowatt_hour=carbon,
+            waiting_hour=waiting_hour,
             hardware=hardware,
             engineering=engineering,
             runs=runs,
         )
         found = work_out(
-            store, which=study, prices=prices, watts=watts, devices=devices, present=present
+            store,
+            which=study,
+            prices=prices,
+            watts=watts,
+            devices=read_counts(devices),
+            present=present,
         )
         if json:
             print_json(found.to_dict())

@@ -229,3 +229,16 @@ def read_sizes(text: str | None) -> list[int] | None:
             do="write for example 32,128,512 or 8..2048",
         )
     return sizes
+
+
+def read_counts(text: str) -> list[int]:
+    """Read 1,2,4: how many devices."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InvalidInput(
+            f"{text!r} names no numbers of devices",
+            where="--devices",
+            expected="whole numbers with commas between",
+            do="write for example 1,2,4",
+        ) from error

@@ -62,6 +62,7 @@ def profile(
     batch_sizes: BatchSizes = None,
     device: DeviceOption = None,
     precision: PrecisionOption = None,
+    devices: DevicesOption = 1,
     store: StoreOption = STORE,
     json: JsonOption = False,
     debug: DebugOption = False,
@@ -78,6 +79,7 @@ def profile(
             batch_sizes=read_sizes(batch_sizes),
             device=device,
             precision=precision,
+            devices=devices,
             store=store,
             watcher=watcher,
         )

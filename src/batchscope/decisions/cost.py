@@ -29,6 +29,8 @@ class Prices:
         device_hour: of one device for an hour, electricity apart.
         kilowatt_hour: of electricity.
         grams_per_kilowatt_hour: of CO2.
+        waiting_hour: what an hour until the training is done is worth, however many devices work on
+            it: the weight of time against money.
         hardware, engineering: paid once, before the first run.
         runs: over which what is paid once is spread.
 
@@ -39,6 +41,7 @@ class Prices:
     device_hour: float = 0.0
     kilowatt_hour: float = 0.0
     grams_per_kilowatt_hour: float = 0.0
+    waiting_hour: float = 0.0
     hardware: float = 0.0
     engineering: float = 0.0
     runs: int = 1
@@ -80,7 +83,7 @@ class Usage:
     """What so many seconds of training take.
 
     Attributes:
-        money: for device-hours and electricity, in the currency of the prices.
+        money: for device-hours, electricity and waiting, in the currency of the prices.
     """
 
     device_hours: Estimate
@@ -112,7 +115,7 @@ class Cost:
     """What one training costs; money in the currency of the prices.
 
     Attributes:
-        usage: device-hours and electricity of one run.
+        usage: device-hours, electricity and waiting of one run.
         upfront: what was paid once, per run; 0 where the hardware is there already.
     """
 
@@ -186,7 +189,8 @@ def price_per_second(prices: Prices, *, devices: int, watts: float | None) -> fl
     if watts is None and prices.kilowatt_hour > 0:
         return None
     power = 0.0 if watts is None else watts / _JOULES
-    return devices * (prices.device_hour / _HOUR + power * prices.kilowatt_hour)
+    each = prices.device_hour / _HOUR + power * prices.kilowatt_hour
+    return devices * each + prices.waiting_hour / _HOUR
 
 
 def explain_change(small: Cost, large: Cost, prices: Prices) -> str:

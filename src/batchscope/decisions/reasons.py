@@ -7,6 +7,7 @@ import numpy as np
 from batchscope.decisions.cost import Usage
 from batchscope.decisions.limits import chance_within
 from batchscope.decisions.memory import MemoryNeed
+from batchscope.decisions.odds import NEAR, Odds
 from batchscope.decisions.prediction import Prediction
 from batchscope.decisions.terms import AXES, PRICED, Terms
 from batchscope.estimate import Estimate, Interval, write_number
@@ -24,16 +25,19 @@ def explain(
     optimum: Estimate | None,
     terms: Terms,
     memory: MemoryNeed | None,
+    odds: Odds | None,
 ) -> tuple[str, ...]:
     """Why a batch size was chosen.
 
     Args:
         step_seconds: batch size -> the timed steps.
         predicted, usage: of one fresh training at it.
+        odds: that it takes the least; None where that is not known.
     """
     compared = terms.ranked_by
     return (
         *_explain_choice(analysis, chosen, compared, plateau, step_seconds, predicted),
+        *_explain_odds(odds, compared),
         _explain_split(chosen.batch_size, memory),
         *_explain_optimum(optimum, compared),
         *_explain_usage(usage, terms),
@@ -95,6 +99,16 @@ def _explain_choice(
             "search may do better."
         )
     return said
+
+
+def _explain_odds(odds: Odds | None, objective: str) -> list[str]:
+    if odds is None:
+        return []
+    least = "the least time" if objective == "time" else "the fewest examples"
+    return [
+        f"Of the sizes that were repeated it takes {least} with a probability of {odds.best:.0%}, "
+        f"and at most {NEAR:.0%} more with {odds.near:.0%}."
+    ]
 
 
 def _explain_split(batch_size: int, memory: MemoryNeed | None) -> str:

@@ -10,6 +10,7 @@ from batchscope.decisions.cost import Usage, usage_of
 from batchscope.decisions.explaining import explain_curves, find_thin
 from batchscope.decisions.limits import keep_within
 from batchscope.decisions.memory import MemoryNeed
+from batchscope.decisions.odds import Odds, weigh_sizes
 from batchscope.decisions.optimum import find_optimum
 from batchscope.decisions.prediction import Prediction, predict_training
 from batchscope.decisions.reasons import explain, join_sizes
@@ -55,6 +56,8 @@ class Recommendation:
         memory: what a step takes of what there is; None where no limit was given.
         optimum: where steps times seconds per step is lowest by the two fitted curves, between and
             beyond the sizes that were run; None without both curves.
+        odds: batch size -> how surely it takes the least, of those that were repeated; empty where
+            fewer than two were, or quality is what counts.
         doubt: why the choice may well be wrong, in a sentence; None where settings were compared
             over seeds.
         reasons: sentences with their numbers.
@@ -77,6 +80,7 @@ class Recommendation:
     memory: MemoryNeed | None
     optimum: Estimate | None
     spent: Spent
+    odds: Mapping[int, Odds]
     doubt: str | None
     reasons: tuple[str, ...]
     script: str
@@ -110,6 +114,7 @@ class Recommendation:
             "memory": None if self.memory is None else self.memory.to_dict(),
             "optimum": None if self.optimum is None else self.optimum.to_dict(),
             "spent": asdict(self.spent),
+            "odds": {str(size): odds.to_dict() for size, odds in self.odds.items()},
             "doubt": self.doubt,
             "reasons": list(self.reasons),
             "thin": list(self.thin),
@@ -193,6 +198,7 @@ def recommend_from(
     micro_batch, accumulation = (
         (chosen.batch_size, 1) if memory is None else memory.split(chosen.batch_size)
     )
+    odds = _weigh(analysis, terms.ranked_by, step_seconds)
     members = plateau.batch_sizes if plateau is not None else (chosen.batch_size,)
     return Recommendation(
         task=analysis.task,
@@ -209,14 +215,33 @@ def recommend_from(
         memory=memory,
         optimum=optimum,
         spent=spent,
+        odds=odds,
         doubt=choice.doubt,
         reasons=explain(
-            analysis, findings, plateau, step_seconds, predicted, usage, optimum, terms, memory
+            analysis,
+            findings,
+            plateau,
+            step_seconds,
+            predicted,
+            usage,
+            optimum,
+            terms,
+            memory,
+            odds.get(chosen.batch_size),
         ),
         script=script_for[chosen.curves[0].run],
         next_command=next_command,
         analysis=analysis,
     )
+
+
+def _weigh(
+    analysis: Analysis, ranked_by: str, step_seconds: Mapping[int, Sequence[float]]
+) -> dict[int, Odds]:
+    if analysis.target is None or ranked_by == "quality":
+        return {}
+    timed = step_seconds if ranked_by == "time" else None
+    return weigh_sizes(analysis.tuned, analysis.target, timed)
 
 
 def _keep_within(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchscope.budget import Target
@@ -94,6 +94,7 @@ class Lab:
         is_control: whether the mechanism is removed.
         data: the folder of the original data; None for what stands in for them.
         limit: of what is read of it; None for all.
+        seconds: of each run that was read, by its key, as it took beside others.
         store: of all runs; those that it has are not trained again.
     """
 
@@ -105,6 +106,7 @@ class Lab:
     watcher: Watcher
     data: Path | None = None
     limit: int | None = None
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
 
     @property
     def seeds(self) -> range:
@@ -140,6 +142,7 @@ class Lab:
             store=self.store,
             watcher=self.watcher,
         )
+        self.seconds |= {run.key: run.provenance.seconds for run in done.runs}
         return Trained(
             done,
             {

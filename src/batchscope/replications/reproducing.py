@@ -11,6 +11,7 @@ from batchscope.findings.claims import Judged, judge_claims
 from batchscope.replications.lab import Lab
 from batchscope.replications.published import Measured, Published, Scale
 from batchscope.studies.progress import Unwatched, Watcher
+from batchscope.workers.keeping import keeping_workers
 
 NAMES = (
     "image",
@@ -39,6 +40,8 @@ class Replication:
 
     Attributes:
         judged: what became of each claim, those that do not hold first.
+        runs: of its studies.
+        training_seconds: of these runs, one after another.
         command: that repeats it.
     """
 
@@ -48,6 +51,8 @@ class Replication:
     is_control: bool
     judged: tuple[Judged, ...]
     measured: Measured
+    runs: int
+    training_seconds: float
     command: str
 
     @property
@@ -69,6 +74,8 @@ class Replication:
             "kills": list(self.study.kills) if self.is_control else [],
             "claims": [judged.to_dict() for judged in self.judged],
             "notes": list(self.measured.notes),
+            "runs": self.runs,
+            "training_seconds": self.training_seconds,
             "command": self.command,
         }
 
@@ -150,7 +157,9 @@ def reproduce(
         data=None if data is None else Path(data),
         limit=limit,
     )
-    measured = published.measure(lab)
+    # One study follows another, of the same task or two.
+    with keeping_workers():
+        measured = published.measure(lab)
     claims = published.claims
     if control:
         claims = [replace(claim, kind="control") for claim in claims]
@@ -162,6 +171,8 @@ def reproduce(
         is_control=control,
         judged=tuple(sorted(judged, key=lambda one: _ORDER.index(one.verdict))),
         measured=measured,
+        runs=len(lab.seconds),
+        training_seconds=sum(lab.seconds.values()),
         command=_command(name, chosen, seeds, first_seed, control, data, limit),
     )
 

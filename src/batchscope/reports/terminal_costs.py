@@ -4,6 +4,7 @@ from rich.console import Console
 
 from batchscope.decisions.hardware.comparing import DeviceComparison, OnDevice
 from batchscope.decisions.laws import Extrapolation
+from batchscope.decisions.odds import NEAR, Odds
 from batchscope.decisions.steps import Forecast
 from batchscope.estimate import Interval, NotIdentified, scale, write_number
 from batchscope.reports.terminal_parts import make_table, say, shorten
@@ -15,21 +16,39 @@ def show_costs(console: Console, found: Costs) -> None:
     say(console, f"To {found.target}")
     has_money = any(isinstance(c.total, Interval) and c.total.value > 0 for c in found.costs)
     has_energy = any(isinstance(c.kilowatt_hours, Interval) for c in found.costs)
+    several = len({cost.use.devices for cost in found.costs}) > 1
     heads = ["batch size", "seconds", "device-hours"]
     heads += ["total cost"] if has_money else []
     heads += ["kWh"] if has_energy else []
+    heads += ["near best"] if found.odds else []
     table = make_table(*heads)
-    for cost in found.costs:
-        mark = " *" if cost.use.batch_size in found.frontier else ""
-        row = [f"{cost.use.batch_size:,}{mark}", shorten(cost.seconds), shorten(cost.device_hours)]
+    for at, cost in enumerate(found.costs):
+        mark = " *" if at in found.on_frontier else ""
+        on = f" x {cost.use.devices}" if several else ""
+        row = [f"{cost.use.batch_size:,}{on}{mark}", shorten(cost.seconds)]
+        row += [shorten(cost.device_hours)]
         row += [shorten(cost.total)] if has_money else []
         row += [shorten(cost.kilowatt_hours)] if has_energy else []
+        row += [_write_odds(*found.odds[at])] if found.odds else []
         table.add_row(*row)
     console.print(table)
-    say(console, "* no other batch size is both faster and cheaper. Means with 95% intervals.")
-    say(console, f"Cheapest: {found.cheapest:,}. Fastest: {found.fastest:,}.")
+    said = "* no other batch size is both faster and cheaper. Means with 95% intervals."
+    if several:
+        said = f"{said} After the x the devices."
+    if found.odds:
+        said = f"{said} Near best: the probability of being within {NEAR:.0%} of it"
+        said = f"{said}, in time and in total cost where the two differ."
+    say(console, said)
+    for word, use in (("Cheapest", found.cheapest), ("Fastest", found.fastest)):
+        on = f" on {use.devices}" if several else ""
+        say(console, f"{word}: {use.batch_size:,}{on}.")
     for sentence in found.sentences:
         say(console, f"- {sentence}")
+
+
+def _write_odds(time: Odds, total: Odds) -> str:
+    in_time, in_total = f"{time.near:.0%}", f"{total.near:.0%}"
+    return in_time if in_time == in_total else f"{in_time}, {in_total}"
 
 
 def show_forecast(console: Console, found: Forecast) -> None:

@@ -18,7 +18,8 @@ from batchscope.task import Task
 from batchscope.training.devices import choose_device, count_cores, count_free_cores
 from batchscope.training.provenance import Origin, describe_machine
 from batchscope.training.spread import call_on_ranks
-from batchscope.workers.pool import OwnProcess, ProcessPool
+from batchscope.workers.keeping import open_processes
+from batchscope.workers.pool import OwnProcess
 from batchscope.workers.travel import TaskSource
 
 _SECONDS_BETWEEN_LOOKS = 0.3
@@ -143,7 +144,7 @@ def _time_now(
     *,
     threads: int,
 ) -> tuple[tuple[StepTime, ...], int]:
-    pool = OwnProcess(task) if source is None else ProcessPool(source, count=1, threads=threads)
+    pool = OwnProcess(task) if source is None else open_processes(source, count=1, threads=threads)
 
     def hear(progress: object) -> None:
         done, of = cast(tuple[int, int], progress)

@@ -17,7 +17,7 @@ from batchscope.decisions.hardware.comparing import (
 from batchscope.decisions.hardware.roofline import StepGuess, Timing
 from batchscope.decisions.hardware.table import Device, read_devices
 from batchscope.decisions.terms import check_deadline
-from batchscope.errors import CannotTell, InvalidInput, check_above_zero, suggest
+from batchscope.errors import CannotTell, InvalidInput, suggest
 from batchscope.estimate import Estimate, Interval
 from batchscope.findings.analysis import Analysis
 from batchscope.instruments.arithmetic import count_demand
@@ -74,7 +74,6 @@ def devices(
     if deadline is not None:
         check_deadline(deadline)
     known = read_devices(table, prices=prices)
-    _check_timings(measured, known)
     prepared = prepare(
         task,
         watcher=watcher,
@@ -84,6 +83,7 @@ def devices(
         compute=False,
     )
     made, chosen = prepared.task, prepared.plan.precision
+    _check_timings(measured, known, chosen, made.train_size)
     timings = list(measured)
     if store is None:
         goal = "through one epoch"
@@ -107,23 +107,26 @@ def devices(
         )
 
 
-def _check_timings(measured: Sequence[Timing], known: Sequence[Device]) -> None:
-    names = [device.name for device in known]
+def _check_timings(
+    measured: Sequence[Timing], known: Sequence[Device], precision: str, train_size: int
+) -> None:
+    names = [device.name for device in known if precision in device.arithmetic]
     for timing in measured:
         if timing.device not in names:
             raise InvalidInput(
-                f"there is no device {timing.device!r}",
+                f"there is no device {timing.device!r} that computes in {precision}",
                 where="--measured",
                 expected=f"one of {', '.join(names)}",
                 do=suggest(timing.device, names, "add the device with --table"),
             )
-        check_above_zero(
-            min(timing.seconds, timing.batch_size),
-            f"a step of {timing.batch_size} examples in {timing.seconds:g} s",
-            where="--measured",
-            expected="a batch size and seconds above 0",
-            do="write for example A100-80GB:256:0.012",
-        )
+        if not 1 <= timing.batch_size <= train_size or not 0 < timing.seconds < math.inf:
+            raise InvalidInput(
+                f"a step of {timing.batch_size} examples in {timing.seconds:g} s",
+                where="--measured",
+                expected=f"a batch size up to the {train_size:,} examples there are, and seconds "
+                "above 0",
+                do="write for example A100-80GB:256:0.012",
+            )
 
 
 def _steps_of_an_epoch(train_size: int, sizes: Sequence[int]) -> dict[int, Estimate]:

@@ -1,15 +1,40 @@
 """What each batch size of a study costs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from batchscope.decisions.cost import Cost, Prices, Use, cost_of, explain_change
+import numpy as np
+
+from batchscope.decisions.cost import (
+    Cost,
+    Prices,
+    Use,
+    cost_of,
+    explain_change,
+    price_per_second,
+)
 from batchscope.decisions.frontier import pareto
+from batchscope.decisions.odds import (
+    NEAR,
+    TOLERANCE,
+    Odds,
+    draw_log,
+    draw_means,
+    read_logs,
+    weigh,
+)
+from batchscope.decisions.reasons import join_sizes
 from batchscope.errors import CannotTell, InvalidInput
 from batchscope.estimate import Interval
+from batchscope.findings.analysis import Analysis
+from batchscope.findings.seeds import estimate_median
 from batchscope.findings.sizes import SizeFindings
+from batchscope.records import count_devices, name_kind
+from batchscope.studies.speed import find_measurement
 from batchscope.verbs.analyzing import analyze
+from batchscope.verbs.importing import is_table
+from batchscope.verbs.opening import find_row, open_study
 from batchscope.verbs.studying import Study
 
 
@@ -18,10 +43,12 @@ class Costs:
     """What each batch size costs to the target.
 
     Attributes:
-        costs: one per batch size that reached the target, ascending.
-        frontier: batch sizes that no other beats in both time and total cost.
-        cheapest, fastest: batch sizes.
-        sentences: what going from each batch size to the next costs and saves.
+        costs: one per number of devices and batch size that reached the target, ascending.
+        odds: of each cost in time, and in total cost; None where no seed repeats, or one did not
+            get there.
+        on_frontier: positions of the costs that no other beats in both time and total cost.
+        sentences: how surely each is the best, and what going from each batch size to the next
+            costs and saves.
     """
 
     study: str
@@ -29,9 +56,10 @@ class Costs:
     target: str
     prices: Prices
     costs: tuple[Cost, ...]
-    frontier: tuple[int, ...]
-    cheapest: int
-    fastest: int
+    odds: tuple[tuple[Odds, Odds], ...] | None
+    on_frontier: tuple[int, ...]
+    cheapest: Use
+    fastest: Use
     sentences: tuple[str, ...]
 
     def to_dict(self) -> dict[str, object]:
@@ -40,12 +68,26 @@ class Costs:
             "study": self.study,
             "task": self.task,
             "target": self.target,
-            "costs": [cost.to_dict() for cost in self.costs],
-            "frontier": list(self.frontier),
-            "cheapest": self.cheapest,
-            "fastest": self.fastest,
+            "costs": [
+                cost.to_dict()
+                | {"on_frontier": at in self.on_frontier, "odds": self._odds_to_dict(at)}
+                for at, cost in enumerate(self.costs)
+            ],
+            "frontier": list(
+                dict.fromkeys(self.costs[at].use.batch_size for at in self.on_frontier)
+            ),
+            "cheapest": self.cheapest.batch_size,
+            "cheapest_devices": self.cheapest.devices,
+            "fastest": self.fastest.batch_size,
+            "fastest_devices": self.fastest.devices,
             "sentences": list(self.sentences),
         }
+
+    def _odds_to_dict(self, at: int) -> dict[str, object] | None:
+        if self.odds is None:
+            return None
+        time, total = self.odds[at]
+        return {"time": time.to_dict(), "cost": total.to_dict()}
 
 
 def cost(
@@ -54,41 +96,49 @@ def cost(
     which: str | None = None,
     prices: Prices | None = None,
     watts: float | None = None,
-    devices: int = 1,
+    devices: int | Sequence[int] = 1,
     present: int | None = None,
 ) -> Costs:
-    """What each batch size of a study costs to the target.
+    """What each batch size of a study costs to the target, and how surely it is the best.
 
     Args:
         study: what `study` returned, or what `analyze` reads.
         which: a study's id or its task's name; None for the latest.
         prices: None for time alone.
         watts: of each device while it trains.
-        devices: that each run had.
+        devices: that each run had; or several counts to choose from, at each of which `profile` has
+            timed the steps.
         present: the largest batch size that the hardware at hand fits; larger ones need what
             `prices` has as hardware and engineering. None for all.
 
     Raises:
-        InvalidInput: a number makes no sense.
+        InvalidInput: a number makes no sense, or steps on so many devices were not timed.
         CannotTell: no batch size reached the target.
     """
     if watts is not None and watts <= 0:
         raise InvalidInput(
             f"{watts} watts", where="watts", expected="a number above 0", do="mend the number"
         )
+    counts = [devices] if isinstance(devices, int) else list(devices)
+    if not counts or min(counts) < 1:
+        raise InvalidInput(
+            f"{counts} devices", where="devices", expected="counts from 1 on", do="mend the counts"
+        )
     analysis = analyze(study, which=which)
     prices = prices or Prices()
+    timed = _read_timings(study, which, counts)
     uses = [
         Use(
             batch_size=size.batch_size,
-            devices=devices,
+            devices=count,
             steps=size.steps,
             step_seconds=step,
             watts=watts,
             is_present=present is None or size.batch_size <= present,
         )
+        for count in counts
         for size in analysis.sizes
-        if (step := _step_seconds(size)) is not None
+        if (step := _step_seconds(size, timed.get((size.batch_size, count)), counts)) is not None
     ]
     if not uses:
         raise CannotTell(
@@ -98,21 +148,135 @@ def cost(
             do="name an easier target, or give the runs a larger budget",
         )
     costs = [cost_of(use, prices) for use in uses]
+    odds = _weigh(analysis, costs, prices)
     return Costs(
         study=analysis.study,
         task=analysis.task,
         target=str(analysis.target),
         prices=prices,
         costs=tuple(costs),
-        frontier=tuple(_frontier(costs)),
-        cheapest=min(costs, key=_total).use.batch_size,
-        fastest=min(costs, key=_seconds).use.batch_size,
-        sentences=tuple(_explain(costs, prices)),
+        odds=odds,
+        on_frontier=tuple(_frontier(costs)),
+        cheapest=min(costs, key=_total).use,
+        fastest=min(costs, key=_seconds).use,
+        sentences=(*_explain_odds(costs, odds), *_explain(costs, prices)),
     )
 
 
+def _read_timings(
+    study: Study | str, which: str | None, counts: Sequence[int]
+) -> dict[tuple[int, int], Interval]:
+    """Seconds per step by batch size and devices, of a study's store; of a table there are none.
+
+    Raises:
+        InvalidInput: there are several counts, and one was not timed.
+    """
+    if isinstance(study, str) and is_table(study):
+        if len(counts) > 1:
+            raise _not_timed(counts, study)
+        return {}
+    found: dict[tuple[int, int], Interval] = {}
+    with open_study(study) as store:
+        row = find_row(store, study, which)
+        plan = row["plan"]
+        kind = plan["device_kind"].partition(" ")[0]
+        for count in counts if len(counts) > 1 else [count_devices(plan["device_kind"])]:
+            measured = find_measurement(
+                store,
+                row["fingerprint"],
+                precision=plan["precision"],
+                device_kind=name_kind(kind, count),
+                batch_sizes=plan["batch_sizes"],
+            )
+            if measured is None and len(counts) > 1:
+                raise _not_timed([count], row["task"])
+            for step in measured.steps if measured else ():
+                estimate = estimate_median(step.seconds, unit="s/step")
+                if isinstance(estimate, Interval):
+                    # A study's own timing goes with the number of devices that is said.
+                    place = (step.batch_size, count if len(counts) > 1 else counts[0])
+                    found[place] = estimate
+    return found
+
+
+def _not_timed(counts: Sequence[int], place: str) -> InvalidInput:
+    return InvalidInput(
+        f"steps on {join_sizes(counts)} devices were not timed",
+        where=f"cost of {place}, devices",
+        expected="a timing of all batch sizes with each number of devices",
+        do=f"batchscope profile TASK --devices {counts[0]}, into the same store",
+    )
+
+
+def _weigh(
+    analysis: Analysis, costs: Sequence[Cost], prices: Prices
+) -> tuple[tuple[Odds, Odds], ...] | None:
+    """The odds of each choice in time and in total cost; None without a spread to draw from."""
+    target = analysis.target
+    assert target is not None
+    wanted = {cost.use.batch_size for cost in costs}
+    logs = read_logs([size for size in analysis.tuned if size.batch_size in wanted], target)
+    rng = np.random.default_rng(0)
+    steps = draw_means(logs, rng) if set(logs) == wanted else None
+    if steps is None:
+        return None
+    seconds = np.stack([np.exp(steps[c.use.batch_size] + _draw_step(c, rng)) for c in costs], 1)
+    totals = np.stack(
+        [
+            column * (_rate(cost, prices)) + cost.upfront
+            for column, cost in zip(seconds.T, costs, strict=True)
+        ],
+        axis=1,
+    )
+    return tuple(zip(weigh(seconds), weigh(totals), strict=True))
+
+
+def _draw_step(cost: Cost, rng: np.random.Generator) -> np.ndarray:
+    step = cost.use.step_seconds
+    assert isinstance(step, Interval)
+    return draw_log(step, rng)
+
+
+def _rate(cost: Cost, prices: Prices) -> float:
+    """Money per second, or device-seconds where nothing has a price."""
+    use = cost.use
+    return price_per_second(prices, devices=use.devices, watts=use.watts) or float(use.devices)
+
+
+def _explain_odds(
+    costs: Sequence[Cost], odds: tuple[tuple[Odds, Odds], ...] | None
+) -> Iterator[str]:
+    if odds is None or len(costs) < 2:
+        return
+    several = len({cost.use.devices for cost in costs}) > 1
+    for place, word in enumerate(("fastest", "cheapest")):
+        each = [one[place] for one in odds]
+        best = max(range(len(each)), key=lambda at: each[at].best)
+        yield (
+            f"{_name(costs[best].use, several).capitalize()} is the {word} with a probability of "
+            f"{each[best].best:.0%}, and within {NEAR:.0%} of it with {each[best].near:.0%}."
+        )
+        good = [cost.use for cost, one in zip(costs, each, strict=True) if one.regret <= TOLERANCE]
+        if good:
+            least = min(good, key=lambda use: (use.batch_size, use.devices))
+            yield (
+                f"The smallest that is expected to be within {TOLERANCE:.0%} of the {word} is "
+                f"{_name(least, several)}."
+            )
+        # With one price and one number of devices the cheapest is the fastest.
+        if not several and not any(cost.upfront for cost in costs):
+            return
+
+
+def _name(use: Use, several: bool) -> str:
+    on = f" on {use.devices} device{'s' if use.devices > 1 else ''}" if several else ""
+    return f"batch size {use.batch_size:,}{on}"
+
+
 def _explain(costs: Sequence[Cost], prices: Prices) -> list[str]:
-    """From each batch size to the next; to those that need an upgrade from the cheapest at hand."""
+    """From each batch size and number of devices to the next; to those that need an upgrade from
+    the cheapest at hand.
+    """
     at_hand = [cost for cost in costs if cost.use.is_present]
     return [
         explain_change(
@@ -124,17 +288,22 @@ def _explain(costs: Sequence[Cost], prices: Prices) -> list[str]:
     ]
 
 
-def _step_seconds(size: SizeFindings) -> Interval | None:
-    """Seconds per step; their width is in the seconds of the runs, and is not counted twice."""
-    if not isinstance(size.steps, Interval) or not isinstance(size.seconds, Interval):
+def _step_seconds(
+    size: SizeFindings, timed: Interval | None, counts: Sequence[int]
+) -> Interval | None:
+    """Seconds per step as they were timed, or as the runs of a table say, without a width."""
+    if not isinstance(size.steps, Interval):
+        return None
+    if timed is not None or len(counts) > 1:
+        return timed
+    if not isinstance(size.seconds, Interval):
         return None
     step = size.seconds.value / size.steps.value
     return Interval(value=step, low=step, high=step, unit="s/step")
 
 
 def _frontier(costs: Sequence[Cost]) -> list[int]:
-    kept = pareto([(_seconds(cost), _total(cost)) for cost in costs])
-    return [costs[at].use.batch_size for at in kept]
+    return pareto([(_seconds(cost), _total(cost)) for cost in costs])
 
 
 def _seconds(cost: Cost) -> float:

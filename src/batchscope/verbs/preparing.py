@@ -18,7 +18,8 @@ from batchscope.studies.store import Store
 from batchscope.task import Task
 from batchscope.training.check import check_batch_sizes, check_task, explain_failure
 from batchscope.training.devices import choose_device, count_cores
-from batchscope.workers.pool import OwnProcess, Pool, ProcessPool
+from batchscope.workers.keeping import open_processes
+from batchscope.workers.pool import OwnProcess, Pool
 from batchscope.workers.ray_pool import RayPool
 from batchscope.workers.slurm_pool import SlurmPool
 from batchscope.workers.travel import (
@@ -212,7 +213,7 @@ def _open_local(prepared: Prepared, jobs: int | None) -> Pool:
     cores = count_cores()
     count = jobs or (cores if prepared.device.type == "cpu" else 1)
     count = max(1, min(count, cores // prepared.plan.devices))
-    return ProcessPool(prepared.source, count=count, threads=max(1, cores // count))
+    return open_processes(prepared.source, count=count, threads=max(1, cores // count))
 
 
 def _load(given: Task | str, watcher: Watcher) -> tuple[Task, TaskSource | None]:

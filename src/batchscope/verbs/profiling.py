@@ -88,12 +88,16 @@ def profile(
     batch_sizes: Sequence[int] | None = None,
     device: str | None = None,
     precision: str | None = None,
+    devices: int = 1,
     store: str = DEFAULT_STORE,
     watcher: Watcher | None = None,
 ) -> Profile:
     """Measure seconds per step at each batch size, and keep them in the store.
 
     A store that has them from this machine answers at once.
+
+    Args:
+        devices: of this machine that share each step.
 
     Raises:
         InvalidInput: a batch size or device that there is not.
@@ -102,7 +106,12 @@ def profile(
     """
     watcher = watcher or Unwatched()
     prepared = prepare(
-        task, watcher=watcher, device=device, batch_sizes=batch_sizes, precision=precision
+        task,
+        watcher=watcher,
+        device=device,
+        batch_sizes=batch_sizes,
+        precision=precision,
+        devices=devices,
     )
     with closing(Store(store, create=True)) as opened:
         introduce(opened, prepared)

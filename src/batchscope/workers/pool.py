@@ -115,6 +115,11 @@ class ProcessPool(Pool):
             worker.kill()
 
     @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs, and no answer waits to be heard."""
+        return self.free == self._count and self._answers.empty()
+
+    @property
     def free(self) -> int:
         """How many calls could begin now."""
         self._workers = [worker for worker in self._workers if worker.is_alive]

@@ -236,7 +236,7 @@ STUDY = Published(
     claims=CLAIMS,
     control="curvatures 1/i: every further dimension matters",
     kills=("C2",),
-    seeds={"quick": 6, "standard": 12},
+    seeds={"quick": 12, "standard": 24},
     minutes={"quick": 1, "standard": 3},
     measure=measure,
 )

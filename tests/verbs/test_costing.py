@@ -1,0 +1,77 @@
+"""What each batch size costs, on one device and on two."""
+
+from pathlib import Path
+
+import pytest
+
+import batchscope as bs
+from batchscope.errors import InvalidInput
+
+from ..conftest import make_staying_task, make_task
+
+SIZES = [4, 8, 16]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A study on one device, whose steps are timed on two as well."""
+    store = str(tmp_path_factory.mktemp("costing") / "runs.db")
+    task = make_task(budget=bs.epochs(20))
+    bs.study(task, batch_sizes=SIZES, target="val_loss<=0.5", store=store, jobs=1)
+    bs.profile(task, batch_sizes=SIZES, devices=2, store=store)
+    return store
+
+
+def test_on_one_device_the_cheapest_is_the_fastest_and_as_surely(place: str) -> None:
+    found = bs.cost(place, prices=bs.Prices(device_hour=2.0))
+
+    assert found.cheapest == found.fastest
+    assert found.odds is not None
+    # At one price the two differ by the rounding of a product.
+    for time, total in found.odds:
+        assert total.regret == pytest.approx(time.regret, abs=1e-9)
+    assert sum(time.best for time, _ in found.odds) == pytest.approx(1)
+    document = found.to_dict()
+    costs = document["costs"]
+    assert isinstance(costs, list)
+    assert all({"odds", "on_frontier"} <= set(cost) for cost in costs)
+    assert any("with a probability of" in sentence for sentence in found.sentences)
+
+
+def test_of_one_device_and_two_both_are_weighed_at_every_size(place: str) -> None:
+    found = bs.cost(place, prices=bs.Prices(device_hour=2.0), devices=[1, 2])
+
+    assert [(c.use.batch_size, c.use.devices) for c in found.costs] == [
+        (size, count) for count in (1, 2) for size in SIZES
+    ]
+    assert found.odds is not None
+    # Steps of half a millisecond gain nothing from a second process, which must be paid for.
+    assert found.cheapest.devices == 1
+    assert any("on 1 device" in sentence for sentence in found.sentences)
+    for at in found.on_frontier:
+        one = found.costs[at]
+        assert isinstance(one.seconds, bs.Interval)
+
+
+def test_devices_that_were_not_timed_are_named_with_the_command(place: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        bs.cost(place, devices=[1, 3])
+
+    said = " ".join(map(str, caught.value.args))
+    assert "steps on 3 devices were not timed" in said
+    assert "batchscope profile TASK --devices 3" in said
+
+
+@pytest.mark.parametrize("devices", [0, [1, 0], []])
+def test_a_count_below_one_is_refused(place: str, devices: int | list[int]) -> None:
+    with pytest.raises(InvalidInput, match="devices"):
+        bs.cost(place, devices=devices)
+
+
+def test_one_seed_has_no_cost_to_tell(tmp_path: Path) -> None:
+    store = str(tmp_path / "runs.db")
+    task = make_staying_task(budget=bs.epochs(20))
+    bs.study(task, batch_sizes=[4, 8], seeds=1, target="val_loss<=0.5", store=store, jobs=1)
+
+    with pytest.raises(bs.CannotTell):
+        bs.cost(store)
