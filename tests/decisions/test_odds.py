@@ -13,7 +13,7 @@ def test_of_two_log_normal_choices_the_odds_are_those_of_the_normal(
 ) -> None:
     # The difference of the logs is normal with mean 0.2 and deviation 0.2 sqrt 2.
     logs = 0.2 * rng.standard_normal((200_000, 2)) + [0.0, 0.2]
-    first, second = weigh(np.exp(logs))
+    first, second = weigh(logs)
 
     gap = NormalDist(0.2, 0.2 * math.sqrt(2))
     # Three standard errors of 200,000 draws are 0.003.
@@ -24,14 +24,19 @@ def test_of_two_log_normal_choices_the_odds_are_those_of_the_normal(
 
 
 def test_the_expected_excess_is_the_mean_over_draws() -> None:
-    found = weigh(np.array([[1.0, 1.2], [2.0, 1.0]]))
+    found = weigh(np.log([[1.0, 1.2], [2.0, 1.0]]))
 
     assert [one.regret for one in found] == pytest.approx([0.5, 0.1])
     assert [one.best for one in found] == [0.5, 0.5]
 
 
+def test_what_no_number_holds_counts_as_eleven_times_as_much() -> None:
+    # Two seeds at two sizes have one degree of freedom, whose draws know no bounds.
+    assert [one.regret for one in weigh(np.array([[0.0, 5000.0]]))] == pytest.approx([0, 10])
+
+
 def test_choices_that_are_always_the_same_share_being_the_best() -> None:
-    assert [one.best for one in weigh(np.ones((10, 4)))] == [0.25] * 4
+    assert [one.best for one in weigh(np.zeros((10, 4)))] == [0.25] * 4
 
 
 def test_means_are_drawn_about_what_was_seen_and_seeds_effects_are_taken_out(
@@ -74,7 +79,7 @@ def test_the_best_is_named_as_surely_as_it_is(seeds: int) -> None:
         }
         drawn = draw_means(logs, rng)
         assert drawn is not None
-        odds = weigh(np.exp(np.stack([drawn[size] for size in range(4)], axis=1)))
+        odds = weigh(np.stack([drawn[size] for size in range(4)], axis=1))
         favourite = max(range(4), key=lambda size: odds[size].best)
         said += odds[favourite].best
         true += int(np.argmin(means) == favourite)

@@ -16,6 +16,7 @@ from batchscope.findings.tuning import TunedSize
 DRAWS = 4000
 # What counts as near the least, and what expected excess is good enough.
 NEAR, TOLERANCE = 0.1, 0.05
+_MOST_EXCESS = 10.0
 _Z = 1.96
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
@@ -28,7 +29,8 @@ class Odds:
     Attributes:
         best: the probability that no other takes less.
         near: the probability that it takes less than a tenth more than the least.
-        regret: the expected excess over the least, as a share of it.
+        regret: the expected excess over the least, as a share of it; what takes eleven times as
+            much or more counts as that, since it would be noticed.
     """
 
     best: float
@@ -40,18 +42,19 @@ class Odds:
         return {"best": self.best, "near": self.near, "regret": self.regret}
 
 
-def weigh(draws: Array) -> list[Odds]:
+def weigh(logs: Array) -> list[Odds]:
     """The odds of each choice.
 
     Args:
-        draws: what each takes, above 0, shape (draws, choices); a row is one state of the world.
+        logs: draws of the log of what each takes, shape (draws, choices); a row is one state of
+            the world.
 
     Example:
-        >>> weigh(np.array([[1.0, 2.0], [1.0, 1.05]]))[0]
+        >>> weigh(np.log([[1.0, 2.0], [1.0, 1.05]]))[0]
         Odds(best=1.0, near=1.0, regret=0.0)
     """
-    excess = draws / draws.min(axis=1, keepdims=True) - 1
-    first = excess == 0
+    above = logs - logs.min(axis=1, keepdims=True)
+    first, excess = above == 0, np.expm1(np.minimum(above, math.log1p(_MOST_EXCESS)))
     best = (first / first.sum(axis=1, keepdims=True)).mean(axis=0)
     near, regret = (excess < NEAR).mean(axis=0), excess.mean(axis=0)
     return [
@@ -100,7 +103,7 @@ def weigh_sizes(
     steps = draw_means(logs, rng)
     if steps is None:
         return {}
-    totals = np.stack([np.exp(steps[size] + each[size]) for size in logs], axis=1)
+    totals = np.stack([steps[size] + each[size] for size in logs], axis=1)
     return dict(zip(logs, weigh(totals), strict=True))
 
 

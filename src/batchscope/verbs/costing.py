@@ -1,5 +1,6 @@
 """What each batch size of a study costs."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -220,15 +221,17 @@ def _weigh(
     steps = draw_means(logs, rng) if set(logs) == wanted else None
     if steps is None:
         return None
-    seconds = np.stack([np.exp(steps[c.use.batch_size] + _draw_step(c, rng)) for c in costs], 1)
-    totals = np.stack(
-        [
-            column * (_rate(cost, prices)) + cost.upfront
-            for column, cost in zip(seconds.T, costs, strict=True)
-        ],
-        axis=1,
-    )
-    return tuple(zip(weigh(seconds), weigh(totals), strict=True))
+    seconds = [steps[cost.use.batch_size] + _draw_step(cost, rng) for cost in costs]
+    totals = [
+        # What is paid once is added to what is not; with few seeds a draw may exceed any number.
+        np.logaddexp(
+            log + math.log(_rate(cost, prices)),
+            math.log(cost.upfront) if cost.upfront > 0 else -math.inf,
+        )
+        for log, cost in zip(seconds, costs, strict=True)
+    ]
+    in_time, in_total = (weigh(np.stack(logs, axis=1)) for logs in (seconds, totals))
+    return tuple(zip(in_time, in_total, strict=True))
 
 
 def _draw_step(cost: Cost, rng: np.random.Generator) -> np.ndarray:
