@@ -20,7 +20,7 @@ class Row:
     Attributes:
         ours, theirs: medians, in `unit`.
         ratio, low, high: theirs over ours, pair by pair: median, lowest and highest.
-        load_average: of the last minute before it began.
+        load_average: of the last minute before it began, the highest where it was taken up again.
     """
 
     name: str
@@ -61,8 +61,11 @@ def compare(
     """
     load = psutil.getloadavg()[0]
     measured: list[tuple[float, float]] = []
+    loads = [load]
     if kept is not None and kept.exists():
-        measured = [(pair["ours"], pair["theirs"]) for pair in json.loads(kept.read_text())]
+        done = json.loads(kept.read_text())
+        measured = [(pair["ours"], pair["theirs"]) for pair in done]
+        loads = [pair["load_average"] for pair in done] or loads
     while len(measured) < pairs:
         if len(measured) % 2:
             second = theirs()
@@ -71,7 +74,11 @@ def compare(
             first = ours()
             measured.append((first, theirs()))
         if kept is not None:
-            done = [{"ours": ours, "theirs": theirs} for ours, theirs in measured]
+            loads = [*loads, load][-len(measured) :]
+            done = [
+                {"ours": ours, "theirs": theirs, "load_average": before}
+                for (ours, theirs), before in zip(measured, loads, strict=True)
+            ]
             kept.write_text(json.dumps(done, indent=1) + "\n")
     ratios = [b / a for a, b in measured]
     return Row(
@@ -87,6 +94,6 @@ def compare(
         pairs=pairs,
         machine=f"{describe_device(torch.device('cpu'))}, {count_cores()} usable, "
         f"Python {platform.python_version()}, torch {torch.__version__}",
-        load_average=load,
+        load_average=max(loads),
         command=f"make bench ROW={module}",
     )

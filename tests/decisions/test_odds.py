@@ -57,6 +57,36 @@ def test_means_are_drawn_about_what_was_seen_and_seeds_effects_are_taken_out(
         assert float(np.mean(draws)) == pytest.approx(np.mean(list(logs[size].values())), abs=0.01)
 
 
+def test_seeds_that_ran_at_one_size_only_move_no_comparison(rng: np.random.Generator) -> None:
+    # Seeds 3 and 4 are slow wherever they run, and ran at 16 only.
+    slow = {0: 0.0, 1: 0.1, 2: 0.05, 3: 0.5, 4: 0.6}
+    logs = {
+        8: {seed: slow[seed] + 0.02 * rng.standard_normal() for seed in (0, 1, 2)},
+        16: {seed: slow[seed] + 0.02 * rng.standard_normal() for seed in slow},
+    }
+
+    drawn = draw_means(logs, rng)
+
+    assert drawn is not None
+    odds = weigh(np.stack([drawn[8], drawn[16]], axis=1))
+    assert 0.05 < odds[0].best < 0.95
+
+
+def test_with_two_seeds_a_difference_is_a_t_with_one_degree_of_freedom(
+    rng: np.random.Generator,
+) -> None:
+    logs = {8: {0: 0.0, 1: 0.2}, 16: {0: 0.3, 1: 0.1}}
+
+    drawn = draw_means(logs, rng)
+
+    assert drawn is not None
+    # Of a Cauchy distribution half lies within its scale: a deviation of 0.2, over the root of two
+    # seeds, of a difference of two.
+    difference = drawn[16] - drawn[8]
+    inside = np.abs(difference - np.median(difference)) < 0.2
+    assert float(np.mean(inside)) == pytest.approx(0.5, abs=0.03)
+
+
 def test_one_seed_has_no_spread_to_draw_from(rng: np.random.Generator) -> None:
     assert draw_means({8: {0: 1.0}, 16: {0: 2.0}}, rng) is None
 

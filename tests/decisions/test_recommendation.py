@@ -6,6 +6,7 @@ import pytest
 
 from batchscope.budget import Target
 from batchscope.decisions.cost import Prices
+from batchscope.decisions.odds import weigh_sizes
 from batchscope.decisions.prediction import predict_training
 from batchscope.decisions.recommendation import Recommendation, Spent, recommend_from
 from batchscope.decisions.terms import PRICED, Terms
@@ -225,13 +226,27 @@ def test_quality_prefers_the_fastest_of_the_equivalent(rng: np.random.Generator)
     assert isinstance(chosen.predicted.seconds, NotIdentified)
 
 
-def test_how_surely_a_size_is_the_fastest_is_said_with_its_odds(rng: np.random.Generator) -> None:
-    found = recommend(make_study(rng, critical=64, overhead=64, seeds=5))
+def test_how_surely_a_size_takes_the_least_is_said_with_its_odds(rng: np.random.Generator) -> None:
+    found = recommend(make_study(rng, critical=64, overhead=64, seeds=5), "examples")
 
-    # Timed in six steps or more, the sizes have odds; here three, so that none is known.
-    assert found.odds == {}
-    by_examples = recommend(make_study(rng, critical=64, overhead=64, seeds=5), "examples")
-    assert sum(odds.best for odds in by_examples.odds.values()) == pytest.approx(1)
+    assert sum(odds.best for odds in found.odds.values()) == pytest.approx(1)
     # Examples are fewest at the smallest size: 40 (8 + 64) against 40 (16 + 64), 5% of noise.
-    assert by_examples.odds[8].best > 0.9
-    assert any("the fewest examples with a probability" in said for said in by_examples.reasons)
+    assert found.odds[8].best > 0.9
+    assert any("the fewest examples with a " in said for said in found.reasons)
+
+
+def test_few_timed_steps_leave_a_tenth_of_their_time_open(rng: np.random.Generator) -> None:
+    analysis = recommend(make_study(rng, critical=64, overhead=64, seeds=5)).analysis
+    assert analysis.target is not None
+    few, many = (
+        weigh_sizes(
+            analysis.tuned, analysis.target, {b: (1e-3 * (64 + b),) * n for b in (32, 64, 128, 512)}
+        )
+        for n in (3, 30)
+    )
+
+    # 64 takes 8 units of time, 32 and 128 take 9 each, 512 takes 20.
+    assert set(few) == {32, 64, 128, 512}
+    assert 0.5 < few[64].best < many[64].best
+    assert many[64].best > 0.95
+    assert few[512].best < 0.01

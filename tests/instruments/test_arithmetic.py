@@ -5,6 +5,7 @@ from torch.nn import functional as F
 
 import batchscope as bs
 from batchscope.errors import CannotTell
+from batchscope.gallery import digits_cnn
 from batchscope.instruments.arithmetic import count_demand
 
 from ..conftest import make_task
@@ -38,7 +39,7 @@ def test_two_layers_take_two_operations_a_weight_forward_and_four_back_but_for_t
 
     # The first layer needs no gradient of its inputs.
     each = 2 * INPUTS * HIDDEN * 2 + 2 * HIDDEN * CLASSES * 3
-    assert found.operations == size * each
+    assert (found.products, found.convolutions) == (size * each, 0)
     assert found.examples == size
 
 
@@ -72,4 +73,14 @@ def test_a_loss_that_looks_at_values_cannot_be_counted() -> None:
 def test_half_precision_with_loss_scaling_is_counted_too() -> None:
     found = count_demand(two_layers(), 8, precision="fp16")
 
-    assert found.operations == count_demand(two_layers(), 8, precision="bf16").operations
+    assert found.products == count_demand(two_layers(), 8, precision="bf16").products
+
+
+def test_convolutions_are_counted_apart() -> None:
+    found = count_demand(digits_cnn.task, 4, precision="float32")
+
+    # Forward: 8 and 16 channels of 3 x 3 on 8 x 8 pixels; back twice that, but for the inputs of
+    # the first.
+    first, second = 2 * 64 * 8 * 9, 2 * 64 * 16 * 8 * 9
+    assert found.convolutions == 4 * (2 * first + 3 * second)
+    assert found.products == 4 * 3 * 2 * (256 * 32 + 32 * 10)

@@ -62,7 +62,7 @@ def test_devices_that_were_not_timed_are_named_with_the_command(place: str) -> N
 
     said = " ".join(map(str, caught.value.args))
     assert "steps on 3 devices were not timed" in said
-    assert "batchscope profile TASK --devices 3" in said
+    assert "--devices 3 --batch-sizes 4,8,16 --precision float32" in said
 
 
 @pytest.mark.parametrize("devices", [0, [1, 0], []])

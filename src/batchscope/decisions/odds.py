@@ -18,6 +18,8 @@ DRAWS = 4000
 NEAR, TOLERANCE = 0.1, 0.05
 _MOST_EXCESS = 10.0
 _Z = 1.96
+# In the log, of a median of so few steps that no interval covers it.
+_FEW_STEPS_SD = 0.1
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
@@ -83,8 +85,8 @@ def weigh_sizes(
     """The odds of each repeated batch size in what it takes to a target.
 
     Args:
-        step_seconds: batch size -> the timed steps, of which sizes without enough are left out;
-            None where examples count, not seconds.
+        step_seconds: batch size -> the timed steps, without which a size is left out; None where
+            examples count, not seconds.
 
     Returns:
         Nothing where fewer than two sizes can be weighed.
@@ -93,10 +95,7 @@ def weigh_sizes(
     rng = np.random.default_rng(0)
     each: dict[int, Array | float] = {size: math.log(size) for size in logs}
     if step_seconds is not None:
-        medians = {
-            size: estimate_median(step_seconds.get(size, ()), unit="s/step") for size in logs
-        }
-        each = {b: draw_log(one, rng) for b, one in medians.items() if isinstance(one, Interval)}
+        each = {size: _draw_step(step_seconds[size], rng) for size in logs if size in step_seconds}
     logs = {size: logs[size] for size in each}
     if len(logs) < 2:
         return {}
@@ -107,26 +106,37 @@ def weigh_sizes(
     return dict(zip(logs, weigh(totals), strict=True))
 
 
+def _draw_step(seconds: Sequence[float], rng: np.random.Generator) -> Array:
+    """Draws of the log of the seconds per step; of hardly any steps a tenth is not known."""
+    found = estimate_median(seconds, unit="s/step")
+    if isinstance(found, Interval):
+        return draw_log(found, rng)
+    return math.log(float(np.median(seconds))) + _FEW_STEPS_SD * rng.standard_normal(DRAWS)
+
+
 def draw_means(
     logs: Mapping[int, Mapping[int, float]], rng: np.random.Generator
 ) -> dict[int, Array] | None:
     """Draws of the mean log of each batch size, a vague prior's posterior over paired seeds.
 
-    The seeds' own effects, which all sizes share, are taken out: they move no comparison. What is
-    left is pooled over the sizes, so a mean is Student's t about what was seen.
+    The seeds' own effects, which all sizes share, are taken out: they move no comparison. So only
+    seeds that ran at every size count. What is left of them is pooled over the sizes: a state of
+    the world has one deviation, and each mean is normal about what was seen.
 
     Args:
         logs: batch size -> seed -> a log, all finite.
 
     Returns:
-        None where no seed repeats at two sizes, so that there is no spread to draw from.
+        None where fewer than two seeds ran at every size, or there is one size: there is no spread
+        to draw from.
     """
     deviation, freedom = pooled_deviation(logs)
     if freedom == 0:
         return None
+    common = set[int].intersection(*(set(seeds) for seeds in logs.values()))
+    errors = deviation * np.sqrt(freedom / rng.chisquare(freedom, DRAWS) / len(common))
     return {
-        size: float(np.mean(list(seeds.values())))
-        + deviation / math.sqrt(len(seeds)) * rng.standard_t(freedom, DRAWS)
+        size: float(np.mean([seeds[seed] for seed in common])) + errors * rng.standard_normal(DRAWS)
         for size, seeds in logs.items()
     }
 

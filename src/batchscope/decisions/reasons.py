@@ -25,19 +25,19 @@ def explain(
     optimum: Estimate | None,
     terms: Terms,
     memory: MemoryNeed | None,
-    odds: Odds | None,
+    odds: Mapping[int, Odds],
 ) -> tuple[str, ...]:
     """Why a batch size was chosen.
 
     Args:
         step_seconds: batch size -> the timed steps.
         predicted, usage: of one fresh training at it.
-        odds: that it takes the least; None where that is not known.
+        odds: batch size -> how surely it takes the least, of those that could be weighed.
     """
     compared = terms.ranked_by
     return (
         *_explain_choice(analysis, chosen, compared, plateau, step_seconds, predicted),
-        *_explain_odds(odds, compared),
+        *_explain_odds(odds, chosen.batch_size, compared),
         _explain_split(chosen.batch_size, memory),
         *_explain_optimum(optimum, compared),
         *_explain_usage(usage, terms),
@@ -101,13 +101,14 @@ def _explain_choice(
     return said
 
 
-def _explain_odds(odds: Odds | None, objective: str) -> list[str]:
-    if odds is None:
+def _explain_odds(odds: Mapping[int, Odds], chosen: int, objective: str) -> list[str]:
+    own = odds.get(chosen)
+    if own is None:
         return []
     least = "the least time" if objective == "time" else "the fewest examples"
     return [
-        f"Of the sizes that were repeated it takes {least} with a probability of {odds.best:.0%}, "
-        f"and at most {NEAR:.0%} more with {odds.near:.0%}."
+        f"Of batch sizes {join_sizes(sorted(odds))}, which were repeated, it takes {least} with a "
+        f"probability of {own.best:.0%}, and at most {NEAR:.0%} more with {own.near:.0%}."
     ]
 
 

@@ -227,7 +227,7 @@ def recommend_from(
             optimum,
             terms,
             memory,
-            odds.get(chosen.batch_size),
+            odds,
         ),
         script=script_for[chosen.curves[0].run],
         next_command=next_command,

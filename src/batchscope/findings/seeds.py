@@ -8,6 +8,9 @@ from scipy import stats
 
 from batchscope.estimate import Estimate, Interval, NotIdentified
 
+# Of which the lowest and the highest cover the median at 95%.
+LEAST_REPEATS = 6
+
 
 def estimate_over_seeds(
     values: Sequence[float],
@@ -81,13 +84,15 @@ def estimate_median(
     It assumes nothing of their distribution, which for times has a long tail.
 
     Args:
-        values: at least 6, since fewer cannot cover at 95%.
+        values: at least LEAST_REPEATS, since fewer cannot cover at 95%.
     """
     ordered = np.sort(np.asarray(values, dtype=float))
     lower = int(stats.binom.ppf((1 - confidence) / 2, len(ordered), 0.5)) - 1
     if lower < 0:
         return NotIdentified(
-            reason=f"{len(ordered)} repeats are too few", remedy="at least 6", unit=unit
+            reason=f"{len(ordered)} repeats are too few",
+            remedy=f"at least {LEAST_REPEATS}",
+            unit=unit,
         )
     return Interval(
         value=float(np.median(ordered)),

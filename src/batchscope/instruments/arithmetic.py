@@ -23,12 +23,10 @@ def count_demand(task: Task, batch_size: int, *, precision: Precision) -> StepDe
     Raises:
         CannotTell: the task asks a tensor for its value, which it has not.
     """
-    # Loss scaling would ask for a value; half-precision tensors are of one size.
-    counted: Precision = "bf16" if precision == "fp16" else precision
     fake, model, piece = lay_out(task, batch_size, split="train")
     traffic, flops = _Traffic(), FlopCounterMode(display=False)
     with refusing_values(task), fake:
-        stepper = make_stepper(task, model, piece.size, counted)
+        stepper = make_stepper(task, model, piece.size, precision)
         # The first step makes what the optimizer keeps, once for a whole training.
         stepper.accumulate([piece], after_each=lambda _: None)
         stepper.apply()
@@ -37,9 +35,15 @@ def count_demand(task: Task, batch_size: int, *, precision: Precision) -> StepDe
         passed, kernels = traffic.bytes_moved, traffic.kernels
         with traffic:
             stepper.apply()
+    convolutions = sum(
+        count
+        for operation, count in flops.get_flop_counts()["Global"].items()
+        if "convolution" in str(operation)
+    )
     return StepDemand(
         examples=batch_size,
-        operations=float(flops.get_total_flops()),
+        products=float(flops.get_total_flops() - convolutions),
+        convolutions=float(convolutions),
         bytes_moved=float(passed),
         kernels=kernels,
         update_bytes=float(traffic.bytes_moved - passed),

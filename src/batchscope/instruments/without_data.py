@@ -57,14 +57,17 @@ def refusing_values(task: Task) -> Generator[None]:
 
 
 def make_stepper(task: Task, model: nn.Module, size: int, precision: Precision) -> Stepper:
-    """The optimizer's step of a model without data."""
+    """The optimizer's step of a model without data.
+
+    Loss scaling would ask for a value, so that fp16 is taken as bf16, whose tensors are as large.
+    """
     spec = task.optimizer_spec
     rate = spec.lr or starting_rate(spec, model.parameters())
     return Stepper(
         task,
         model,
         hyper_parameters=spec.hyper_parameters(batch_size=size, lr=rate),
-        precision=precision,
+        precision="bf16" if precision == "fp16" else precision,
         device=_CPU,
     )
 

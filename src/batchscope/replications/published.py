@@ -59,6 +59,7 @@ class Published:
         data: what stands in for the original data; the first line of the page.
         paper: the original data that `--data` has at the scale of the paper, and the settings that
             go with them; None where there is no such scale.
+        paper_control: the control at that scale, where it is another one.
         claims: of the source and of those who object, declared before any run.
         control: what is removed in the control, and what it leaves.
         kills: claims that must not hold there.
@@ -77,3 +78,4 @@ class Published:
     minutes: Mapping[Scale, float]
     measure: Callable[[Lab], Measured]
     paper: str | None = None
+    paper_control: str | None = None

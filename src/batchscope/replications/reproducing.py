@@ -61,6 +61,13 @@ class Replication:
         original = self.study.paper if self.scale == "paper" else None
         return self.study.data if original is None else f"The original data: {original}"
 
+    @property
+    def control(self) -> str:
+        """What was removed: nothing can be taken out of original data but what they say."""
+        if self.scale == "paper" and self.study.paper_control is not None:
+            return self.study.paper_control
+        return self.study.control
+
     def to_dict(self) -> dict[str, object]:
         """The replication as JSON."""
         return {
@@ -70,7 +77,7 @@ class Replication:
             "data": self.data,
             "scale": self.scale,
             "seeds": self.seeds,
-            "control": self.study.control if self.is_control else None,
+            "control": self.control if self.is_control else None,
             "kills": list(self.study.kills) if self.is_control else [],
             "claims": [judged.to_dict() for judged in self.judged],
             "notes": list(self.measured.notes),

@@ -171,7 +171,7 @@ def show_replication(console: Console, found: Replication) -> None:
     say(console, f"{found.study.title}: {found.study.source}")
     if found.is_control:
         kills = ", ".join(found.study.kills)
-        say(console, f"Control: {found.study.control}. Must not hold here: {kills}.")
+        say(console, f"Control: {found.control}. Must not hold here: {kills}.")
     for one in found.judged:
         claim = one.claim
         say(console, f"{claim.id} {claim.name}: {one.verdict.upper()}")

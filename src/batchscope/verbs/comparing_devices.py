@@ -21,15 +21,15 @@ from batchscope.errors import CannotTell, InvalidInput, suggest
 from batchscope.estimate import Estimate, Interval
 from batchscope.findings.analysis import Analysis
 from batchscope.instruments.arithmetic import count_demand
-from batchscope.instruments.memory.predicting import predict_peak
-from batchscope.instruments.noise.refusals import is_batch_norm
-from batchscope.records import Precision, count_devices
+from batchscope.instruments.memory.predicting import predict_line
+from batchscope.records import count_devices
 from batchscope.studies.progress import Unwatched, Watcher
 from batchscope.studies.speed import median_seconds
 from batchscope.studies.store import Store
 from batchscope.task import Task
 from batchscope.training.seeding import keep_randomness
 from batchscope.verbs.analyzing import analyze
+from batchscope.verbs.fitting import can_split
 from batchscope.verbs.preparing import Prepared, prepare
 
 
@@ -84,19 +84,20 @@ def devices(
     )
     made, chosen = prepared.task, prepared.plan.precision
     _check_timings(measured, known, chosen, made.train_size)
-    timings = list(measured)
+    timings: list[Timing] = []
     if store is None:
         goal = "through one epoch"
         steps = _steps_of_an_epoch(made.train_size, prepared.plan.batch_sizes)
     else:
         goal, steps = _steps_to_target(store, which, prepared, target, batch_sizes)
-        timings += _timings_kept(store, prepared, known)
+        timings = _timings_kept(store, prepared, known)
     with keep_randomness():
-        memory = _measure_memory(made, chosen, max(steps))
+        fixed, per_example = predict_line(made, max(steps), precision=chosen)
+        memory = StepMemory(fixed=fixed, per_example=per_example, can_split=can_split(made))
         count = functools.cache(functools.partial(count_demand, made, precision=chosen))
         return compare_devices(
             known,
-            StepGuess(count, known, chosen, timings),
+            StepGuess(count, known, chosen, [*timings, *measured]),
             task=made.name,
             goal=goal,
             steps=steps,
@@ -176,24 +177,19 @@ def _by_curve(found: Analysis, batch_size: int) -> Estimate | None:
 
 def _timings_kept(place: str, prepared: Prepared, known: Sequence[Device]) -> list[Timing]:
     """What the store has of this task on devices of the table, each alone."""
-    names = {device.reported_as: device.name for device in known if device.reported_as}
+    names = {
+        device.reported_as: device.name
+        for device in known
+        if device.reported_as and prepared.plan.precision in device.arithmetic
+    }
     with closing(Store(place, create=False)) as store:
         measurements = store.read_measurements(prepared.fingerprint.digest)
     return [
         Timing(device=names[measurement.provenance.device], batch_size=size, seconds=seconds)
-        for measurement in measurements
+        # The latest is told last, so that it is the one that counts.
+        for measurement in reversed(measurements)
         if measurement.precision == prepared.plan.precision
         and measurement.provenance.device in names
         and count_devices(measurement.device_kind) == 1
         for size, seconds in median_seconds(measurement).items()
     ]
-
-
-def _measure_memory(task: Task, precision: Precision, largest: int) -> StepMemory:
-    """What a step's tensors take, by two batch sizes."""
-    counted: Precision = "bf16" if precision == "fp16" else precision
-    sizes = (max(1, largest // 2), largest)
-    peaks = [predict_peak(task, size, mode="training", precision=counted) for size in sizes]
-    each = (peaks[1] - peaks[0]) / (sizes[1] - sizes[0]) if largest > 1 else 0.0
-    coupled = task.batch_coupled or any(map(is_batch_norm, task.model().modules()))
-    return StepMemory(fixed=peaks[1] - each * largest, per_example=each, can_split=not coupled)

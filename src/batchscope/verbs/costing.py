@@ -1,9 +1,10 @@
 """What each batch size of a study costs."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ from batchscope.decisions.reasons import join_sizes
 from batchscope.errors import CannotTell, InvalidInput
 from batchscope.estimate import Interval
 from batchscope.findings.analysis import Analysis
-from batchscope.findings.seeds import estimate_median
+from batchscope.findings.seeds import LEAST_REPEATS, estimate_median
 from batchscope.findings.sizes import SizeFindings
 from batchscope.records import count_devices, name_kind
 from batchscope.studies.speed import find_measurement
@@ -120,7 +121,7 @@ def cost(
         raise InvalidInput(
             f"{watts} watts", where="watts", expected="a number above 0", do="mend the number"
         )
-    counts = [devices] if isinstance(devices, int) else list(devices)
+    counts = [devices] if isinstance(devices, int) else sorted(set(devices))
     if not counts or min(counts) < 1:
         raise InvalidInput(
             f"{counts} devices", where="devices", expected="counts from 1 on", do="mend the counts"
@@ -174,7 +175,12 @@ def _read_timings(
     """
     if isinstance(study, str) and is_table(study):
         if len(counts) > 1:
-            raise _not_timed(counts, study)
+            raise InvalidInput(
+                f"a table of runs has no timing on {join_sizes(counts)} devices",
+                where=f"cost of {study}, devices",
+                expected="a study's store, or one number of devices",
+                do="name the number that the runs had",
+            )
         return {}
     found: dict[tuple[int, int], Interval] = {}
     with open_study(study) as store:
@@ -188,9 +194,11 @@ def _read_timings(
                 precision=plan["precision"],
                 device_kind=name_kind(kind, count),
                 batch_sizes=plan["batch_sizes"],
+                # To choose from several, each size must have an interval on each.
+                least_steps=1 if len(counts) == 1 else LEAST_REPEATS,
             )
             if measured is None and len(counts) > 1:
-                raise _not_timed([count], row["task"])
+                raise _not_timed(count, row["task"], plan)
             for step in measured.steps if measured else ():
                 estimate = estimate_median(step.seconds, unit="s/step")
                 if isinstance(estimate, Interval):
@@ -200,12 +208,14 @@ def _read_timings(
     return found
 
 
-def _not_timed(counts: Sequence[int], place: str) -> InvalidInput:
+def _not_timed(count: int, task: str, plan: Mapping[str, Any]) -> InvalidInput:
+    sizes = ",".join(map(str, plan["batch_sizes"]))
     return InvalidInput(
-        f"steps on {join_sizes(counts)} devices were not timed",
-        where=f"cost of {place}, devices",
-        expected="a timing of all batch sizes with each number of devices",
-        do=f"batchscope profile TASK --devices {counts[0]}, into the same store",
+        f"steps on {count} device{'s' if count > 1 else ''} were not timed, or too few of them",
+        where=f"cost of {task}, devices",
+        expected=f"{LEAST_REPEATS} timed steps of every batch size on each number of devices",
+        do=f"batchscope profile {task} --devices {count} --batch-sizes {sizes} --precision "
+        f"{plan['precision']}, into the same store",
     )
 
 
@@ -222,14 +232,7 @@ def _weigh(
     if steps is None:
         return None
     seconds = [steps[cost.use.batch_size] + _draw_step(cost, rng) for cost in costs]
-    totals = [
-        # What is paid once is added to what is not; with few seeds a draw may exceed any number.
-        np.logaddexp(
-            log + math.log(_rate(cost, prices)),
-            math.log(cost.upfront) if cost.upfront > 0 else -math.inf,
-        )
-        for log, cost in zip(seconds, costs, strict=True)
-    ]
+    totals = [_add_costs(log, cost, prices) for log, cost in zip(seconds, costs, strict=True)]
     in_time, in_total = (weigh(np.stack(logs, axis=1)) for logs in (seconds, totals))
     return tuple(zip(in_time, in_total, strict=True))
 
@@ -240,10 +243,17 @@ def _draw_step(cost: Cost, rng: np.random.Generator) -> np.ndarray:
     return draw_log(step, rng)
 
 
-def _rate(cost: Cost, prices: Prices) -> float:
-    """Money per second, or device-seconds where nothing has a price."""
+def _add_costs(log_seconds: np.ndarray, cost: Cost, prices: Prices) -> np.ndarray:
+    """The log of what seconds cost and of what was paid once; of device-seconds without prices.
+
+    Logs are added as logs: with few seeds a draw may exceed any number.
+    """
     use = cost.use
-    return price_per_second(prices, devices=use.devices, watts=use.watts) or float(use.devices)
+    price = price_per_second(prices, devices=use.devices, watts=use.watts)
+    if not price:
+        return log_seconds + math.log(use.devices)
+    once = math.log(cost.upfront) if cost.upfront > 0 else -math.inf
+    return np.logaddexp(log_seconds + math.log(price), once)
 
 
 def _explain_odds(
@@ -277,9 +287,11 @@ def _name(use: Use, several: bool) -> str:
 
 
 def _explain(costs: Sequence[Cost], prices: Prices) -> list[str]:
-    """From each batch size and number of devices to the next; to those that need an upgrade from
+    """From each batch size to the next, on the fewest devices; to those that need an upgrade from
     the cheapest at hand.
     """
+    fewest = min(cost.use.devices for cost in costs)
+    costs = [cost for cost in costs if cost.use.devices == fewest]
     at_hand = [cost for cost in costs if cost.use.is_present]
     return [
         explain_change(

@@ -126,15 +126,22 @@ def predict_need(
             device="cpu",
             largest=max(sizes),
         )
-        model = prepared.task.model()
+        splits = can_split(prepared.task)
     need = MemoryNeed(
         limit_bytes=limit.amount,
         fixed_bytes=found.fixed_bytes,
         bytes_per_example=found.bytes_per_example,
         at_most=found.at_most,
-        can_split=not (prepared.task.batch_coupled or any(map(is_batch_norm, model.modules()))),
+        can_split=splits,
     )
     return need, need.leave_out(sizes, task=prepared.task.name)
+
+
+def can_split(task: Task) -> bool:
+    """Whether accumulating over parts of a batch is the same as the whole: no example of it depends
+    on the others.
+    """
+    return not (task.batch_coupled or any(map(is_batch_norm, task.model().modules())))
 
 
 def _predict(

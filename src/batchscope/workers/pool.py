@@ -108,6 +108,7 @@ class ProcessPool(Pool):
         self._module = "batchscope.workers.once" if once else "batchscope.workers"
         self._answers: queue.Queue[Answer] = queue.Queue()
         self._workers: list[_Worker] = []
+        self._unheard = 0
 
     def close(self) -> None:
         """Kill the workers."""
@@ -116,8 +117,8 @@ class ProcessPool(Pool):
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing runs, and no answer waits to be heard."""
-        return self.free == self._count and self._answers.empty()
+        """Whether every call has been answered, and the answer heard."""
+        return self._unheard == 0
 
     @property
     def free(self) -> int:
@@ -133,13 +134,16 @@ class ProcessPool(Pool):
             idle = [_Worker(self._setup, self._answers, self._module)]
             self._workers += idle
         idle[0].begin(label, Call(function=function, arguments=arguments))
+        self._unheard += 1
 
     def wait(self, timeout: float | None) -> Answer | None:
         """The next answer, or None when there was none in `timeout` seconds."""
         try:
-            return self._answers.get(timeout=timeout)
+            answer = self._answers.get(timeout=timeout)
         except queue.Empty:
             return None
+        self._unheard -= answer.kind in ("result", "error")
+        return answer
 
 
 class OwnProcess(Pool):

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,7 +24,8 @@ def demand(examples: int) -> StepDemand:
     """10^9 operations and 10^6 bytes an example, so that arithmetic bounds it."""
     return StepDemand(
         examples=examples,
-        operations=1e9 * examples,
+        products=1e9 * examples,
+        convolutions=0.0,
         bytes_moved=1e6 * examples,
         kernels=100,
         update_bytes=1e7,
@@ -41,6 +43,15 @@ def test_the_floor_is_what_binds_of_arithmetic_traffic_and_launches() -> None:
     assert one.floor(device("slow", bandwidth=1e8), "float32") == pytest.approx(1.0 + 0.1)
     assert demand(1).floor(device("huge", arithmetic=1e16), "float32") == pytest.approx(6e-4)
     assert one.floor(A, "float32", parts=3) == pytest.approx(0.3 + 1e-4)
+
+
+def test_float32_convolutions_may_use_tf32_where_a_device_has_it() -> None:
+    step = replace(demand(100), products=5e10, convolutions=5e10)
+    ampere = replace(A, arithmetic={"float32": 1e12, "tf32": 8e12, "bf16": 16e12})
+
+    assert step.floor(A, "float32") == pytest.approx(0.1 + 1e-4)
+    assert step.floor(ampere, "float32") == pytest.approx(0.05 + 0.05 / 8 + 1e-4)
+    assert step.floor(ampere, "bf16") == pytest.approx(0.1 / 16 + 1e-4)
 
 
 def test_without_a_timing_a_step_takes_one_to_ten_times_its_floor() -> None:

@@ -75,6 +75,30 @@ def test_a_header_of_a_million_million_voxels_is_refused_before_it_is_read(
     assert "(10000, 10000, 10000)" in caught.value.args[0]
 
 
+@pytest.mark.parametrize(
+    ("at", "content"),
+    [
+        (70, np.array(9999, dtype="<i2").tobytes()),
+        (70, np.array(128, dtype="<i2").tobytes() + np.array(24, dtype="<i2").tobytes()),
+        (280, np.zeros(12, dtype="<f4").tobytes()),
+    ],
+    ids=["no datatype", "colours", "no affine"],
+)
+def test_a_header_that_makes_no_sense_leaves_its_person_out(
+    tmp_path: Path, at: int, content: bytes
+) -> None:
+    add_person(tmp_path, "good", x=17)
+    path = add_person(tmp_path, "odd", x=17)
+    header = bytearray(gzip.decompress(path.read_bytes()))
+    header[at : at + len(content)] = content
+    path.write_bytes(gzip.compress(bytes(header)))
+
+    scans, _, skips = read_brain_scans(tmp_path, side=8)
+
+    assert len(scans) == 1
+    assert "cannot be read, such as odd" in " ".join(skips.notes)
+
+
 def test_a_folder_without_people_says_what_is_expected(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput) as caught:
         read_brain_scans(tmp_path)

@@ -5,15 +5,15 @@ import pytest
 import torch
 
 from batchscope.errors import InvalidInput
-from batchscope.replications.formats.cifar import read_cifar10, read_cifar100
+from batchscope.replications.formats.cifar import read_cifar10
 
 BATCHES = [f"data_batch_{number}.bin" for number in range(1, 6)]
 
 
-def records(count: int, labels: int, highest: int, seed: int) -> bytes:
+def records(count: int, seed: int) -> bytes:
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 256, (count, 3072), dtype=np.uint8)
-    classes = rng.integers(0, highest + 1, (count, labels), dtype=np.uint8)
+    classes = rng.integers(0, 10, (count, 1), dtype=np.uint8)
     return np.concatenate([classes, pixels], axis=1).tobytes()
 
 
@@ -22,14 +22,14 @@ def folder(tmp_path: Path) -> Path:
     inner = tmp_path / "cifar-10-batches-bin"
     inner.mkdir()
     for seed, name in enumerate([*BATCHES, "test_batch.bin"]):
-        (inner / name).write_bytes(records(4, 1, 9, seed))
+        (inner / name).write_bytes(records(4, seed))
     return tmp_path
 
 
 def test_the_records_of_all_files_are_read_in_their_order(folder: Path) -> None:
     (images, classes), (tests, _) = read_cifar10(folder)
 
-    second = np.frombuffer(records(4, 1, 9, 1), dtype=np.uint8).reshape(4, 3073)
+    second = np.frombuffer(records(4, 1), dtype=np.uint8).reshape(4, 3073)
     assert images.shape == (20, 3, 32, 32)
     assert tests.shape == (4, 3, 32, 32)
     assert classes[4:8].tolist() == second[:, 0].tolist()
@@ -42,21 +42,10 @@ def test_a_limit_takes_the_first_of_each_part(folder: Path) -> None:
     assert len(images) == len(tests) == 3
 
 
-def test_a_hundred_classes_have_a_coarse_label_before_the_fine_one(tmp_path: Path) -> None:
-    for name in ("train.bin", "test.bin"):
-        (tmp_path / name).write_bytes(records(5, 2, 99, 0))
-
-    (images, classes), _ = read_cifar100(tmp_path)
-
-    fine = np.frombuffer(records(5, 2, 99, 0), dtype=np.uint8).reshape(5, 3074)[:, 1]
-    assert images.shape == (5, 3, 32, 32)
-    assert classes.tolist() == fine.tolist()
-
-
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (records(4, 1, 9, 0)[:-1], "no whole number of records"),
+        (records(4, 0)[:-1], "no whole number of records"),
         (b"", "no whole number of records"),
         (bytes([10]) + bytes(3072), "a label of 10"),
         (b"\x80\x04" + bytes(3071), "would run code"),
@@ -87,7 +76,7 @@ def test_a_link_that_leaves_the_folder_is_not_followed(
     folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "secret"
-    elsewhere.write_bytes(records(4, 1, 9, 0))
+    elsewhere.write_bytes(records(4, 0))
     path = folder / "cifar-10-batches-bin" / "data_batch_2.bin"
     path.unlink()
     path.symlink_to(elsewhere)

@@ -58,6 +58,8 @@ def test_a_line_without_an_end_is_left_out_and_not_held(folder: Path) -> None:
         ("people.csv", "id,age\na,5\n", "no column 'sex'"),
         ("events.csv", "", "no column 'id'"),
         ("phecodes.csv", "ICD,Flag\n250,9\n", "no column 'phecode'"),
+        ("phecodes.csv", "ICD,Flag,PheCode\n250,9,\n", "0 PheCodes"),
+        ("events.csv", EVENTS + 'a,"250.00,9,50\n', "line"),
     ],
 )
 def test_a_file_that_lacks_what_is_needed_is_refused(
@@ -70,9 +72,20 @@ def test_a_file_that_lacks_what_is_needed_is_refused(
     assert said in " ".join(map(str, caught.value.args))
 
 
-def test_somebody_of_two_sexes_is_said(folder: Path) -> None:
+def test_somebody_of_two_sexes_is_left_out(folder: Path) -> None:
     (folder / "people.csv").write_text(PEOPLE + "a,M\nd,unknown\n")
 
-    _, _, skips = read_health_records(folder)
+    table, _, skips = read_health_records(folder)
 
+    assert len(table) == 2
     assert "Left out 2: people whose sex is not one" in skips.notes[0]
+
+
+def test_a_code_may_have_several_phecodes_or_none(folder: Path) -> None:
+    (folder / "phecodes.csv").write_text(MAP + "401.9,9,401\n999.99,9,\n")
+
+    table, _, skips = read_health_records(folder)
+
+    # 250, 250.2, 401 and 401.1: the person with 401.9 has both of its.
+    assert table[1].tolist() == [1, 0, 1, 1]
+    assert any("mapped to nothing" in note for note in skips.notes)

@@ -45,6 +45,9 @@ def test_what_is_no_photograph_is_left_out_and_counted(
     whole = (cats / "0.jpg").read_bytes()
     (cats / "9.jpg").write_bytes(whole[: len(whole) // 2])
     image.new("CMYK", (8, 8)).save(cats / "10.jpg")
+    (cats / "11.jpg").symlink_to(cats / "gone.jpg")
+    (cats / "12.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    (folder / "PetImages" / ".hidden").mkdir()
 
     images, classes, skips = read_photographs(folder, side=16)
 

@@ -146,7 +146,7 @@ def compare_devices(
         devices=tuple(ordered),
         cheapest=None if cheapest is None else cheapest.device,
         fastest=known[0].device if known else None,
-        sentences=tuple(_say(known, in_time, cheapest, goal=goal, deadline=deadline)),
+        sentences=tuple(_say(known, in_time, priced, cheapest, goal=goal, deadline=deadline)),
     )
 
 
@@ -219,6 +219,7 @@ def _refuse(device: Device, why: str) -> OnDevice:
 def _say(
     known: Sequence[OnDevice],
     in_time: Sequence[OnDevice],
+    priced: Sequence[OnDevice],
     cheapest: OnDevice | None,
     *,
     goal: str,
@@ -234,8 +235,9 @@ def _say(
         within = "" if deadline is None else f" that keeps to {write_number(deadline)} s"
         sure = "" if cheapest.chance is None else f", with a probability of {cheapest.chance:.0%}"
         money = f"{cheapest.usage.money} in money"
+        of = "" if len(priced) == len(in_time) else f" of the {len(priced)} that have a price"
         said.insert(
-            0, f"{cheapest.device} is the cheapest{within}: {_write(cheapest)}, {money}{sure}."
+            0, f"{cheapest.device} is the cheapest{of}{within}: {_write(cheapest)}, {money}{sure}."
         )
     else:
         said.append("What it costs is not known: give prices with --price NAME=AMOUNT.")

@@ -29,22 +29,26 @@ class StepDemand:
 
     Attributes:
         examples: in the pass.
-        operations: of arithmetic in matrix products and convolutions.
+        products, convolutions: operations of arithmetic in matrix products, and in convolutions.
         bytes_moved: that the pass reads and writes, each operation by itself.
         kernels: that the pass starts.
         update_bytes: that the optimizer reads and writes.
     """
 
     examples: int
-    operations: float
+    products: float
+    convolutions: float
     bytes_moved: float
     kernels: int
     update_bytes: float
 
     def floor(self, device: Device, precision: str, *, parts: int = 1) -> float:
         """Seconds of so many passes and an update, which no step goes below."""
+        peak = convolving = device.arithmetic[precision]
+        if precision == "float32":
+            convolving = device.arithmetic.get("tf32", peak)
         one = max(
-            self.operations / device.arithmetic[precision],
+            self.products / peak + self.convolutions / convolving,
             self.bytes_moved / device.bandwidth,
             self.kernels * _LAUNCH,
         )

@@ -11,7 +11,7 @@ from typing import cast
 from batchscope.errors import InvalidInput, suggest
 
 _GIGA, _TERA = 1e9, 1e12
-_PRECISIONS = ("float32", "bf16", "fp16")
+_PRECISIONS = ("float32", "tf32", "bf16", "fp16")
 _PRICE = "device_hour"
 _NEEDED = ("memory_gb", "bandwidth_gb_s")
 _NUMBERS = (*_NEEDED, *(f"{name}_tflops" for name in _PRECISIONS), "watts", _PRICE)
@@ -25,7 +25,8 @@ class Device:
     Attributes:
         reported_as: the name that its driver gives it; None where nobody says.
         memory: in bytes.
-        arithmetic: precision -> peak operations per second.
+        arithmetic: precision -> peak operations per second; "tf32" is what float32 convolutions
+            may use, and no precision of a task.
         bandwidth: of its memory, in bytes per second.
         watts: at full power; None where unknown.
         device_hour: price of an hour; None where unknown.

@@ -126,11 +126,7 @@ def predict_largest(
             expected="a limit above what the weights, their gradients and one example need",
             do="give more with --memory, or train a smaller model",
         )
-    half = max(1, trained // 2)
-    peaks = [
-        predict_peak(task, size, mode="training", precision=precision) for size in (half, trained)
-    ]
-    slope = (peaks[1] - peaks[0]) / (trained - half) if trained > half else 0.0
+    fixed, slope = predict_line(task, trained, precision=precision)
     return FitPrediction(
         task=task.name,
         unit=task.unit,
@@ -139,9 +135,19 @@ def predict_largest(
         at_most=trained,
         eval_at_most=search("evaluation")[0],
         bounded_by="data" if trained == min(task.train_size, largest or 2**31) else "memory",
-        fixed_bytes=round(peaks[1] - slope * trained),
+        fixed_bytes=round(fixed),
         bytes_per_example=slope,
     )
+
+
+def predict_line(task: Task, largest: int, *, precision: Precision) -> tuple[float, float]:
+    """Bytes that a training step holds without any example, and for each near the largest."""
+    half = max(1, largest // 2)
+    low, high = (
+        predict_peak(task, size, mode="training", precision=precision) for size in (half, largest)
+    )
+    slope = (high - low) / (largest - half) if largest > half else 0.0
+    return high - slope * largest, slope
 
 
 def predict_peak(task: Task, batch_size: int, *, mode: Mode, precision: Precision) -> int:

@@ -1,7 +1,6 @@
 """Brain scans with their tumours outlined, as in BraTS: NIfTI files in a folder per person."""
 
 import math
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,19 @@ import torch
 from torch.nn import functional as F
 
 from batchscope.errors import InvalidInput
-from batchscope.replications.formats.files import Skips, check_folder, check_inside, refuse
+from batchscope.replications.formats.files import (
+    Skips,
+    check_folder,
+    check_inside,
+    read_bytes,
+    refuse,
+)
 from batchscope.workers.extras import import_extra
 
 # Twice the 240 x 240 x 155 voxels of BraTS in each direction.
 _MOST_VOXELS = 480 * 480 * 310
+# Of eight bytes each, with a header.
+_MOST_BYTES = 8 * _MOST_VOXELS + 2**20
 _BRIGHTEST = 0.99
 
 
@@ -71,23 +78,37 @@ def _read(nibabel: Any, folder: Path, person: Path, kind: str) -> np.ndarray:
     if not found:
         raise refuse(person, f"no {kind} file", f"*_{kind}.nii.gz")
     path = check_inside(folder, found[0])
+    # Unpacked here, within bounds: what a header says may make its reader unpack without any.
+    content = read_bytes(path, _MOST_BYTES)
     try:
-        image = nibabel.load(path)
+        image = nibabel.Nifti1Image.from_bytes(content)
         shape = tuple(int(size) for size in image.shape)
-        # What a header says is believed before anything is read for it.
-        if len(shape) != 3 or not 0 < math.prod(shape) <= _MOST_VOXELS:
-            raise refuse(
-                path, f"a shape of {shape}", f"three sizes, {_MOST_VOXELS:,} voxels at most"
-            )
+    except _broken(nibabel) as error:
+        raise refuse(path, "cannot be read", "a whole NIfTI file") from error
+    if len(shape) != 3 or not 0 < math.prod(shape) <= _MOST_VOXELS:
+        raise refuse(path, f"a shape of {shape}", f"three sizes, up to {_MOST_VOXELS:,} voxels")
+    try:
         turned = nibabel.as_closest_canonical(image)
         voxels = np.asarray(turned.dataobj, dtype=np.float32)
-    except InvalidInput:
-        raise
-    except (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError) as e:
-        raise refuse(path, "cannot be read", "a whole NIfTI file") from e
+    except _broken(nibabel) as error:
+        raise refuse(path, "cannot be read", "a whole NIfTI file") from error
     if not np.isfinite(voxels).all():
         raise refuse(path, "voxels that are no numbers", "finite voxels")
     return voxels
+
+
+def _broken(nibabel: Any) -> tuple[type[Exception], ...]:
+    """What nibabel raises of files that are broken or of another kind."""
+    return (
+        OSError,
+        EOFError,
+        ValueError,
+        TypeError,
+        RuntimeError,
+        nibabel.filebasedimages.ImageFileError,
+        nibabel.spatialimages.HeaderDataError,
+        nibabel.orientations.OrientationError,
+    )
 
 
 def _place_lesion(scan: np.ndarray, outline: np.ndarray) -> float | None:

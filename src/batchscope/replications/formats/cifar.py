@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 in their binary version: a record is its labels and 3 x 32 x 32 bytes."""
+"""CIFAR-10 in its binary version: a record is its label and 3 x 32 x 32 bytes."""
 
 from pathlib import Path
 
@@ -10,8 +10,9 @@ from batchscope.replications.formats.files import check_folder, find_file, read_
 Images = tuple[torch.Tensor, torch.Tensor]
 
 _PIXELS = 3 * 32 * 32
-# Of the largest file there is, CIFAR-100's to train on.
-_MOST = 50_000 * (2 + _PIXELS)
+# Twice the records that a file has.
+_MOST = 20_000 * (1 + _PIXELS)
+_CLASSES = 10
 
 
 def read_cifar10(folder: Path, *, limit: int | None = None) -> tuple[Images, Images]:
@@ -25,32 +26,23 @@ def read_cifar10(folder: Path, *, limit: int | None = None) -> tuple[Images, Ima
     """
     check_folder(folder)
     batches = [f"data_batch_{number}.bin" for number in range(1, 6)]
-    train = [_read(find_file(folder, name), labels=1, classes=10) for name in batches]
-    test = _read(find_file(folder, "test_batch.bin"), labels=1, classes=10)
+    train = [_read(find_file(folder, name)) for name in batches]
+    test = _read(find_file(folder, "test_batch.bin"))
     return _as_tensors(np.concatenate(train), limit), _as_tensors(test, limit)
 
 
-def read_cifar100(folder: Path, *, limit: int | None = None) -> tuple[Images, Images]:
-    """The same of a hundred classes."""
-    check_folder(folder)
-    train, test = (
-        _read(find_file(folder, name), labels=2, classes=100) for name in ("train.bin", "test.bin")
-    )
-    return _as_tensors(train, limit), _as_tensors(test, limit)
-
-
-def _read(path: Path, *, labels: int, classes: int) -> np.ndarray:
+def _read(path: Path) -> np.ndarray:
     """Records of the class and its pixels, shape (n, 1 + pixels)."""
     content = np.frombuffer(read_bytes(path, _MOST), dtype=np.uint8)
-    length = labels + _PIXELS
+    length = 1 + _PIXELS
     if len(content) == 0 or len(content) % length:
         raise refuse(
             path, f"{len(content):,} bytes are no whole number of records", f"{length} bytes each"
         )
-    records = content.reshape(-1, length)[:, labels - 1 :]
+    records = content.reshape(-1, length)
     highest = int(records[:, 0].max())
-    if highest >= classes:
-        raise refuse(path, f"holds a label of {highest}", f"labels from 0 to {classes - 1}")
+    if highest >= _CLASSES:
+        raise refuse(path, f"holds a label of {highest}", f"labels from 0 to {_CLASSES - 1}")
     return records
 
 

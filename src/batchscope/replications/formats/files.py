@@ -68,7 +68,12 @@ def check_inside(folder: Path, path: Path) -> Path:
     Raises:
         InvalidInput: it leaves it.
     """
-    if not path.resolve().is_relative_to(folder.resolve()):
+    try:
+        stays = path.resolve(strict=True).is_relative_to(folder.resolve())
+    except (OSError, RuntimeError) as error:
+        # RuntimeError: links in a circle, before Python 3.13.
+        raise refuse(path, "is a link that leads nowhere", "files of the folder itself") from error
+    if not stays:
         raise refuse(path, "is a link that leaves the folder", "files of the folder itself")
     return path
 

@@ -13,6 +13,8 @@ import torch
 from batchscope.replications.formats.files import Skips, check_folder, find_file, read_lines, refuse
 
 _LONGEST_LINE = 10_000
+# Of a table of people and codes, four bytes each.
+_MOST_CELLS = 500_000_000
 _SEXES = {"f": 0, "female": 0, "0": 0, "m": 1, "male": 1, "1": 1}
 # The names that each column goes by, in lower case.
 _PERSON = ("id", "person_id", "subject")
@@ -41,8 +43,16 @@ def read_health_records(
     skips = Skips()
     sexes = _read_people(find_file(folder, "people.csv"), skips)
     phecodes = _read_map(find_file(folder, "phecodes.csv"), skips)
-    names = {code: place for place, code in enumerate(sorted(set(phecodes.values())))}
+    every = {phecode for found in phecodes.values() for phecode in found}
+    names = {code: place for place, code in enumerate(sorted(every))}
     chosen = list(sexes)[:limit]
+    if not names or len(chosen) * len(names) > _MOST_CELLS:
+        raise refuse(
+            folder,
+            f"{len(chosen):,} people and {len(names):,} PheCodes",
+            f"some of both, and up to {_MOST_CELLS:,} cells of a table of them",
+            "mend phecodes.csv, or take fewer people with --limit",
+        )
     rows = {person: place for place, person in enumerate(chosen)}
     table = torch.zeros(len(chosen), len(names))
     events = find_file(folder, "events.csv")
@@ -53,7 +63,7 @@ def read_health_records(
         elif person not in sexes:
             skips.add(f"{events.name}:{number}", "events of people without a sex")
         elif person in rows:
-            table[rows[person], names[found]] = 1.0
+            table[rows[person], [names[phecode] for phecode in found]] = 1.0
     known = [sexes[person] for person in chosen]
     if len(set(known)) < 2:
         raise refuse(folder / "people.csv", "everybody has one sex", "people of both sexes")
@@ -62,21 +72,25 @@ def read_health_records(
 
 def _read_people(path: Path, skips: Skips) -> dict[str, int]:
     people: dict[str, int] = {}
+    doubtful: set[str] = set()
     for number, (person, sex) in _read_columns(path, (_PERSON, _SEX), skips):
         known = _SEXES.get(sex.lower())
-        if known is None or people.get(person, known) != known:
+        if known is None or people.setdefault(person, known) != known:
             skips.add(f"{path.name}:{number} ({sex!r})", "people whose sex is not one")
-            continue
-        people[person] = known
-    return people
+            doubtful.add(person)
+    return {person: sex for person, sex in people.items() if person not in doubtful}
 
 
-def _read_map(path: Path, skips: Skips) -> Mapping[tuple[str, str], str]:
+def _read_map(path: Path, skips: Skips) -> Mapping[tuple[str, str], set[str]]:
+    """The PheCodes of each code, of which some have several."""
+    found: dict[tuple[str, str], set[str]] = {}
     columns = (_CODE, _KIND, _PHECODE)
-    return {
-        (code, _name_kind(kind)): phecode
-        for _, (code, kind, phecode) in _read_columns(path, columns, skips)
-    }
+    for number, (code, kind, phecode) in _read_columns(path, columns, skips):
+        if phecode:
+            found.setdefault((code, _name_kind(kind)), set()).add(phecode)
+        else:
+            skips.add(f"{path.name}:{number} ({code})", "codes that are mapped to nothing")
+    return found
 
 
 def _name_kind(text: str) -> str:
@@ -94,21 +108,26 @@ def _read_columns(
         line.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors="replace")
         for _, line in read_lines(path, _LONGEST_LINE, skips)
     )
-    table = csv.reader(lines)
-    heads = [name.strip().lower() for name in next(table, list[str]())]
-    places: list[int] = []
-    for names in columns:
-        at = next((heads.index(name) for name in names if name in heads), None)
-        if at is None:
-            raise refuse(
-                path, f"has no column {names[0]!r}", f"a column named {' or '.join(names)}"
-            )
-        places.append(at)
-    for row in table:
-        if len(row) <= max(places):
-            skips.add(f"{path.name}:{table.line_num}", "rows that are too short")
-            continue
-        yield table.line_num, [row[place].strip() for place in places]
+    table = csv.reader(lines, strict=True)
+    try:
+        heads = [name.strip().lower() for name in next(table, list[str]())]
+        places: list[int] = []
+        for names in columns:
+            at = next((heads.index(name) for name in names if name in heads), None)
+            if at is None:
+                raise refuse(
+                    path, f"has no column {names[0]!r}", f"a column named {' or '.join(names)}"
+                )
+            places.append(at)
+        for row in table:
+            if len(row) <= max(places):
+                skips.add(f"{path.name}:{table.line_num}", "rows that are too short")
+                continue
+            yield table.line_num, [row[place].strip() for place in places]
+    except csv.Error as error:
+        raise refuse(
+            path, f"line {table.line_num}: {error}", "quotes that are closed where they begin"
+        ) from error
 
 
 def shuffle_people(

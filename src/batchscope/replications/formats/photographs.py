@@ -20,6 +20,7 @@ from batchscope.workers.extras import import_extra
 # Of one photograph: what nobody's camera of that time took is no photograph.
 _MOST_PIXELS = 50_000_000
 _SUFFIXES = (".jpg", ".jpeg", ".png")
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP")
 
 
 def read_photographs(
@@ -27,27 +28,29 @@ def read_photographs(
 ) -> tuple[torch.Tensor, torch.Tensor, Skips]:
     """Images of shape (n, 3, side, side) in [0, 1], their classes, and what was left out.
 
-    Classes are numbered in the order of their folders' names. Files that are empty, no images,
-    animated, too large or links to elsewhere are left out.
+    The two classes are numbered in the order of their folders' names. Files that are empty, no
+    images, animated, too large or links to elsewhere are left out.
 
     Args:
         limit: images of each class; None for all.
 
     Raises:
-        InvalidInput: there are fewer than two classes with images.
+        InvalidInput: there are not two folders with images.
     """
     image = import_extra("PIL.Image", extra="data", where="--data")
     folder = _find_classes(check_folder(folder))
     skips = Skips()
     inputs: list[np.ndarray] = []
     classes: list[int] = []
-    names = sorted(path for path in folder.iterdir() if path.is_dir())
-    for number, name in enumerate(names):
-        for found in _read_class(image, folder, name, side, limit, skips):
-            inputs.append(found)
-            classes.append(number)
-    if len(set(classes)) < 2:
-        raise refuse(folder, f"images of {len(set(classes))} class", "two folders of images")
+    count = 0
+    for name in sorted(path for path in folder.iterdir() if path.is_dir()):
+        found = list(_read_class(image, folder, name, side, limit, skips))
+        inputs += found
+        classes += [count] * len(found)
+        # A folder without images is no class.
+        count += bool(found)
+    if count != 2:
+        raise refuse(folder, f"images of {count} class(es)", "two folders of images")
     pixels = torch.tensor(np.stack(inputs), dtype=torch.float32).permute(0, 3, 1, 2) / 255
     return pixels, torch.tensor(classes), skips
 
@@ -79,11 +82,12 @@ def _read_one(image: Any, folder: Path, path: Path, side: int) -> tuple[str, np.
     try:
         check_inside(folder, path)
     except InvalidInput:
-        return "a link that leaves the folder", None
-    if path.stat().st_size == 0:
-        return "an empty file", None
+        return "a link that leaves the folder or leads nowhere", None
     try:
-        with image.open(path) as opened:
+        if path.stat().st_size == 0:
+            return "an empty file", None
+        # Of any other kind a decoder may start programs.
+        with image.open(path, formats=_FORMATS) as opened:
             # The size is read before any pixel is.
             if opened.width * opened.height > _MOST_PIXELS:
                 return f"over {_MOST_PIXELS:,} pixels", None

@@ -184,4 +184,5 @@ STUDY = Published(
     measure=measure,
     paper="events.csv (id, ICD_CODE, ICD_TYPE), phecodes.csv (ICD, ICD_TYPE, PheCode) and "
     "people.csv (id, sex), 3 people validating for 13 that are trained on",
+    paper_control="sex is shuffled over people",
 )
