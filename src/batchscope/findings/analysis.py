@@ -39,6 +39,8 @@ from batchscope.findings.verdicts import Verdict, judge_sizes
 
 _RATE_MARGIN = 0.01
 _RELATIVE_MARGIN = 0.02
+# Findings in a representation, the most telling first.
+_SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +126,10 @@ class Analysis:
         }
 
     def __repr__(self) -> str:
-        return "\n".join([f"Analysis of study {self.study} of {self.task}", *self.sentences])
+        shown = self.sentences[:_SHOWN]
+        more = len(self.sentences) - len(shown)
+        rest = [f"and {more} more in `findings`"] if more else []
+        return "\n".join([f"Analysis of study {self.study} of {self.task}", *shown, *rest])
 
 
 def analyze_curves(
