@@ -1,8 +1,6 @@
-from batchscope.budget import Target
 from batchscope.decisions.explaining import find_thin
-from batchscope.findings.analysis import analyze_curves
 
-from ..findings.curves import make_curve
+from ..findings.curves import analyze_losses, make_curve
 
 
 def test_what_the_choice_rests_on_is_said_once_for_all_sizes_it_is_true_of() -> None:
@@ -13,15 +11,7 @@ def test_what_the_choice_rests_on_is_said_once_for_all_sizes_it_is_true_of() -> 
         make_curve(32, seed=0, loss=reaching),
         make_curve(32, seed=1, loss=missing),
     ]
-    analysis = analyze_curves(
-        curves,
-        study="abc",
-        task="t",
-        quality="val_loss",
-        higher=False,
-        target=Target("val_loss", 0.1, "<="),
-        unit="images",
-    )
+    analysis = analyze_losses(curves, 0.1)
 
     assert find_thin(analysis)[:4] == [
         "At 8 and 16 the best rate is the highest or the lowest tried.",

@@ -12,11 +12,11 @@ from batchscope.decisions.recommendation import Recommendation, Spent, recommend
 from batchscope.decisions.terms import PRICED, Terms
 from batchscope.errors import CannotTell
 from batchscope.estimate import Interval, NotIdentified
-from batchscope.findings.analysis import analyze_curves, find_fastest
+from batchscope.findings.analysis import find_fastest
 from batchscope.findings.curves import Curve
 from batchscope.findings.tuning import Ranking, tune_sizes
 
-from ..findings.curves import make_curve
+from ..findings.curves import analyze_losses, make_curve
 
 LEVEL = 0.1
 
@@ -37,15 +37,7 @@ def make_study(
 
 
 def recommend(curves: list[Curve], objective: str = "time", **terms: Any) -> Recommendation:
-    analysis = analyze_curves(
-        curves,
-        study="abc",
-        task="t",
-        quality="val_loss",
-        higher=False,
-        target=Target("val_loss", LEVEL, "<="),
-        unit="images",
-    )
+    analysis = analyze_losses(curves, LEVEL)
     sizes = {size.batch_size for size in analysis.sizes}
     return recommend_from(
         analysis,

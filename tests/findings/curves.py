@@ -4,7 +4,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from batchscope.budget import Target
+from batchscope.findings.analysis import Analysis, analyze_curves
 from batchscope.findings.curves import Curve
+
+
+def analyze_losses(
+    curves: Sequence[Curve], level: float, *, epoch_examples: float | None = None
+) -> Analysis:
+    """The findings of curves by their validation loss, which is to reach a level."""
+    return analyze_curves(
+        curves,
+        study="abc",
+        task="t",
+        quality="val_loss",
+        higher=False,
+        target=Target("val_loss", level, "<="),
+        unit="images",
+        epoch_examples=epoch_examples,
+    )
 
 
 def make_curve(

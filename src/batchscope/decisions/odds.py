@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -17,7 +18,7 @@ DRAWS = 4000
 # What counts as near the least, and what expected excess is good enough.
 NEAR, TOLERANCE = 0.1, 0.05
 _MOST_EXCESS = 10.0
-_Z = 1.96
+_Z = NormalDist().inv_cdf(0.975)
 # In the log, of a median of so few steps that no interval covers it.
 _FEW_STEPS_SD = 0.1
 

@@ -2,13 +2,13 @@
 
 from rich.console import Console
 
+from batchscope.decisions.comparing_costs import Costs
 from batchscope.decisions.hardware.comparing import DeviceComparison, OnDevice
 from batchscope.decisions.laws import Extrapolation
 from batchscope.decisions.odds import NEAR, Odds
 from batchscope.decisions.steps import Forecast
 from batchscope.estimate import Interval, NotIdentified, scale, write_number
 from batchscope.reports.terminal_parts import make_table, say, shorten
-from batchscope.verbs.costing import Costs
 
 
 def show_costs(console: Console, found: Costs) -> None:

@@ -1,35 +1,13 @@
 """What each batch size of a study costs."""
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from batchscope.decisions.cost import (
-    Cost,
-    Prices,
-    Use,
-    cost_of,
-    explain_change,
-    price_per_second,
-)
-from batchscope.decisions.frontier import pareto
-from batchscope.decisions.odds import (
-    NEAR,
-    TOLERANCE,
-    Odds,
-    draw_log,
-    draw_means,
-    read_logs,
-    weigh,
-)
+from batchscope.decisions.comparing_costs import Costs, compare_costs
+from batchscope.decisions.cost import Prices, Use
 from batchscope.decisions.reasons import join_sizes
 from batchscope.errors import CannotTell, InvalidInput
 from batchscope.estimate import Interval
-from batchscope.findings.analysis import Analysis
 from batchscope.findings.seeds import LEAST_REPEATS, estimate_median
 from batchscope.findings.sizes import SizeFindings
 from batchscope.records import count_devices, name_kind
@@ -38,58 +16,6 @@ from batchscope.verbs.analyzing import analyze
 from batchscope.verbs.importing import is_table
 from batchscope.verbs.opening import find_row, open_study
 from batchscope.verbs.studying import Study
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Costs:
-    """What each batch size costs to the target.
-
-    Attributes:
-        costs: one per number of devices and batch size that reached the target, ascending.
-        odds: of each cost in time, and in total cost; None where no seed repeats, or one did not
-            get there.
-        on_frontier: positions of the costs that no other beats in both time and total cost.
-        sentences: how surely each is the best, and what going from each batch size to the next
-            costs and saves.
-    """
-
-    study: str
-    task: str
-    target: str
-    prices: Prices
-    costs: tuple[Cost, ...]
-    odds: tuple[tuple[Odds, Odds], ...] | None
-    on_frontier: tuple[int, ...]
-    cheapest: Use
-    fastest: Use
-    sentences: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, object]:
-        """The costs as JSON."""
-        return {
-            "study": self.study,
-            "task": self.task,
-            "target": self.target,
-            "costs": [
-                cost.to_dict()
-                | {"on_frontier": at in self.on_frontier, "odds": self._odds_to_dict(at)}
-                for at, cost in enumerate(self.costs)
-            ],
-            "frontier": list(
-                dict.fromkeys(self.costs[at].use.batch_size for at in self.on_frontier)
-            ),
-            "cheapest": self.cheapest.batch_size,
-            "cheapest_devices": self.cheapest.devices,
-            "fastest": self.fastest.batch_size,
-            "fastest_devices": self.fastest.devices,
-            "sentences": list(self.sentences),
-        }
-
-    def _odds_to_dict(self, at: int) -> dict[str, object] | None:
-        if self.odds is None:
-            return None
-        time, total = self.odds[at]
-        return {"time": time.to_dict(), "cost": total.to_dict()}
 
 
 def cost(
@@ -149,20 +75,7 @@ def cost(
             expected="runs that reach a target, with times",
             do="name an easier target, or give the runs a larger budget",
         )
-    costs = [cost_of(use, prices) for use in uses]
-    odds = _weigh(analysis, costs, prices)
-    return Costs(
-        study=analysis.study,
-        task=analysis.task,
-        target=str(analysis.target),
-        prices=prices,
-        costs=tuple(costs),
-        odds=odds,
-        on_frontier=tuple(_frontier(costs)),
-        cheapest=min(costs, key=_total).use,
-        fastest=min(costs, key=_seconds).use,
-        sentences=(*_explain_odds(costs, odds), *_explain(costs, prices)),
-    )
+    return compare_costs(analysis, uses, prices)
 
 
 def _read_timings(
@@ -219,90 +132,6 @@ def _not_timed(count: int, task: str, plan: Mapping[str, Any]) -> InvalidInput:
     )
 
 
-def _weigh(
-    analysis: Analysis, costs: Sequence[Cost], prices: Prices
-) -> tuple[tuple[Odds, Odds], ...] | None:
-    """The odds of each choice in time and in total cost; None without a spread to draw from."""
-    target = analysis.target
-    assert target is not None
-    wanted = {cost.use.batch_size for cost in costs}
-    logs = read_logs([size for size in analysis.tuned if size.batch_size in wanted], target)
-    rng = np.random.default_rng(0)
-    steps = draw_means(logs, rng) if set(logs) == wanted else None
-    if steps is None:
-        return None
-    seconds = [steps[cost.use.batch_size] + _draw_step(cost, rng) for cost in costs]
-    totals = [_add_costs(log, cost, prices) for log, cost in zip(seconds, costs, strict=True)]
-    in_time, in_total = (weigh(np.stack(logs, axis=1)) for logs in (seconds, totals))
-    return tuple(zip(in_time, in_total, strict=True))
-
-
-def _draw_step(cost: Cost, rng: np.random.Generator) -> np.ndarray:
-    step = cost.use.step_seconds
-    assert isinstance(step, Interval)
-    return draw_log(step, rng)
-
-
-def _add_costs(log_seconds: np.ndarray, cost: Cost, prices: Prices) -> np.ndarray:
-    """The log of what seconds cost and of what was paid once; of device-seconds without prices.
-
-    Logs are added as logs: with few seeds a draw may exceed any number.
-    """
-    use = cost.use
-    price = price_per_second(prices, devices=use.devices, watts=use.watts)
-    if not price:
-        return log_seconds + math.log(use.devices)
-    once = math.log(cost.upfront) if cost.upfront > 0 else -math.inf
-    return np.logaddexp(log_seconds + math.log(price), once)
-
-
-def _explain_odds(
-    costs: Sequence[Cost], odds: tuple[tuple[Odds, Odds], ...] | None
-) -> Iterator[str]:
-    if odds is None or len(costs) < 2:
-        return
-    several = len({cost.use.devices for cost in costs}) > 1
-    for place, word in enumerate(("fastest", "cheapest")):
-        each = [one[place] for one in odds]
-        best = max(range(len(each)), key=lambda at: each[at].best)
-        yield (
-            f"{_name(costs[best].use, several).capitalize()} is the {word} with a probability of "
-            f"{each[best].best:.0%}, and within {NEAR:.0%} of it with {each[best].near:.0%}."
-        )
-        good = [cost.use for cost, one in zip(costs, each, strict=True) if one.regret <= TOLERANCE]
-        if good:
-            least = min(good, key=lambda use: (use.batch_size, use.devices))
-            yield (
-                f"The smallest that is expected to be within {TOLERANCE:.0%} of the {word} is "
-                f"{_name(least, several)}."
-            )
-        # With one price and one number of devices the cheapest is the fastest.
-        if not several and not any(cost.upfront for cost in costs):
-            return
-
-
-def _name(use: Use, several: bool) -> str:
-    on = f" on {use.devices} device{'s' if use.devices > 1 else ''}" if several else ""
-    return f"batch size {use.batch_size:,}{on}"
-
-
-def _explain(costs: Sequence[Cost], prices: Prices) -> list[str]:
-    """From each batch size to the next, on the fewest devices; to those that need an upgrade from
-    the cheapest at hand.
-    """
-    fewest = min(cost.use.devices for cost in costs)
-    costs = [cost for cost in costs if cost.use.devices == fewest]
-    at_hand = [cost for cost in costs if cost.use.is_present]
-    return [
-        explain_change(
-            small if large.use.is_present or not at_hand else min(at_hand, key=_total),
-            large,
-            prices,
-        )
-        for small, large in pairwise(costs)
-    ]
-
-
 def _step_seconds(
     size: SizeFindings, timed: Interval | None, counts: Sequence[int]
 ) -> Interval | None:
@@ -315,18 +144,3 @@ def _step_seconds(
         return None
     step = size.seconds.value / size.steps.value
     return Interval(value=step, low=step, high=step, unit="s/step")
-
-
-def _frontier(costs: Sequence[Cost]) -> list[int]:
-    return pareto([(_seconds(cost), _total(cost)) for cost in costs])
-
-
-def _seconds(cost: Cost) -> float:
-    return cost.seconds.value if isinstance(cost.seconds, Interval) else float("inf")
-
-
-def _total(cost: Cost) -> float:
-    """Money, or device-hours where nothing has a price."""
-    if isinstance(cost.total, Interval) and cost.total.value > 0:
-        return cost.total.value
-    return cost.device_hours.value if isinstance(cost.device_hours, Interval) else float("inf")

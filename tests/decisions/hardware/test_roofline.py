@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -85,8 +86,9 @@ def test_far_from_the_size_that_was_timed_the_interval_is_wider() -> None:
     near, far = timed.predict(A, 100, 1), timed.predict(A, 1600, 1)
 
     # A tenth for each of four doublings, and a twentieth of the timing.
-    assert math.log(far.high / far.value) == pytest.approx(1.96 * math.hypot(0.05, 0.4))
-    assert math.log(near.high / near.value) == pytest.approx(1.96 * 0.05)
+    z = NormalDist().inv_cdf(0.975)
+    assert math.log(far.high / far.value) == pytest.approx(z * math.hypot(0.05, 0.4))
+    assert math.log(near.high / near.value) == pytest.approx(z * 0.05)
 
 
 def test_intervals_cover_devices_and_tasks_drawn_as_they_are_taken_to_be(

@@ -2,31 +2,16 @@
 
 import numpy as np
 
-from batchscope.budget import Target
-from batchscope.findings.analysis import Analysis, analyze_curves
+from batchscope.findings.analysis import Analysis
 from batchscope.findings.curves import Curve
 
-from ...findings.curves import make_curve
-
-
-def analyze(curves: list[Curve], level: float, *, epoch_examples: float | None = None) -> Analysis:
-    """The findings of curves by their validation loss."""
-    return analyze_curves(
-        curves,
-        study="abc",
-        task="t",
-        quality="val_loss",
-        higher=False,
-        target=Target("val_loss", level, "<="),
-        unit="images",
-        epoch_examples=epoch_examples,
-    )
+from ...findings.curves import analyze_losses, make_curve
 
 
 def analyze_examples_that_count(gamma: float) -> Analysis:
     """Four sizes whose loss is exp(-steps x B^gamma / 100)."""
     steps = 10.0 * np.arange(60)
-    return analyze(
+    return analyze_losses(
         [
             make_curve(size, seed=seed, loss=np.exp(-steps * size**gamma / 100).tolist())
             for size in (1, 2, 3, 4)
@@ -47,7 +32,7 @@ def analyze_hyperbola(
             steps = 10.0 * np.arange(200)
             loss = (0.1 ** (steps / needed)).tolist()
             curves.append(make_curve(size, seed=seed, loss=loss))
-    return analyze(curves, 0.1)
+    return analyze_losses(curves, 0.1)
 
 
 def analyze_overfitting() -> Analysis:
@@ -72,4 +57,4 @@ def analyze_overfitting() -> Analysis:
         for size, values in ((16, turning), (32, going))
         for seed in range(4)
     ]
-    return analyze(curves, 0.55, epoch_examples=160)
+    return analyze_losses(curves, 0.55, epoch_examples=160)

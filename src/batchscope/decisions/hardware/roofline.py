@@ -8,6 +8,7 @@ after another. How much slower it is, one timing tells.
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 from batchscope.decisions.hardware.table import Device
 from batchscope.estimate import Interval
@@ -20,7 +21,7 @@ _MEAN = math.log(10) / 2
 _TASK_SD, _DEVICE_SD = 0.5, 0.3
 # Of one timing in the log, and more for each doubling between the batch sizes.
 _TIMING_SD, _SD_PER_DOUBLING = 0.05, 0.1
-_Z = 1.96
+_Z = NormalDist().inv_cdf(0.975)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,8 @@
 """Kerley et al. 2023: small batches make better autoencoders of brain images."""
 
+import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -60,43 +62,31 @@ def generate_slices(*, amplitude: float = _AMPLITUDE) -> tuple[torch.Tensor, tor
 
 
 class Autoencoder(nn.Module):
-    """Two strided convolutions to 32 numbers, and back."""
+    """Two strided convolutions to 32 numbers, and back.
 
-    def __init__(self) -> None:
+    Args:
+        dimensions: 2 for slices, 3 for scans, of 32 pixels or voxels a side.
+    """
+
+    def __init__(self, dimensions: int = 2) -> None:
         super().__init__()
+        convolve = {2: nn.Conv2d, 3: nn.Conv3d}[dimensions]
+        spread = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}[dimensions]
+        # Each convolution halves a side.
+        inner = (16, *dimensions * (_SIDE // 4,))
         self.encode = nn.Sequential(
-            nn.Conv2d(1, 8, 3, stride=2, padding=1), nn.ReLU(),
-            nn.Conv2d(8, 16, 3, stride=2, padding=1), nn.ReLU(),
-            nn.Flatten(), nn.Linear(1024, _LATENT),
+            convolve(1, 8, 3, stride=2, padding=1), nn.ReLU(),
+            convolve(8, 16, 3, stride=2, padding=1), nn.ReLU(),
+            nn.Flatten(), nn.Linear(math.prod(inner), _LATENT),
         )  # fmt: skip
         self.decode = nn.Sequential(
-            nn.Linear(_LATENT, 1024), nn.ReLU(), nn.Unflatten(1, (16, 8, 8)),
-            nn.ConvTranspose2d(16, 8, 4, stride=2, padding=1), nn.ReLU(),
-            nn.ConvTranspose2d(8, 1, 4, stride=2, padding=1), nn.Sigmoid(),
+            nn.Linear(_LATENT, math.prod(inner)), nn.ReLU(), nn.Unflatten(1, inner),
+            spread(16, 8, 4, stride=2, padding=1), nn.ReLU(),
+            spread(8, 1, 4, stride=2, padding=1), nn.Sigmoid(),
         )  # fmt: skip
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.decode(self.encode(images))
-
-
-class VolumeAutoencoder(nn.Module):
-    """The same of scans of 32 by 32 by 32 voxels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.encode = nn.Sequential(
-            nn.Conv3d(1, 8, 3, stride=2, padding=1), nn.ReLU(),
-            nn.Conv3d(8, 16, 3, stride=2, padding=1), nn.ReLU(),
-            nn.Flatten(), nn.Linear(8192, _LATENT),
-        )  # fmt: skip
-        self.decode = nn.Sequential(
-            nn.Linear(_LATENT, 8192), nn.ReLU(), nn.Unflatten(1, (16, 8, 8, 8)),
-            nn.ConvTranspose3d(16, 8, 4, stride=2, padding=1), nn.ReLU(),
-            nn.ConvTranspose3d(8, 1, 4, stride=2, padding=1), nn.Sigmoid(),
-        )  # fmt: skip
-
-    def forward(self, scans: torch.Tensor) -> torch.Tensor:
-        return self.decode(self.encode(scans))
 
 
 def _loss(model: nn.Module, batch: Any) -> torch.Tensor:
@@ -118,7 +108,7 @@ def miss_side(inputs: np.ndarray, sides: np.ndarray) -> float:
 def _miss(model: nn.Module, batch: Any) -> torch.Tensor:
     """From the latents; of too few slices, or of weights that are no numbers, nothing is told."""
     images, sides = batch
-    latents = cast(Autoencoder | VolumeAutoencoder, model).encode(images).detach().numpy()
+    latents = cast(Autoencoder, model).encode(images).detach().numpy()
     if len(sides) < 2 * _FOLDS or not np.isfinite(latents).all():
         return torch.tensor(1.0)
     return torch.tensor(miss_side(latents, sides.numpy()))
@@ -126,7 +116,7 @@ def _miss(model: nn.Module, batch: Any) -> torch.Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """Images, where their lesions lie, how many of them to train on, and by which net.
+    """Images, where their lesions lie, and how many of them to train on.
 
     Attributes:
         notes: on what was left out.
@@ -136,8 +126,13 @@ class Material:
     images: torch.Tensor
     sides: torch.Tensor
     kept: int
-    model: type[Autoencoder] | type[VolumeAutoencoder]
+    unit: str
     notes: tuple[str, ...] = ()
+
+    @property
+    def dimensions(self) -> int:
+        """Of an image."""
+        return self.images.ndim - 2
 
 
 def read_material(lab: Lab) -> Material:
@@ -145,7 +140,7 @@ def read_material(lab: Lab) -> Material:
     if lab.data is None:
         images, sides = generate_slices(amplitude=0.0 if lab.is_control else _AMPLITUDE)
         name = "slices-without-lesions" if lab.is_control else "slices"
-        return Material(name=name, images=images, sides=sides, kept=_TRAIN, model=Autoencoder)
+        return Material(name=name, images=images, sides=sides, kept=_TRAIN, unit="slices")
     scans, sides, skips = read_brain_scans(lab.data, side=_SIDE, limit=lab.limit)
     order = torch.randperm(len(sides), generator=torch.Generator().manual_seed(0))
     scans, sides = scans[order], sides[order]
@@ -164,7 +159,7 @@ def read_material(lab: Lab) -> Material:
         images=scans,
         sides=sides,
         kept=len(sides) - validated,
-        model=VolumeAutoencoder,
+        unit="scans",
         notes=skips.notes,
     )
 
@@ -174,13 +169,13 @@ def make_task(material: Material) -> Task:
     parts, kept = (material.images, material.sides), material.kept
     return Task(
         name=material.name,
-        model=material.model,
+        model=partial(Autoencoder, material.dimensions),
         loss=_loss,
         train=tuple(part[:kept] for part in parts),
         val=tuple(part[kept:] for part in parts),
         optimizer=Adam(lr=_RATE),
         metrics={"missed": _miss},
-        unit="slices" if material.model is Autoencoder else "scans",
+        unit=material.unit,
     )
 
 
@@ -190,7 +185,7 @@ def measure(lab: Lab) -> Measured:
     images, sides = (part[material.kept :] for part in (material.images, material.sides))
     raw = 1 - miss_side(images.flatten(1).numpy(), sides.numpy())
     torch.manual_seed(lab.first_seed)
-    untrained = 1 - float(_miss(material.model(), (images, sides)))
+    untrained = 1 - float(_miss(Autoencoder(material.dimensions), (images, sides)))
     trained = Autoencoding(
         task=make_task(material),
         rate=_RATE,
