@@ -126,6 +126,37 @@ def test_a_diverged_run_counts_at_both_ends() -> None:
     assert judge_claims([CLAIMS[0]], {"C1": spoiled})[0].verdict == "cannot tell"
 
 
+def test_a_seed_of_which_nothing_is_known_counts_against_either_side() -> None:
+    nothing = Seen(-math.inf, math.inf)
+    twelve = [nothing, *exactly([3.0 + 0.01 * x for x in range(11)])]
+
+    (told,) = judge_claims([CLAIMS[0]], {"C1": twelve})
+    (untold,) = judge_claims([CLAIMS[0]], {"C1": twelve[:6]})
+
+    # A sign test, in which eleven of twelve lie above the margin.
+    assert told.p_holds == pytest.approx(stats.binom.sf(10, 12, 0.5))
+    assert told.verdict == "holds"
+    assert untold.verdict == "cannot tell"
+    assert untold.p_does_not_hold == 1.0
+
+
+def test_a_trend_of_which_a_size_gave_nothing_is_not_told() -> None:
+    seen = [see_trend([0.0, 1.0, 2.0]) for _ in range(11)] + [see_trend([0.0, 1.0, math.nan])]
+
+    (judged,) = judge_claims([CLAIMS[3]], {"C4": seen})
+
+    assert judged.verdict == "cannot tell"
+
+
+def test_what_is_the_same_at_every_seed_is_told_as_it_is() -> None:
+    (above,) = judge_claims([CLAIMS[0]], {"C1": exactly([1.2] * 5)})
+    (short,) = judge_claims([CLAIMS[0]], {"C1": exactly([0.8] * 5)})
+
+    assert (above.verdict, short.verdict) == ("holds", "does not hold")
+    assert isinstance(above.estimate, Interval)
+    assert above.estimate.low == above.estimate.high == pytest.approx(1.2)
+
+
 def test_a_claim_without_runs_is_not_told() -> None:
     (judged,) = judge_claims([CLAIMS[0]], {})
 

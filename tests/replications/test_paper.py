@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from batchscope.errors import InvalidInput
+from batchscope.optimizers import SGD
 from batchscope.replications.lab import Lab
 from batchscope.replications.reproducing import list_studies, reproduce
-from batchscope.replications.studies import distance, image, imaging
+from batchscope.replications.studies import distance, image, imaging, lr_scaling, sharp_minima
 from batchscope.studies.progress import Unwatched
 from batchscope.training.check import check_task
 
@@ -70,12 +71,16 @@ def test_too_few_people_are_refused_before_anything_is_trained(tmp_path: Path) -
     assert "40 people 7 validate" in " ".join(map(str, caught.value.args))
 
 
-def test_cifar_trains_the_image_net(tmp_path: Path) -> None:
+def write_cifar(folder: Path) -> None:
     rng = np.random.default_rng(0)
     for name in (*(f"data_batch_{n}.bin" for n in range(1, 6)), "test_batch.bin"):
         labels = rng.integers(0, 10, (8, 1), dtype=np.uint8)
         pixels = rng.integers(0, 256, (8, 3072), dtype=np.uint8)
-        (tmp_path / name).write_bytes(np.concatenate([labels, pixels], 1).tobytes())
+        (folder / name).write_bytes(np.concatenate([labels, pixels], 1).tobytes())
+
+
+def test_cifar_trains_the_image_net(tmp_path: Path) -> None:
+    write_cifar(tmp_path)
 
     task = image.make_task(lab_of(tmp_path))
 
@@ -84,9 +89,18 @@ def test_cifar_trains_the_image_net(tmp_path: Path) -> None:
     check_task(task, precision="float32", device=CPU)
 
 
-def write_mnist(folder: Path) -> None:
+def test_cifar_trains_the_net_whose_rates_are_compared(tmp_path: Path) -> None:
+    write_cifar(tmp_path)
+
+    material = lr_scaling.read_material(lab_of(tmp_path))
+
+    assert (len(material.train[1]), len(material.test[1])) == (40, 8)
+    check_task(distance.make_task(material), precision="float32", device=CPU)
+
+
+def write_mnist(folder: Path, images: int = 30) -> None:
     rng = np.random.default_rng(0)
-    for part, count in (("train", 30), ("t10k", 10)):
+    for part, count in (("train", images), ("t10k", 10)):
         pixels = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8).tobytes()
         head = struct.pack(">4I", 0x803, count, 28, 28)
         (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(head + pixels))
@@ -103,6 +117,25 @@ def test_mnist_trains_the_net_whose_distance_is_measured(tmp_path: Path) -> None
 
     assert material.name == "mnist-distance"
     check_task(distance.make_task(material), precision="float32", device=CPU)
+
+
+@pytest.mark.parametrize("is_ridge", [False, True])
+def test_mnist_trains_the_nets_whose_minima_are_measured(tmp_path: Path, is_ridge: bool) -> None:
+    write_mnist(tmp_path, 2600)
+
+    material = sharp_minima.read_material(lab_of(tmp_path))
+
+    assert (material.small, material.large) == (256, 260)
+    task = sharp_minima.make_task(material, SGD(lr=0.1), is_ridge=is_ridge)
+    check_task(task, precision="float32", device=CPU)
+
+
+def test_too_few_images_for_the_large_batch_are_refused(tmp_path: Path) -> None:
+    write_mnist(tmp_path)
+
+    with pytest.raises(InvalidInput) as caught:
+        sharp_minima.read_material(lab_of(tmp_path))
+    assert "a tenth of 30 images is not above 256" in " ".join(map(str, caught.value.args))
 
 
 def test_cats_and_dogs_train_a_convolutional_one(tmp_path: Path) -> None:

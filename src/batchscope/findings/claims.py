@@ -1,7 +1,7 @@
 """Whether claims hold: one test for all claims of a study, from paired seeds."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 
 from batchscope.estimate import Estimate, Interval, NotIdentified
+from batchscope.findings.comparison import ROUNDING, Comparison, compare_settings
 from batchscope.findings.power import count_seeds
 
 Kind = Literal["claim", "objection", "control"]
@@ -17,9 +18,6 @@ Verdict = Literal["holds", "does not hold", "cannot tell"]
 
 LEVEL = 0.025
 LEAST_SEEDS = 5
-_CONFIDENCE = 0.95
-# Of the largest value: what rounding leaves between seeds that are the same.
-_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +63,10 @@ class Seen:
     high: float
     signs: float | None = None
     sizes: int = 0
+
+
+# A censored quantity may be at either end of what is known.
+_ENDS: tuple[Callable[[Seen], float], ...] = (lambda seen: seen.low, lambda seen: seen.high)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,11 +119,12 @@ def judge_claims(
 ) -> list[Judged]:
     """Judge all claims of one study together.
 
-    Two one-sided t tests over seeds of each claim against its margin, one for holds and one for
-    does not hold; of a quantity within a band the larger of the two, and outside it the smaller.
-    Holm's procedure at 0.025 over all claims, for holds and for does not hold apart. Where a run
-    was censored the larger p of the two ends counts. A trend needs both the contrast of its ends
-    and the Jonckheere-Terpstra test within seeds. With fewer than five seeds nothing is told.
+    Two one-sided tests over seeds of each claim against its margin (`compare_settings`), one for
+    holds and one for does not hold; of a quantity within a band the larger of the two, and outside
+    it the smaller. Holm's procedure at 0.025 over all claims, for holds and for does not hold
+    apart. Where a run was censored the larger p of the two ends counts. A trend needs both the
+    contrast of its ends and the Jonckheere-Terpstra test within seeds. With fewer than five seeds
+    nothing is told. What is the same at every seed has no noise and is told as it is.
 
     Args:
         seen: claim -> the quantity per seed, on the scale of the test (the log of a ratio).
@@ -159,17 +162,14 @@ def _test(claim: Claim, seen: Sequence[Seen]) -> tuple[float, float]:
     """P for holds and for does not hold, each the worse of the two ends."""
     if len(seen) < LEAST_SEEDS:
         return 1.0, 1.0
-    ends = [np.array([s.low for s in seen]), np.array([s.high for s in seen])]
-    if not all(np.isfinite(values).all() for values in ends):
-        return 1.0, 1.0
-    tests = [_test_values(claim, values) for values in ends]
+    tests = [_test_values(claim, [end(s) for s in seen]) for end in _ENDS]
     holds, fails = max(p for p, _ in tests), max(p for _, p in tests)
     if seen[0].signs is not None:
         holds = max(holds, _test_trend(claim, seen))
     return holds, fails
 
 
-def _test_values(claim: Claim, values: np.ndarray) -> tuple[float, float]:
+def _test_values(claim: Claim, values: Sequence[float]) -> tuple[float, float]:
     bound = claim.bound
     above, below = _one_sided(values, bound)
     if claim.direction == "above":
@@ -180,20 +180,33 @@ def _test_values(claim: Claim, values: np.ndarray) -> tuple[float, float]:
     return max(over, below), min(above, under)
 
 
-def _one_sided(values: np.ndarray, margin: float) -> tuple[float, float]:
-    """P of the mean being above a margin, and of its being below."""
-    rest = values - margin
-    error = float(np.std(rest, ddof=1)) / math.sqrt(len(rest))
-    mean = float(np.mean(rest))
-    if error <= _ROUNDING * float(np.max(np.abs(values), initial=1.0)):
+def _one_sided(values: Sequence[float], bound: float) -> tuple[float, float]:
+    """P of the quantity being above a bound, and of its being below."""
+    if _are_same(values, bound):
+        mean = float(np.mean(values)) - bound
         return (0.0, 1.0) if mean > 0 else (1.0, 0.0) if mean < 0 else (1.0, 1.0)
-    above = float(stats.t.sf(mean / error, len(rest) - 1))
-    return above, 1 - above
+    compared = _compare(values, bound)
+    return compared.p_worse, compared.p_better
+
+
+def _compare(values: Sequence[float], bound: float = 0.0) -> Comparison:
+    """A quantity over seeds against a bound."""
+    settled = dict.fromkeys(range(len(values)), bound)
+    return compare_settings(settled, dict(enumerate(values)), margin=abs(bound))
+
+
+def _are_same(values: Sequence[float], bound: float = 0.0) -> bool:
+    if not np.isfinite(values).all():
+        return False
+    largest = max(1.0, abs(bound), *(abs(value) for value in values))
+    return float(np.std(values, ddof=1)) <= ROUNDING * largest
 
 
 def _test_trend(claim: Claim, seen: Sequence[Seen]) -> float:
     """Jonckheere-Terpstra within seeds, by its normal approximation (Hollander and Wolfe 1999)."""
     total = sum(cast(float, s.signs) for s in seen)
+    if math.isnan(total):
+        return 1.0
     variance = sum(s.sizes * (s.sizes - 1) * (2 * s.sizes + 5) / 18 for s in seen)
     z = total / math.sqrt(variance)
     return float(stats.norm.sf(z if claim.direction == "above" else -z))
@@ -231,32 +244,37 @@ def _judge(
 
 
 def _estimate(claim: Claim, seen: Sequence[Seen]) -> Estimate:
-    """The mean over seeds with Student's interval; wide as both ends where runs are censored."""
-    if len(seen) < 2 or not all(math.isfinite(s.low) and math.isfinite(s.high) for s in seen):
-        reason = f"{len(seen)} seeds" if len(seen) < 2 else "a run gave no number"
-        return NotIdentified(reason=reason, remedy="--seeds 5", unit="")
-    lows, highs = np.array([s.low for s in seen]), np.array([s.high for s in seen])
-    wide = float(stats.t.ppf((1 + _CONFIDENCE) / 2, len(seen) - 1)) / math.sqrt(len(seen))
-    low = float(lows.mean() - wide * lows.std(ddof=1))
-    high = float(highs.mean() + wide * highs.std(ddof=1))
-    value = float((lows.mean() + highs.mean()) / 2)
+    """Over seeds, with its interval; as wide as both ends where runs are censored."""
+    if len(seen) < 2:
+        return NotIdentified(reason=f"{len(seen)} seeds", remedy="--seeds 5", unit="")
+    lowest, highest = (_estimate_end([end(s) for s in seen]) for end in _ENDS)
+    if isinstance(lowest, NotIdentified) or isinstance(highest, NotIdentified):
+        return NotIdentified(reason="runs gave no number", remedy="more --seeds", unit="")
+    low, value, high = lowest.low, (lowest.value + highest.value) / 2, highest.high
     if claim.is_ratio:
         low, value, high = math.exp(low), math.exp(value), math.exp(high)
     return Interval(value=value, low=low, high=high, unit="")
+
+
+def _estimate_end(values: Sequence[float]) -> Estimate:
+    if _are_same(values):
+        mean = float(np.mean(values))
+        return Interval(value=mean, low=mean, high=mean, unit="")
+    return _compare(values).difference
 
 
 def _seeds_needed(claim: Claim, seen: Sequence[Seen], claims: int) -> int | None:
     """With which the distance to the margin would be told, if it is what was seen."""
     if len(seen) < 2 or not all(math.isfinite(s.low + s.high) for s in seen):
         return None
-    middle = np.array([(s.low + s.high) / 2 for s in seen])
-    mean, spread = float(middle.mean()), float(middle.std(ddof=1))
-    away = abs(mean - claim.bound)
-    if claim.direction == "within":
-        away = min(away, abs(mean + claim.bound))
-    if away == 0 or spread == 0:
+    middle = _compare([(s.low + s.high) / 2 for s in seen])
+    if isinstance(middle.difference, NotIdentified):
         return None
-    # One sample of differences: a pair's deviation is the square root of two of a run's. Holm's
-    # first step needs a smaller p, which costs about this much.
+    away = abs(middle.difference.value - claim.bound)
+    if claim.direction == "within":
+        away = min(away, abs(middle.difference.value + claim.bound))
+    if away == 0:
+        return None
+    # Holm's first step needs a smaller p, which costs about this much.
     stricter = float(stats.norm.isf(LEVEL / claims) / stats.norm.isf(LEVEL))
-    return max(count_seeds(away / stricter, spread / math.sqrt(2)), LEAST_SEEDS)
+    return max(count_seeds(away / stricter, middle.deviation), LEAST_SEEDS)

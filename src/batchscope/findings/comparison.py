@@ -13,7 +13,7 @@ from batchscope.findings.seeds import estimate_median
 
 LEVEL = 0.05
 # Of the largest value: what rounding leaves between runs that are the same.
-_ROUNDING = 1e-9
+ROUNDING = 1e-9
 _HUGE = 1e300
 
 
@@ -105,7 +105,7 @@ def compare_settings(
         return _compare_by_pooled(differences, spread, margin=margin, unit=unit)
     deviation = float(np.std(differences, ddof=1)) if count > 1 else 0.0
     largest = max((abs(x) for pair in pairs for x in pair), default=0.0)
-    if count < 2 or deviation <= _ROUNDING * largest:
+    if count < 2 or deviation <= ROUNDING * largest:
         reason = f"{count} paired seed{'s' if count != 1 else ''}"
         if count > 1:
             reason = f"{count} pairs of seeds all differ by {write_number(differences[0])}"

@@ -5,11 +5,19 @@ import torch
 
 import batchscope as bs
 from batchscope.optimizers import SGD
-from batchscope.replications.studies.sharp_minima import make_task, ridge_loss
+from batchscope.replications.lab import Lab
+from batchscope.replications.studies.sharp_minima import make_task, read_material, ridge_loss
+from batchscope.studies.progress import Unwatched
+from batchscope.task import Task
+
+
+def make_ridge() -> Task:
+    lab = Lab(is_quick=True, first_seed=0, count=1, is_control=True, store="", watcher=Unwatched())
+    return make_task(read_material(lab), SGD(lr=0.3), is_ridge=True)
 
 
 def test_the_loss_of_the_control_bends_upwards_everywhere() -> None:
-    task = make_task(SGD(lr=0.3), is_ridge=True)
+    task = make_ridge()
     batch = tuple(part[:200] for part in task.datasets["train"][:])
     generator = torch.Generator().manual_seed(0)
     model = task.model()
@@ -29,7 +37,7 @@ def test_the_loss_of_the_control_bends_upwards_everywhere() -> None:
 
 @pytest.mark.slow
 def test_both_batch_sizes_of_the_control_end_at_the_same_curvature() -> None:
-    task = make_task(SGD(lr=0.3), is_ridge=True)
+    task = make_ridge()
     found = {
         size: bs.curvature(
             task, after=f"{epochs}ep", batch_size=size, learning_rate=rate, device="cpu"

@@ -1,10 +1,12 @@
 """Chang 2020 and Shen 2018: large batches stay near the initial weights."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -22,11 +24,13 @@ from batchscope.replications.published import Figure, Line, Measured, Published
 from batchscope.task import Task, tensors_of
 
 Weights = Mapping[str, torch.Tensor]
+Array = npt.NDArray[np.float32]
 
 _RATE = 0.05
 _EPOCHS = 40
 _RAISED = (2, 4, 8, 16, 32)
 _SIZES = (8, 32, 128, 512, 1024)
+_BINS = 60
 # Of a run that diverged: no distance at all, or a hundred times that of the net's own weights.
 _FAR = (1e-3, 1e3)
 _CHANCE = (0.0, 0.9)
@@ -238,9 +242,10 @@ def measure(lab: Lab) -> Measured:
         lines=lines,
         logarithmic=(True, False),
     )
+    ends = {size: _train(task, size, lab.first_seed, share=1.0) for size in (32, 1024)}
     return Measured(
         seen=seen,
-        figures=(figure,),
+        figures=(figure, _draw_layers(ends), _draw_weights(ends)),
         causes={"C1": by_epochs.explain(32, 1024)},
         notes=(
             f"The rate for 1,024 was raised {rate / _RATE:.0f} times, chosen on four other seeds.",
@@ -253,23 +258,79 @@ def measure(lab: Lab) -> Measured:
 def _switch(material: Material, seed: int) -> Ends:
     """The error after half of the epochs at 1,024 and the other half at 32."""
     task = make_task(material)
-    first = _train(task, 1024, seed)
-    second = _train(make_task(material, first.state_dict()), 32, seed)
+    first = _train(task, 1024, seed, share=0.5)
+    second = _train(make_task(material, first.state_dict()), 32, seed, share=0.5)
     with torch.no_grad():
         error = float(error_rate(second, tensors_of(task.datasets["val"])))
     return Ends(error, error)
 
 
-def _train(task: Task, batch_size: int, seed: int) -> nn.Module:
-    return reach_checkpoint(
+def _train(task: Task, batch_size: int, seed: int, *, share: float) -> FromStart:
+    """The net after a share of the epochs."""
+    found = reach_checkpoint(
         task,
-        after=epochs(_EPOCHS / 2),
+        after=epochs(share * _EPOCHS),
         device=torch.device("cpu"),
         precision="float32",
         batch_size=batch_size,
         learning_rate=_RATE,
         seed=seed,
-    ).model
+    )
+    return cast(FromStart, found.model)
+
+
+def measure_layers(model: FromStart) -> list[float]:
+    """How far the weight of each layer is from where it began, over how large it was there."""
+    return [
+        float(np.linalg.norm(now - start) / np.linalg.norm(start)) for now, start in _weights(model)
+    ]
+
+
+def _weights(model: FromStart) -> Iterator[tuple[Array, Array]]:
+    """Of each layer the weight now and where it began; offsets are left out."""
+    at = 0
+    for now in model.net.parameters():
+        start = model.start[at : at + now.numel()].view_as(now)
+        at += now.numel()
+        if now.ndim > 1:
+            yield now.detach().numpy(), start.numpy()
+
+
+def _draw_layers(ends: Mapping[int, FromStart]) -> Figure:
+    lines = [
+        Line(name=f"batch size {size}", places=list(range(1, len(apart) + 1)), values=apart)
+        for size, apart in ((size, measure_layers(model)) for size, model in ends.items())
+    ]
+    return Figure(
+        title=f"Distance of each layer after {_EPOCHS} epochs, as a share of its initial size, one "
+        "seed",
+        x="layer",
+        y="distance over initial norm",
+        lines=tuple(lines),
+        logarithmic=(False, False),
+    )
+
+
+def _draw_weights(ends: Mapping[int, FromStart]) -> Figure:
+    """The histogram of the last hidden layer's weights, before and after."""
+    shown: dict[str, Array] = {}
+    for size, model in ends.items():
+        now, start = list(_weights(model))[-2]
+        shown |= {"initial": start, f"batch size {size}": now}
+    most = max(float(np.abs(weights).max()) for weights in shown.values())
+    edges = np.linspace(-most, most, _BINS + 1)
+    middles = [float(place) for place in (edges[1:] + edges[:-1]) / 2]
+    lines: list[Line] = []
+    for name, weights in shown.items():
+        heights, _ = np.histogram(weights, edges, density=True)
+        lines.append(Line(name=name, places=middles, values=[float(h) for h in heights]))
+    return Figure(
+        title=f"Weights of the last hidden layer after {_EPOCHS} epochs, one seed",
+        x="weight",
+        y="density",
+        lines=tuple(lines),
+        logarithmic=(False, False),
+    )
 
 
 def _choose_rate(lab: Lab, task: Task) -> float:

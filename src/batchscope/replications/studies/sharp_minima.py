@@ -1,7 +1,9 @@
 """Keskar et al. 2017: large batches end in sharp minima."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,11 +11,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from batchscope.errors import InvalidInput
 from batchscope.estimate import Interval
 from batchscope.findings.claims import Claim, Seen, exactly
-from batchscope.gallery.digits import load_train_and_test
+from batchscope.gallery.digits import Images, load_train_and_test
 from batchscope.metrics import error_rate
 from batchscope.optimizers import SGD, Adam, OptimizerSpec
+from batchscope.replications.formats.mnist import read_mnist
 from batchscope.replications.lab import Lab
 from batchscope.replications.published import Figure, Line, Measured, Published
 from batchscope.task import Task
@@ -27,28 +31,102 @@ _AROUND = (0.025, 0.016)
 _NEAR = 1.5
 # Their claims on sharpness, and on the test error.
 _OPTIMIZERS = {("C1", "C3"): Adam(lr=1e-3), ("C2", "C4"): SGD(lr=0.1)}
-# The same rate per example, from one that is stable at 1,000.
-_MATCHED = {32: 0.0128, 1000: 0.4}
+# Stable at the large batch; the same rate per example elsewhere.
+_LARGE_RATE = 0.4
 _EPOCHS = 20_000
 _DECAY = 0.01
-# Of the ridge: a rate and epochs that bring each batch size to its one minimum.
-_RIDGE = {8: (0.03, 100), 1000: (0.3, 1500)}
 _CHANCE = (0.0, 0.9)
 # Nothing is known of a training that never gets to the loss.
 _ANYTHING = Seen(-math.log(100.0), math.log(100.0))
+# Of Keskar et al.
+_PAPER_SMALL = 256
 _MEASURES = {
     "top_eigenvalue": "the largest eigenvalue",
     "trace": "the trace",
     "sharpness": "the rise within a box of 1e-3",
 }
-_ALL = (8, 32, 100, 1000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What is trained on, by which nets, in which batches.
+
+    Attributes:
+        matched: the batch that the large one is compared with at equal rate over batch size.
+        between: further ones at the larger scales.
+        ridge: of the softmax regression, batch size -> a rate and epochs that bring it to its one
+            minimum.
+    """
+
+    name: str
+    train: Images
+    test: Images
+    make_net: Callable[[], nn.Module]
+    make_softmax: Callable[[], nn.Module]
+    small: int
+    large: int
+    matched: int
+    between: tuple[int, ...]
+    ridge: Mapping[int, tuple[float, int]]
+
+    @property
+    def words(self) -> str:
+        """The batches, for a reader."""
+        return (
+            f"The small batch is {self.small:,}, the large one {self.large:,}; at equal rate over "
+            f"batch size it is compared with {self.matched:,}."
+        )
+
+
+def read_material(lab: Lab) -> Material:
+    """1,000 digits to train on, or at the scale of the paper MNIST and its tenth as a batch.
+
+    Raises:
+        InvalidInput: a tenth of the images is no larger than the small batch.
+    """
+    if lab.data is None:
+        (train, classes), (rest, rest_classes) = load_train_and_test()
+        return Material(
+            name="digits",
+            train=(train[:_TRAIN], classes[:_TRAIN]),
+            test=(torch.cat([train[_TRAIN:], rest]), torch.cat([classes[_TRAIN:], rest_classes])),
+            make_net=make_model,
+            make_softmax=make_softmax,
+            small=8,
+            large=_TRAIN,
+            matched=32,
+            between=(32, 100),
+            ridge={8: (0.03, 100), _TRAIN: (0.3, 1500)},
+        )
+    train, test = read_mnist(lab.data, limit=lab.limit)
+    large = len(train[1]) // 10
+    if large <= _PAPER_SMALL:
+        raise InvalidInput(
+            f"a tenth of {len(train[1]):,} images is not above {_PAPER_SMALL}",
+            where=str(lab.data),
+            expected=f"more than {10 * _PAPER_SMALL:,} images, a tenth of which is the large batch",
+            do="the whole of MNIST, or a larger --limit",
+        )
+    return Material(
+        name="mnist",
+        train=train,
+        test=test,
+        make_net=make_deep_net,
+        make_softmax=partial(make_softmax, train[0][0].numel()),
+        small=_PAPER_SMALL,
+        large=large,
+        matched=_PAPER_SMALL,
+        between=(),
+        ridge={_PAPER_SMALL: (0.05, 60), large: (0.1, 400)},
+    )
 
 
 def _declare() -> tuple[Claim, ...]:
     claims = [
         Claim(
             id=f"{id_}{letter}",
-            name=f"{words} at 1,000 is more than 1.5 times that at 8 ({optimizer.name})",
+            name=f"{words} after the large batch is more than 1.5 times that after the small one "
+            f"({optimizer.name})",
             kind="claim",
             direction="above",
             margin=1.5,
@@ -60,8 +138,8 @@ def _declare() -> tuple[Claim, ...]:
     claims += [
         Claim(
             id=id_,
-            name="the test error at 1,000 is more than a quarter point above that at 8 "
-            f"({optimizer.name})",
+            name="the test error after the large batch is more than a quarter point above that "
+            f"after the small one ({optimizer.name})",
             kind="claim",
             direction="above",
             margin=0.0025,
@@ -71,7 +149,7 @@ def _declare() -> tuple[Claim, ...]:
     claims += [
         Claim(
             id=f"O1{letter}",
-            name=f"at equal rate over batch size {words} at 1,000 is that at 32 (SGD)",
+            name=f"at equal rate over batch size {words} is the same after both (SGD)",
             kind="objection",
             direction="within",
             margin=1.3,
@@ -97,9 +175,17 @@ def make_model() -> nn.Module:
     )
 
 
-def make_softmax() -> nn.Module:
+def make_deep_net() -> nn.Module:
+    """Five hidden layers of 512 on 784 pixels, as the source's first net, without batch norm."""
+    layers: list[nn.Module] = [nn.Flatten()]
+    for before, after in zip((784, *(512,) * 4), (512,) * 5, strict=True):
+        layers += [nn.Linear(before, after), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(512, 10))
+
+
+def make_softmax(inputs: int = 64) -> nn.Module:
     """Softmax regression."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    return nn.Sequential(nn.Flatten(), nn.Linear(inputs, 10))
 
 
 def loss(model: nn.Module, batch: Any) -> torch.Tensor:
@@ -113,15 +199,15 @@ def ridge_loss(model: nn.Module, batch: Any) -> torch.Tensor:
     return loss(model, batch) + _DECAY / 2 * squares.sum()
 
 
-def make_task(optimizer: OptimizerSpec, *, is_ridge: bool) -> Task:
-    """1,000 digits to train on; 797 to test."""
-    (train, classes), (rest, rest_classes) = load_train_and_test()
+def make_task(material: Material, optimizer: OptimizerSpec, *, is_ridge: bool) -> Task:
+    """The net, or softmax regression with weight decay."""
+    kind = "ridge" if is_ridge else f"sharp-{optimizer.name.lower()}"
     return Task(
-        name="digits-ridge" if is_ridge else f"digits-sharp-{optimizer.name.lower()}",
-        model=make_softmax if is_ridge else make_model,
+        name=f"{material.name}-{kind}",
+        model=material.make_softmax if is_ridge else material.make_net,
         loss=ridge_loss if is_ridge else loss,
-        train=(train[:_TRAIN], classes[:_TRAIN]),
-        val=(torch.cat([train[_TRAIN:], rest]), torch.cat([classes[_TRAIN:], rest_classes])),
+        train=material.train,
+        val=material.test,
         optimizer=optimizer,
         metrics={"error": error_rate},
         unit="images",
@@ -130,36 +216,40 @@ def make_task(optimizer: OptimizerSpec, *, is_ridge: bool) -> Task:
 
 def measure(lab: Lab) -> Measured:
     """Each optimizer at its own rate, then SGD at equal rate over batch size."""
+    material = read_material(lab)
     if lab.is_control:
-        return _measure_ridge(lab)
+        return _measure_ridge(lab, material)
     seen: dict[str, list[Seen]] = {claim.id: [] for claim in CLAIMS}
     lines: list[Line] = []
-    sizes = (8, 1000) if lab.is_quick else _ALL
+    small, large = material.small, material.large
+    sizes = (small, *(() if lab.is_quick else material.between), large)
     for (id_, worse), optimizer in _OPTIMIZERS.items():
-        task = make_task(optimizer, is_ridge=False)
+        task = make_task(material, optimizer, is_ridge=False)
         rate = optimizer.lr
         sharp = {
             size: [_read_at_loss(lab, task, size, rate, seed) for seed in lab.seeds]
             for size in sizes
         }
         for letter, name in zip("abc", _MEASURES, strict=True):
-            seen[f"{id_}{letter}"] = _compare(sharp[1000], sharp[8], name)
+            seen[f"{id_}{letter}"] = _compare(sharp[large], sharp[small], name)
         runs = lab.train(
-            task, [8, 1000], rates=[rate], budget=f"{_EPOCHS}ep until train_loss<={_LOSS}"
+            task, [small, large], rates=[rate], budget=f"{_EPOCHS}ep until train_loss<={_LOSS}"
         )
         for seed in lab.seeds:
-            large, small = (
-                runs.last((size, rate, seed), "error", censored=_CHANCE) for size in (1000, 8)
-            )
-            seen[worse].append(large.minus(small))
+            ends = [
+                runs.last((size, rate, seed), "error", censored=_CHANCE) for size in (large, small)
+            ]
+            seen[worse].append(ends[0].minus(ends[1]))
         lines.append(_draw(f"{optimizer.name}, rate {rate:g}", sharp))
-    task = make_task(_OPTIMIZERS["C2", "C4"], is_ridge=False)
+    task = make_task(material, _OPTIMIZERS["C2", "C4"], is_ridge=False)
     matched = {
-        size: [_read_at_loss(lab, task, size, rate, seed) for seed in lab.seeds]
-        for size, rate in _MATCHED.items()
+        size: [
+            _read_at_loss(lab, task, size, _LARGE_RATE * size / large, seed) for seed in lab.seeds
+        ]
+        for size in (material.matched, large)
     }
     for letter, name in zip("abc", _MEASURES, strict=True):
-        seen[f"O1{letter}"] = _compare(matched[1000], matched[32], name)
+        seen[f"O1{letter}"] = _compare(matched[large], matched[material.matched], name)
     lines.append(_draw("SGD, equal rate over batch size", matched))
     return Measured(
         seen=seen,
@@ -173,37 +263,44 @@ def measure(lab: Lab) -> Measured:
             ),
         ),
         notes=(
+            material.words,
             f"The curvature is read at the first evaluations below {_AROUND[0]} and {_AROUND[1]} "
             f"and interpolated to a training loss of {_LOSS}, logs against log.",
         ),
     )
 
 
-def _measure_ridge(lab: Lab) -> Measured:
+def _measure_ridge(lab: Lab, material: Material) -> Measured:
     """The same contrasts where there is one minimum, read there."""
-    task = make_task(SGD(lr=0.3), is_ridge=True)
+    task = make_task(material, SGD(lr=material.ridge[material.large][0]), is_ridge=True)
+    small, large = material.small, material.large
     sharp: dict[int, list[Mapping[str, float] | None]] = {
         size: [_logs(_look(lab, task, size, rate, seed, f"{epochs}ep"))[1] for seed in lab.seeds]
-        for size, (rate, epochs) in _RIDGE.items()
+        for size, (rate, epochs) in material.ridge.items()
     }
     runs = {
         size: lab.train(task, [size], rates=[rate], budget=f"{epochs}ep")
-        for size, (rate, epochs) in _RIDGE.items()
+        for size, (rate, epochs) in material.ridge.items()
     }
     seen: dict[str, list[Seen]] = {}
     for id_, _ in _OPTIMIZERS:
         for letter, name in zip("abc", _MEASURES, strict=True):
-            seen[f"{id_}{letter}"] = _compare(sharp[1000], sharp[8], name)
+            seen[f"{id_}{letter}"] = _compare(sharp[large], sharp[small], name)
     for _, id_ in _OPTIMIZERS:
         ends = {
             size: [
-                runs[size].last((size, _RIDGE[size][0], seed), "error", censored=_CHANCE)
-                for seed in lab.seeds
+                runs[size].last((size, rate, seed), "error", censored=_CHANCE) for seed in lab.seeds
             ]
-            for size in _RIDGE
+            for size, (rate, _) in material.ridge.items()
         }
-        seen[id_] = [a.minus(b) for a, b in zip(ends[1000], ends[8], strict=True)]
-    return Measured(seen=seen, notes=("Each batch size is read where its training ends.",))
+        seen[id_] = [a.minus(b) for a, b in zip(ends[large], ends[small], strict=True)]
+    return Measured(
+        seen=seen,
+        notes=(
+            f"The small batch is {small:,}, the large one {large:,}.",
+            "Each batch size is read where its training ends.",
+        ),
+    )
 
 
 def _read_at_loss(
@@ -281,4 +378,6 @@ STUDY = Published(
     seeds={"quick": 6, "standard": 10},
     minutes={"quick": 3, "standard": 10},
     measure=measure,
+    paper="MNIST's four IDX files, packed or not, for the dense net of the source: batches of 256 "
+    "beside a tenth of the data",
 )
