@@ -164,7 +164,8 @@ def kill_workers(folder: Path, *, times: int, draw: random.Random) -> int:
             break
         except subprocess.TimeoutExpired:
             children = psutil.Process(process.pid).children()
-            workers = [p for p in children if "batchscope.workers" in p.cmdline()]
+            nurseries = [p for p in children if "batchscope.workers.nursery" in p.cmdline()]
+            workers = [worker for nursery in nurseries for worker in nursery.children()]
             # The one that times steps is no run's: without it there is nothing to go on with.
             if len(workers) == 2:
                 draw.choice(workers).kill()

@@ -4,7 +4,14 @@ from pathlib import Path
 import pytest
 
 from batchscope.errors import InvalidTask, TaskCannotTravel
-from batchscope.workers.travel import FileTask, load_task, pack_task, read_source
+from batchscope.workers.travel import (
+    FileTask,
+    ModuleTask,
+    load_task,
+    own_modules,
+    pack_task,
+    read_source,
+)
 
 from ..conftest import SMALL_TASK, make_task
 
@@ -77,3 +84,17 @@ def test_a_file_may_import_its_neighbours(tmp_path: Path) -> None:
     path.write_text("from my_neighbour_module import SIZE\n" + SMALL_TASK)
 
     assert load_task(read_source(f"{path}:task")).train_size == 64
+
+
+def test_only_modules_of_this_package_are_loaded_ahead_of_a_task() -> None:
+    built_in = ModuleTask(module="batchscope.gallery.digits_mlp", name="task", label="digits-mlp")
+    theirs = ModuleTask(module="somebody.tasks", name="task", label="somebody.tasks")
+
+    assert own_modules(built_in, "batchscope.studies.executor") == [
+        "batchscope.studies.executor",
+        "batchscope.gallery.digits_mlp",
+    ]
+    assert own_modules(theirs, "__main__") == []
+    assert own_modules(FileTask(path="x.py", text="", name="task")) == []
+    assert own_modules(pack_task(make_task())) == []
+    assert own_modules(pack_task(load_task(built_in))) == ["batchscope.gallery.digits_mlp"]

@@ -1,7 +1,7 @@
 """Worker processes that stay for the next study of the same task.
 
-A process takes seconds to load torch. What trains many small studies, one after another, would pay
-that for each of them.
+A process that is not forked takes seconds to load torch. What trains many small studies, one after
+another, would pay that for each of them.
 """
 
 from collections import OrderedDict

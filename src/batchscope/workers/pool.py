@@ -14,10 +14,12 @@ from typing import Self, cast
 from batchscope.errors import BatchscopeError, WorkerDied
 from batchscope.task import Task
 from batchscope.workers.calls import AnswerKind, Call, Setup, TaskFunction, answer_call
+from batchscope.workers.forking import ForkedProcess, can_fork, fork_worker
 from batchscope.workers.messages import read_message, write_message
-from batchscope.workers.travel import TaskSource
+from batchscope.workers.travel import TaskSource, own_modules
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_WORKER, _ONCE = "batchscope.workers", "batchscope.workers.once"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ class ProcessPool(Pool):
     ) -> None:
         self._setup = Setup(source=source, threads=threads)
         self._count = count
-        self._module = "batchscope.workers.once" if once else "batchscope.workers"
+        self._once = once
         self._answers: queue.Queue[Answer] = queue.Queue()
         self._workers: list[_Worker] = []
         self._unheard = 0
@@ -131,10 +133,23 @@ class ProcessPool(Pool):
         """Begin function(task, *arguments, report=...) on a free worker."""
         idle = [worker for worker in self._workers if worker.is_alive and worker.label is None]
         if not idle:
-            idle = [_Worker(self._setup, self._answers, self._module)]
+            process = self._start(function.__module__)
+            idle = [_Worker(process, self._setup, self._answers)]
             self._workers += idle
         idle[0].begin(label, Call(function=function, arguments=arguments))
         self._unheard += 1
+
+    def _start(self, module: str) -> "subprocess.Popen[bytes] | ForkedProcess":
+        environment = os.environ | dict.fromkeys(_THREAD_VARIABLES, str(self._setup.threads))
+        if not self._once and can_fork():
+            return fork_worker(own_modules(self._setup.source, module), environment)
+        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", _ONCE if self._once else _WORKER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment | {"PYTHONPATH": path},
+        )
 
     def wait(self, timeout: float | None) -> Answer | None:
         """The next answer, or None when there was none in `timeout` seconds."""
@@ -177,17 +192,15 @@ class OwnProcess(Pool):
 
 
 class _Worker:
-    def __init__(self, setup: Setup, answers: "queue.Queue[Answer]", module: str) -> None:
+    def __init__(
+        self,
+        process: "subprocess.Popen[bytes] | ForkedProcess",
+        setup: Setup,
+        answers: "queue.Queue[Answer]",
+    ) -> None:
         self.label: str | None = None
         self._answers = answers
-        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-        threads = dict.fromkeys(_THREAD_VARIABLES, str(setup.threads))
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", module],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | threads | {"PYTHONPATH": path},
-        )
+        self._process = process
         self._send(setup)
         threading.Thread(target=self._read, daemon=True).start()
 

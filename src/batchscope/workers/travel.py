@@ -38,12 +38,18 @@ class ModuleTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PickledTask:
-    """A task that was built in Python, with all that it refers to."""
+    """A task that was built in Python, with all that it refers to.
+
+    Attributes:
+        modules: that its parts are defined in.
+    """
 
     payload: bytes
+    modules: tuple[str, ...] = ()
 
 
 TaskSource = FileTask | ModuleTask | PickledTask
+_PACKAGE = __name__.split(".")[0]
 # The task that this process loaded last.
 _LOADED: list[tuple[Task, TaskSource]] = []
 
@@ -122,7 +128,7 @@ def pack_task(task: Task) -> PickledTask:
         TaskCannotTravel: it holds something that exists in this process only.
     """
     try:
-        return PickledTask(payload=cloudpickle.dumps(task))
+        return PickledTask(payload=cloudpickle.dumps(task), modules=_modules_of(task))
     except Exception as error:  # whatever a user's own __reduce__ raises
         where, holder = next(_find_culprit(task, "task"), ("task", type(task).__name__))
         raise TaskCannotTravel(
@@ -131,6 +137,28 @@ def pack_task(task: Task) -> PickledTask:
             expected="values that can be pickled",
             do="open it inside the function that uses it; until then runs share this process",
         ) from error
+
+
+def own_modules(source: TaskSource, *others: str) -> list[str]:
+    """The modules of this package among those that a task needs, and others.
+
+    They can be loaded ahead of it; a user's may change, and know for themselves when to run.
+    """
+    modules = list(others)
+    match source:
+        case PickledTask():
+            modules += source.modules
+        case ModuleTask():
+            modules.append(source.module)
+        case FileTask():
+            pass
+    return [module for module in modules if module.startswith(f"{_PACKAGE}.")]
+
+
+def _modules_of(task: Task) -> tuple[str, ...]:
+    parts = (getattr(task, part.name) for part in fields(task))
+    functions = (getattr(part, "func", part) for part in parts if callable(part))
+    return tuple(sorted({str(getattr(function, "__module__", "")) for function in functions}))
 
 
 def _run_file(source: FileTask) -> types.ModuleType:

@@ -1,0 +1,128 @@
+"""A process that has loaded torch and forks workers, which each of them would take seconds for.
+
+It hears of a worker to fork in one message: the modules that it will need, and four descriptors.
+"""
+
+import contextlib
+import gc
+import importlib
+import os
+import pickle
+import selectors
+import signal
+import socket
+import struct
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+
+from batchscope.workers.__main__ import main as serve_calls
+from batchscope.workers.messages import read_message
+
+# What is answered: the process that was forked. And, when it ended, its exit code.
+PID, EXIT_CODE = struct.Struct(">q"), struct.Struct(">q")
+# Standard input, output and error of the worker, and where its exit code goes.
+DESCRIPTORS = 4
+_LARGEST_REQUEST = 65_536
+# Calls of a task, and what the first optimizer of a process would load.
+_ALWAYS = ("batchscope.workers.calls", "torch._dynamo")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """Where a worker runs: the folder, the variables and the path of who asks for it."""
+
+    folder: str
+    environment: dict[str, str]
+    path: list[str]
+
+
+def main() -> None:
+    """Fork workers until the process that asks for them is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    requests = socket.socket(fileno=int(sys.argv[1]))
+    woken, wake = os.pipe()
+    for end in (woken, wake):
+        os.set_blocking(end, False)
+    signal.set_wakeup_fd(wake)
+    signal.signal(signal.SIGCHLD, _let_wake)
+    told: dict[int, int] = {}
+    _load(_ALWAYS)
+    with selectors.DefaultSelector() as selector:
+        selector.register(requests, selectors.EVENT_READ)
+        selector.register(woken, selectors.EVENT_READ)
+        while True:
+            ready = {key.fileobj for key, _ in selector.select()}
+            if woken in ready:
+                os.read(woken, _LARGEST_REQUEST)
+                _tell_ends(told)
+            if requests in ready:
+                modules, ends, *_ = socket.recv_fds(requests, _LARGEST_REQUEST, DESCRIPTORS)
+                if not modules:
+                    return
+                _load(pickle.loads(modules))
+                pid = os.fork()
+                if pid == 0:
+                    _become_worker(ends, inherited=[requests.fileno(), woken, wake, *told.values()])
+                told[pid] = ends[-1]
+                for end in ends[:-1]:
+                    os.close(end)
+                requests.send(PID.pack(pid))
+
+
+def _let_wake(_number: int, _frame: object) -> None:
+    """A signal without a handler would not be written to the pipe."""
+
+
+def _load(modules: Sequence[str]) -> None:
+    """What fails to load here fails again where it is needed, and is answered there."""
+    for module in modules:
+        with contextlib.suppress(Exception):
+            importlib.import_module(module)
+    # Forked processes share the memory of what their garbage collector does not touch.
+    gc.freeze()
+
+
+def _tell_ends(told: dict[int, int]) -> None:
+    """Answer for the workers that have ended."""
+    for pid in list(told):
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            end = told.pop(pid)
+            with contextlib.suppress(BrokenPipeError):
+                os.write(end, EXIT_CODE.pack(os.waitstatus_to_exitcode(status)))
+            os.close(end)
+
+
+def _become_worker(ends: Sequence[int], *, inherited: Sequence[int]) -> None:
+    code = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for standard, end in enumerate(ends[:-1]):
+            os.dup2(end, standard)
+        for end in (*ends, *inherited):
+            os.close(end)
+        surroundings = cast(Surroundings, read_message(sys.stdin.buffer))
+        os.chdir(surroundings.folder)
+        os.environ.clear()
+        os.environ.update(surroundings.environment)
+        sys.path[:] = surroundings.path
+        np.random.seed()
+        serve_calls()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

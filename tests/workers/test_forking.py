@@ -1,0 +1,106 @@
+"""Workers that are forked from a process that has loaded torch."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+import batchscope as bs
+from batchscope.errors import WorkerDied
+from batchscope.workers import forking
+from batchscope.workers.pool import ProcessPool
+from batchscope.workers.travel import pack_task
+
+from ..conftest import make_task
+
+pytestmark = pytest.mark.skipif(not forking.can_fork(), reason="workers are not forked here")
+
+Report = Callable[[object], None]
+
+
+def say_where(task: bs.Task, *, report: Report) -> tuple[int, str, str | None, list[str]]:
+    return os.getppid(), os.getcwd(), os.environ.get("BATCHSCOPE_PLACE"), sys.path
+
+
+def vanish(task: bs.Task, *, report: Report) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leave(task: bs.Task, *, report: Report) -> None:
+    os._exit(3)
+
+
+def complain(task: bs.Task, *, report: Report) -> None:
+    print("a warning of the task", file=sys.stderr, flush=True)
+
+
+def ask(function: Callable[..., object]) -> object:
+    with ProcessPool(pack_task(make_task()), count=1, threads=1) as pool:
+        return pool.ask("a", function)
+
+
+def test_workers_of_a_process_have_one_nursery_and_the_surroundings_of_the_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nursery, *_ = ask(say_where)  # type: ignore[misc]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BATCHSCOPE_PLACE", "elsewhere")
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+
+    same, folder, place, path = ask(say_where)  # type: ignore[misc]
+
+    assert (same, folder, place) == (nursery, str(tmp_path), "elsewhere")
+    assert path[0] == str(tmp_path / "modules")
+    assert psutil.Process(nursery).ppid() == os.getpid()
+
+
+def test_what_a_task_prints_goes_where_errors_go_now(capfd: pytest.CaptureFixture[str]) -> None:
+    ask(complain)
+
+    assert "a warning of the task" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("end", "code"), [(vanish, -9), (leave, 3)])
+def test_the_exit_code_of_a_worker_is_known(end: Callable[..., object], code: int) -> None:
+    with pytest.raises(WorkerDied) as caught:
+        ask(end)
+    assert caught.value.worker_exit_code == code
+
+
+def test_where_the_nursery_is_killed_its_workers_end_and_the_next_has_another() -> None:
+    with ProcessPool(pack_task(make_task()), count=2, threads=1) as pool:
+        nursery, *_ = pool.ask("a", say_where)  # type: ignore[misc]
+        (worker,) = psutil.Process(nursery).children()
+        os.kill(nursery, signal.SIGKILL)
+        psutil.Process(nursery).wait(30)
+
+        other, *_ = pool.ask("b", say_where)  # type: ignore[misc]
+
+        assert other != nursery
+        assert not worker.is_running()
+
+
+def test_a_nursery_ends_with_who_started_it() -> None:
+    script = """
+import os, time
+from batchscope.workers.forking import fork_worker
+
+print(os.getpid(), fork_worker([], os.environ).pid, flush=True)
+time.sleep(600)
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    driver, worker = map(int, process.stdout.readline().split())
+    nursery = psutil.Process(worker).parent()
+    assert nursery is not None
+    assert nursery.ppid() == driver
+
+    process.kill()
+
+    assert psutil.wait_procs([nursery, psutil.Process(worker)], timeout=60)[1] == []
+    process.wait()
