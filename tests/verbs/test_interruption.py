@@ -221,7 +221,7 @@ def test_two_processes_on_one_store_train_each_run_once(tmp_path: Path, undistur
     outputs = [process.communicate(timeout=240) for process in (first, second)]
 
     assert [process.returncode for process in (first, second)] == [0, 0], outputs
-    assert_same_runs(tmp_path, undisturbed[0])
+    assert_same_runs(tmp_path, undisturbed)
     answers = [json.loads(output) for output, _ in outputs]
     assert answers[0]["runs"] == answers[1]["runs"] == len(trajectories(tmp_path))
     # What each trained adds up to the runs that there are: none was trained twice.

@@ -11,12 +11,22 @@ import torch
 
 import batchscope as bs
 from batchscope.errors import InvalidTask, WorkerDied
+from batchscope.workers.forking import can_fork
 from batchscope.workers.pool import Answer, OwnProcess, Pool, ProcessPool
 from batchscope.workers.travel import FileTask, pack_task
 
 from ..conftest import SMALL_TASK, make_task
 
 Report = Callable[[object], None]
+
+
+@pytest.fixture(autouse=True, params=["forked", "whole"])
+def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that are forked, and those that load torch themselves, as where there is CUDA."""
+    if request.param == "whole":
+        monkeypatch.setattr("batchscope.workers.pool.can_fork", lambda: False)
+    elif not can_fork():
+        pytest.skip("workers are not forked here")
 
 
 def describe(task: bs.Task, extra: int, *, report: Report) -> tuple[int, int, int, int]:

@@ -66,43 +66,39 @@ def reproduce(
                 expected=f"one of {', '.join(NAMES)}, or --all",
                 do="see: batchscope reproduce --list",
             )
-        names = NAMES if name is None else (name,)
-        found: list[Replication] = []
-        for each in names:
-            with watching() as watcher:
-                found.append(
-                    repeat(
-                        each,
-                        scale=scale,
-                        seeds=seeds,
-                        first_seed=first_seed,
-                        control=control,
-                        data=data,
-                        limit=limit,
-                        store=store,
-                        watcher=watcher,
-                    )
-                )
         from batchscope.reports.replication_page import report_index, report_replication
         from batchscope.reports.terminal import show_replication
 
-        output.mkdir(parents=True, exist_ok=True)
+        names = NAMES if name is None else (name,)
         suffix = "-control" if control else ""
-        pages = {
-            one.study.name: report_replication(one, str(output / f"{one.study.name}{suffix}.html"))
-            for one in found
-        }
+        found: list[Replication] = []
+        pages: dict[str, str] = {}
         index = None
-        if every:
-            index = report_index(found, pages, str(output / f"replications{suffix}.html"))
+        for each in names:
+            with watching() as watcher:
+                one = repeat(
+                    each,
+                    scale=scale,
+                    seeds=seeds,
+                    first_seed=first_seed,
+                    control=control,
+                    data=data,
+                    limit=limit,
+                    store=store,
+                    watcher=watcher,
+                )
+            found.append(one)
+            output.mkdir(parents=True, exist_ok=True)
+            pages[each] = report_replication(one, str(output / f"{each}{suffix}.html"))
+            if every:
+                index = report_index(found, pages, str(output / f"replications{suffix}.html"))
+            if not json:
+                show_replication(make_console(), one)
+                print(pages[each])
         if json:
             documents = [one.to_dict() | {"page": pages[one.study.name]} for one in found]
             print_json({"studies": documents, "index": index} if every else documents[0])
-            return
-        for one in found:
-            show_replication(make_console(), one)
-            print(pages[one.study.name])
-        if index is not None:
+        elif index is not None:
             print(index)
 
 
