@@ -192,3 +192,16 @@ class Measurement:
     steps: tuple[StepTime, ...]
     examples: int
     provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        share: of its budget that is spent, in [0, 1].
+        loss: on training data when it was last evaluated; None before.
+    """
+
+    share: float
+    loss: float | None

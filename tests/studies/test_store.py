@@ -10,17 +10,16 @@ import torch
 
 import batchscope as bs
 from batchscope.errors import StoreError
-from batchscope.records import Run
+from batchscope.records import Progress, Run
 from batchscope.studies import schema
 from batchscope.studies.claims import (
     LEASE_SECONDS,
-    Progress,
     claim,
     read_claims,
     release,
     renew,
 )
-from batchscope.studies.executor import train_job
+from batchscope.studies.in_workers import train_job
 from batchscope.studies.plan import configure, make_plan
 from batchscope.studies.store import Store
 from batchscope.training.provenance import Origin

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 import batchscope as bs
 from batchscope.records import Configuration, Run
-from batchscope.studies.executor import train_job
+from batchscope.studies.in_workers import train_job
 from batchscope.studies.plan import configure, make_plan
 from batchscope.training.loop import train
 from batchscope.training.provenance import Origin

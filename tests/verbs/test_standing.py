@@ -3,7 +3,8 @@ from contextlib import closing
 from pathlib import Path
 
 import batchscope as bs
-from batchscope.studies.claims import Progress, claim, renew
+from batchscope.records import Progress
+from batchscope.studies.claims import claim, renew
 from batchscope.studies.store import Store
 
 from ..command import run_command

@@ -104,3 +104,51 @@ time.sleep(600)
 
     assert psutil.wait_procs([nursery, psutil.Process(worker)], timeout=60)[1] == []
     process.wait()
+
+
+def test_after_a_study_the_nursery_has_one_thread_and_can_be_forked_from(tmp_path: Path) -> None:
+    bs.study(make_task(), batch_sizes=[8, 16], budget="2ep", seeds=1, store=str(tmp_path / "r.db"))
+
+    nursery, *_ = ask(say_where)  # type: ignore[misc]
+
+    assert psutil.Process(nursery).num_threads() == 1
+
+
+def test_a_request_that_was_interrupted_leaves_the_next_its_own_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    ask(say_where)
+    with monkeypatch.context() as patch:
+        # After the request was sent, before its answer is read.
+        patch.setattr("contextlib.ExitStack.close", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            forking.fork_worker([], os.environ)
+
+    worker = forking.fork_worker([], os.environ)
+    worker.kill()
+
+    assert worker.wait() == -9
+
+
+def test_a_process_forked_from_the_driver_has_a_nursery_of_its_own() -> None:
+    script = """
+import os
+from batchscope.workers.forking import fork_worker
+
+mine = fork_worker([], os.environ)
+child = os.fork()
+if child == 0:
+    theirs = fork_worker([], os.environ)
+    theirs.kill()
+    os._exit(0 if theirs.wait() == -9 else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), mine.poll())
+mine.kill()
+print(mine.wait())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout.split() == ["0", "None", "-9"], done.stderr

@@ -16,7 +16,7 @@ from batchscope.findings.tuning import TunedSize
 # Of the log of what a training needs, over seeds: times to accuracy of published benchmark entries
 # vary by up to 14% (Coleman et al. 2019). It counts as much as one pair of seeds.
 _USUAL_DEVIATION, _USUAL_FREEDOM = 0.14, 1
-# Settings differ in it: what it usually is counts as three seeds of the setting itself.
+# Settings differ in it: what it usually is counts as much as two further seeds.
 _ALIKE_FREEDOM = 2
 
 
@@ -107,8 +107,9 @@ def moderate_spread(own: Sequence[float], others: Sequence[Sequence[float]]) -> 
     Source: the moderated variance of Smyth 2004 (Stat. Appl. Genet. Mol. Biol. 3).
 
     Example:
-        >>> moderate_spread([0.0, 0.2], [])
-        (0.1405..., 3)
+        >>> deviation, freedom = moderate_spread([0.0, 0.2], [])
+        >>> round(deviation, 2), freedom
+        (0.14, 3)
     """
     shown = [(_USUAL_FREEDOM, _USUAL_DEVIATION**2)]
     shown += [

@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cloudpickle
+
+from batchscope import replications
 from batchscope.budget import Target
 from batchscope.errors import CannotTell
 from batchscope.findings.claims import Seen
@@ -15,6 +18,9 @@ from batchscope.studies.progress import Watcher
 from batchscope.task import Task
 from batchscope.verbs.analyzing import analyze
 from batchscope.verbs.studying import Study, study
+
+# Workers need not load this package to train what it trains.
+cloudpickle.register_pickle_by_value(replications)
 
 # The log of a ratio, or an exponent, of which nothing is known.
 ANYTHING = Seen(-10.0, 10.0)

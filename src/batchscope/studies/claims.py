@@ -10,6 +10,7 @@ import psutil
 import sqlalchemy as sa
 from sqlalchemy import exc as sa_errors
 
+from batchscope.records import Progress
 from batchscope.studies import schema
 from batchscope.studies.outages import patient, through_outages
 from batchscope.studies.store import Store
@@ -17,19 +18,6 @@ from batchscope.studies.store import Store
 # Many renewals long, so that a busy disk or network ends no living claim.
 LEASE_SECONDS = 120.0
 RENEWED_EVERY_SECONDS = 10.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """How far a run is.
-
-    Attributes:
-        share: of its budget that is spent, in [0, 1].
-        loss: on training data when it was last evaluated; None before.
-    """
-
-    share: float
-    loss: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,21 +3,21 @@
 import socket
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
 import torch
 
-from batchscope.instruments.speed.steps import WHOLE_STEPS, time_steps
+from batchscope.instruments.speed.steps import WHOLE_STEPS
 from batchscope.records import Measurement, Precision, StepTime, name_kind
 from batchscope.studies.claims import claim, release
+from batchscope.studies.in_workers import time_on_devices
 from batchscope.studies.progress import Watcher
 from batchscope.studies.store import Store
 from batchscope.task import Task
 from batchscope.training.devices import choose_device, count_cores, count_free_cores
 from batchscope.training.provenance import Origin, describe_machine
-from batchscope.training.spread import call_on_ranks
 from batchscope.workers.keeping import open_processes
 from batchscope.workers.pool import OwnProcess
 from batchscope.workers.travel import TaskSource
@@ -156,27 +156,3 @@ def _time_now(
         timed = pool.ask(_LABEL, time_on_devices, *arguments, hear=hear)
         watcher.end(_LABEL)
     return cast(tuple[tuple[StepTime, ...], int], timed)
-
-
-def time_on_devices(
-    task: Task,
-    batch_sizes: Sequence[int],
-    precision: Precision,
-    device_name: str | None,
-    devices: int,
-    examples: float | None,
-    *,
-    report: Callable[[object], None],
-) -> tuple[tuple[StepTime, ...], int]:
-    """The step times of so many devices that share each step, and the examples processed."""
-    if devices == 1:
-        device = choose_device(device_name)
-        return time_steps(task, batch_sizes, precision, device, report=report, examples=examples)
-    return call_on_ranks(
-        task,
-        time_steps,
-        (batch_sizes, precision),
-        device_name=device_name,
-        count=devices,
-        report=report,
-    )

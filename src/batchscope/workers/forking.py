@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import io
 import os
 import pickle
 import select
@@ -15,9 +16,12 @@ from typing import IO
 
 import torch
 
+from batchscope.errors import WorkerDied
 from batchscope.workers.messages import write_message
-from batchscope.workers.nursery import DESCRIPTORS, EXIT_CODE, PID, Surroundings
+from batchscope.workers.nursery import DESCRIPTORS, NUMBER, Surroundings
 
+# One that was there may have been killed; the next one should not be.
+_TRIES = 2
 _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -29,104 +33,126 @@ def can_fork() -> bool:
 class ForkedProcess:
     """A worker that a nursery forked, to be handled as a `subprocess.Popen`.
 
+    Args:
+        told: where the nursery writes its exit code.
+
     Attributes:
         returncode: None while it runs.
     """
 
-    def __init__(self, pid: int, stdin: IO[bytes], stdout: IO[bytes], ended: int) -> None:
+    def __init__(self, pid: int, stdin: IO[bytes], stdout: IO[bytes], told: IO[bytes]) -> None:
         self.pid = pid
         self.stdin = stdin
         self.stdout = stdout
         self.returncode: int | None = None
-        self._ended = ended
+        self._told = told
         self._lock = threading.Lock()
 
     def poll(self) -> int | None:
         """The exit code, or None while it runs."""
-        with self._lock:
-            if self.returncode is None and select.select([self._ended], [], [], 0)[0]:
-                self._read_end()
-            return self.returncode
+        return self._look(timeout=0)
 
     def wait(self) -> int:
         """The exit code, once it has ended."""
-        with self._lock:
-            if self.returncode is None:
-                self._read_end()
-            assert self.returncode is not None
-            return self.returncode
+        while (code := self._look(timeout=None)) is None:
+            pass
+        return code
 
     def kill(self) -> None:
         """End it at once."""
         if self.poll() is None:
-            self._kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
 
-    def _kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+    def _look(self, *, timeout: float | None) -> int | None:
+        # Of its own, since a thread may wait while another looks.
+        ended = select.poll()
+        ended.register(self._told, select.POLLIN)
+        if self.returncode is None and ended.poll(timeout):
+            with self._lock:
+                if self.returncode is None:
+                    self._read_end()
+        return self.returncode
 
     def _read_end(self) -> None:
-        code = os.read(self._ended, EXIT_CODE.size)
-        os.close(self._ended)
+        code = self._told.read(NUMBER.size)
         if code:
-            (self.returncode,) = EXIT_CODE.unpack(code)
+            (self.returncode,) = NUMBER.unpack(code)
             return
-        # Its nursery is gone, and nobody would hear of its end.
-        self._kill()
+        # Its nursery is gone and nobody would hear of its end: left alone, it ends itself.
+        with contextlib.suppress(OSError):
+            self.stdin.close()
         self.returncode = -signal.SIGKILL
+
+
+class _NurseryGoneError(Exception):
+    pass
 
 
 class _Nursery:
     def __init__(self) -> None:
         # Packets, so that a request is read whole.
         self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "batchscope.workers.nursery", str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
-            # Threads of its libraries would not survive a fork; a worker sets its own.
-            env=os.environ | dict.fromkeys(_ONE_THREAD, "1") | {"PYTHONPATH": path},
+            # Threads of its libraries would not survive a fork.
+            env=os.environ | dict.fromkeys(_ONE_THREAD, "1") | {"PYTHONPATH": python_path()},
         )
         theirs.close()
 
-    def fork(self, modules: Sequence[str], environment: Mapping[str, str]) -> ForkedProcess:
+    def fork(self, modules: Sequence[str], surroundings: Surroundings) -> ForkedProcess:
         """Fork a worker.
 
         Raises:
-            OSError: the nursery is gone.
+            _NurseryGoneError: there is nobody to fork it.
+            OSError: the system has no room for another process or descriptor.
         """
-        calls, stdin = os.pipe()
-        stdout, answers = os.pipe()
-        ended, end = os.pipe()
-        theirs = [calls, answers, 2, end]
-        assert len(theirs) == DESCRIPTORS
-        try:
-            socket.send_fds(self._requests, [pickle.dumps(list(modules))], theirs)
-            pid = self._requests.recv(PID.size)
-            if not pid:
-                raise OSError("the nursery is gone")
-        except OSError:
-            for descriptor in (stdin, stdout, ended):
-                os.close(descriptor)
-            raise
-        finally:
-            for descriptor in (calls, answers, end):
-                os.close(descriptor)
-        worker = ForkedProcess(
-            PID.unpack(pid)[0], os.fdopen(stdin, "wb"), os.fdopen(stdout, "rb"), ended
-        )
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+            calls, stdin = _make_pipe(theirs, ours)
+            told, end = _make_pipe(ours, theirs)
+            stdout, answers = _make_pipe(ours, theirs)
+            ends = [calls.fileno(), answers.fileno(), 2, end.fileno()]
+            assert len(ends) == DESCRIPTORS
+            try:
+                socket.send_fds(self._requests, [pickle.dumps(list(modules))], ends)
+            except ConnectionError as error:
+                raise _NurseryGoneError from error
+            theirs.close()
+            forked = told.read(NUMBER.size)
+            if not forked:
+                raise _NurseryGoneError
+            (pid,) = NUMBER.unpack(forked)
+            if pid < 0:
+                raise OSError(-pid, os.strerror(-pid))
+            ours.pop_all()
         with contextlib.suppress(BrokenPipeError):
-            surroundings = Surroundings(
-                folder=os.getcwd(), environment=dict(environment), path=list(sys.path)
-            )
-            write_message(worker.stdin, surroundings)
-        return worker
+            write_message(stdin, surroundings)
+        return ForkedProcess(pid, stdin, io.BufferedReader(stdout), told)
 
     def close(self) -> None:
         self._requests.close()
+        # Killed, since it may be loading; its workers see the end of their calls.
+        self._process.kill()
         self._process.wait()
+
+
+def _make_pipe(
+    reading: contextlib.ExitStack, writing: contextlib.ExitStack
+) -> tuple[io.FileIO, IO[bytes]]:
+    """A pipe whose ends are closed with the stacks given."""
+    reader, writer = os.pipe()
+    return (
+        reading.enter_context(io.FileIO(reader)),
+        writing.enter_context(os.fdopen(writer, "wb")),
+    )
+
+
+def python_path() -> str:
+    """Where this process finds modules, for a process that it starts."""
+    return os.pathsep.join(entry or os.getcwd() for entry in sys.path)
 
 
 _lock = threading.Lock()
@@ -137,22 +163,43 @@ def fork_worker(modules: Sequence[str], environment: Mapping[str, str]) -> Forke
     """Fork a worker from this process's nursery, which is started where there is none.
 
     Args:
-        modules: that it will need; loaded once, for all workers.
+        modules: that it will need; loaded once, for all workers. They may not start threads.
         environment: its variables.
 
     Raises:
-        OSError: two nurseries died.
+        OSError: the system has no room for another process or descriptor.
+        WorkerDied: nurseries end as soon as they are started.
     """
+    surroundings = Surroundings(
+        folder=os.getcwd(), environment=dict(environment), path=list(sys.path)
+    )
     with _lock:
-        if _nursery:
-            with contextlib.suppress(OSError):
-                return _nursery[0].fork(modules, environment)
-            _nursery.pop().close()
-        _nursery.append(_Nursery())
-        return _nursery[0].fork(modules, environment)
+        for _ in range(_TRIES):
+            if not _nursery:
+                _nursery.append(_Nursery())
+            try:
+                return _nursery[0].fork(modules, surroundings)
+            except _NurseryGoneError:
+                _nursery.pop().close()
+    raise WorkerDied(
+        "no worker process can be started",
+        where=sys.executable,
+        expected="a Python that can load torch",
+        do="look at what it wrote above, and for the memory killer in the system's log",
+    )
 
 
 @atexit.register
 def _close_nursery() -> None:
     while _nursery:
         _nursery.pop().close()
+
+
+def _forget_nursery() -> None:
+    """In a process that was forked from this one: the nursery is its parent's."""
+    global _lock
+    _lock = threading.Lock()
+    _nursery.clear()
+
+
+os.register_at_fork(after_in_child=_forget_nursery)

@@ -4,6 +4,7 @@ It hears of a worker to fork in one message: the modules that it will need, and 
 """
 
 import contextlib
+import errno
 import gc
 import importlib
 import os
@@ -23,9 +24,9 @@ import numpy as np
 from batchscope.workers.__main__ import main as serve_calls
 from batchscope.workers.messages import read_message
 
-# What is answered: the process that was forked. And, when it ended, its exit code.
-PID, EXIT_CODE = struct.Struct(">q"), struct.Struct(">q")
-# Standard input, output and error of the worker, and where its exit code goes.
+# What is answered: the process that was forked or an error below 0, and at its end its exit code.
+NUMBER = struct.Struct(">q")
+# Standard input, output and error of the worker, and where the answers go.
 DESCRIPTORS = 4
 _LARGEST_REQUEST = 65_536
 # Calls of a task, and what the first optimizer of a process would load.
@@ -65,13 +66,31 @@ def main() -> None:
                 if not modules:
                     return
                 _load(pickle.loads(modules))
-                pid = os.fork()
+                pid = _fork()
                 if pid == 0:
-                    _become_worker(ends, inherited=[requests.fileno(), woken, wake, *told.values()])
-                told[pid] = ends[-1]
+                    selector.close()
+                    requests.close()
+                    _become_worker(ends, inherited=[woken, wake, *told.values()])
+                _tell(ends[-1], pid)
                 for end in ends[:-1]:
                     os.close(end)
-                requests.send(PID.pack(pid))
+                if pid < 0:
+                    os.close(ends[-1])
+                else:
+                    told[pid] = ends[-1]
+
+
+def _fork() -> int:
+    """As os.fork; the number of the error below 0 where the system has no room."""
+    try:
+        return os.fork()
+    except OSError as error:
+        return -(error.errno or errno.EAGAIN)
+
+
+def _tell(end: int, number: int) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        os.write(end, NUMBER.pack(number))
 
 
 def _let_wake(_number: int, _frame: object) -> None:
@@ -93,8 +112,7 @@ def _tell_ends(told: dict[int, int]) -> None:
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
             end = told.pop(pid)
-            with contextlib.suppress(BrokenPipeError):
-                os.write(end, EXIT_CODE.pack(os.waitstatus_to_exitcode(status)))
+            _tell(end, os.waitstatus_to_exitcode(status))
             os.close(end)
 
 
@@ -117,9 +135,13 @@ def _become_worker(ends: Sequence[int], *, inherited: Sequence[int]) -> None:
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
+    except EOFError:
+        # Whoever asked for it is gone.
+        code = 0
     except BaseException:
         traceback.print_exc()
     finally:
+        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
 

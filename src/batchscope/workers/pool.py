@@ -14,7 +14,7 @@ from typing import Self, cast
 from batchscope.errors import BatchscopeError, WorkerDied
 from batchscope.task import Task
 from batchscope.workers.calls import AnswerKind, Call, Setup, TaskFunction, answer_call
-from batchscope.workers.forking import ForkedProcess, can_fork, fork_worker
+from batchscope.workers.forking import ForkedProcess, can_fork, fork_worker, python_path
 from batchscope.workers.messages import read_message, write_message
 from batchscope.workers.travel import TaskSource, own_modules
 
@@ -140,15 +140,15 @@ class ProcessPool(Pool):
         self._unheard += 1
 
     def _start(self, module: str) -> "subprocess.Popen[bytes] | ForkedProcess":
-        environment = os.environ | dict.fromkeys(_THREAD_VARIABLES, str(self._setup.threads))
+        threads = dict.fromkeys(_THREAD_VARIABLES, str(self._setup.threads))
+        environment = os.environ | threads | {"PYTHONPATH": python_path()}
         if not self._once and can_fork():
             return fork_worker(own_modules(self._setup.source, module), environment)
-        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         return subprocess.Popen(
             [sys.executable, "-P", "-m", _ONCE if self._once else _WORKER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment | {"PYTHONPATH": path},
+            env=environment,
         )
 
     def wait(self, timeout: float | None) -> Answer | None:

@@ -50,6 +50,7 @@ class PickledTask:
 
 TaskSource = FileTask | ModuleTask | PickledTask
 _PACKAGE = __name__.split(".")[0]
+_REPLICATIONS = f"{_PACKAGE}.replications."
 # The task that this process loaded last.
 _LOADED: list[tuple[Task, TaskSource]] = []
 
@@ -142,7 +143,8 @@ def pack_task(task: Task) -> PickledTask:
 def own_modules(source: TaskSource, *others: str) -> list[str]:
     """The modules of this package among those that a task needs, and others.
 
-    They can be loaded ahead of it; a user's may change, and know for themselves when to run.
+    They can be loaded ahead of it; a user's may change, and know for themselves when to run. What
+    replications train travels whole.
     """
     modules = list(others)
     match source:
@@ -152,7 +154,11 @@ def own_modules(source: TaskSource, *others: str) -> list[str]:
             modules.append(source.module)
         case FileTask():
             pass
-    return [module for module in modules if module.startswith(f"{_PACKAGE}.")]
+    return [
+        module
+        for module in modules
+        if module.startswith(f"{_PACKAGE}.") and not module.startswith(_REPLICATIONS)
+    ]
 
 
 def _modules_of(task: Task) -> tuple[str, ...]:

@@ -22,8 +22,8 @@ from batchscope.optimizers import SGD
 from batchscope.records import StepTime
 from batchscope.replications.lab import ANYTHING, Lab
 from batchscope.replications.published import Figure, Line, Measured, Published
+from batchscope.studies.in_workers import time_on_devices
 from batchscope.studies.learning_rate import on_ladder, round_rate
-from batchscope.studies.speed import time_on_devices
 from batchscope.task import Task
 from batchscope.workers.pool import ProcessPool
 from batchscope.workers.travel import pack_task

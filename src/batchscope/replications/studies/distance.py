@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from batchscope.budget import epochs
+from batchscope.errors import CannotTell
 from batchscope.findings.claims import Claim, Seen
 from batchscope.gallery.digits import Images, load_train_and_test
 from batchscope.instruments.checkpoint import reach_checkpoint
@@ -242,10 +243,15 @@ def measure(lab: Lab) -> Measured:
         lines=lines,
         logarithmic=(True, False),
     )
-    ends = {size: _train(task, size, lab.first_seed, share=1.0) for size in (32, 1024)}
+    try:
+        ends = {size: _train(task, size, lab.first_seed, share=1.0) for size in (32, 1024)}
+        of_layers = (_draw_layers(ends), _draw_weights(ends))
+    except CannotTell:
+        # One of the two diverged.
+        of_layers = ()
     return Measured(
         seen=seen,
-        figures=(figure, _draw_layers(ends), _draw_weights(ends)),
+        figures=(figure, *of_layers),
         causes={"C1": by_epochs.explain(32, 1024)},
         notes=(
             f"The rate for 1,024 was raised {rate / _RATE:.0f} times, chosen on four other seeds.",
@@ -258,8 +264,11 @@ def measure(lab: Lab) -> Measured:
 def _switch(material: Material, seed: int) -> Ends:
     """The error after half of the epochs at 1,024 and the other half at 32."""
     task = make_task(material)
-    first = _train(task, 1024, seed, share=0.5)
-    second = _train(make_task(material, first.state_dict()), 32, seed, share=0.5)
+    try:
+        first = _train(task, 1024, seed, share=0.5)
+        second = _train(make_task(material, first.state_dict()), 32, seed, share=0.5)
+    except CannotTell:
+        return Ends(*_CHANCE)
     with torch.no_grad():
         error = float(error_rate(second, tensors_of(task.datasets["val"])))
     return Ends(error, error)

@@ -272,10 +272,13 @@ def _time_slope(lab: Lab, task: Task) -> float:
 
 
 def _steps_of_the_fastest(lab: Lab, task: Task, sizes: Sequence[int]) -> dict[int, float]:
-    """The steps that each size makes in the least seconds that 25 epochs take at one of them."""
+    """The steps that each size makes in the least seconds that 25 epochs take at one of them.
+
+    None at a size that does not fit in memory.
+    """
     seconds = _time_steps(lab, task, sizes)
-    least = min(_EPOCHS * -(-task.train_size // size) * seconds[size] for size in sizes)
-    return {size: least / seconds[size] for size in sizes}
+    least = min(_EPOCHS * -(-task.train_size // size) * each for size, each in seconds.items())
+    return {size: least / seconds[size] if size in seconds else 0.0 for size in sizes}
 
 
 def _bend(sizes: list[int], errors: list[float]) -> float:

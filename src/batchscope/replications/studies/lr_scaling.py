@@ -7,7 +7,7 @@ import numpy as np
 from batchscope.findings.claims import Claim, Seen, exactly
 from batchscope.optimizers import Adam, AdamW
 from batchscope.replications.formats.cifar import read_cifar10
-from batchscope.replications.lab import Lab, Trained
+from batchscope.replications.lab import Ends, Lab, Trained
 from batchscope.replications.published import Figure, Line, Measured, Published
 from batchscope.replications.rates import find_lowest
 from batchscope.replications.studies import distance
@@ -148,7 +148,7 @@ def measure(lab: Lab) -> Measured:
         "C3": exactly([_exponent(grid, (8, _BASE, named), s) - 1 for s in lab.seeds]),
         "C3b": exactly([_exponent(adam, _ADAM_SIZES, s, _ADAM_RATES) - 0.5 for s in lab.seeds]),
         "C4": exactly([_stable(grid, 8, s) - _stable(grid, 512, s) for s in lab.seeds]),
-        "C5": exactly([decays[512][s] - decays[32][s] for s in lab.seeds]),
+        "C5": [decays[512][s].minus(decays[32][s]) for s in lab.seeds],
     }
     lines = tuple(
         Line(
@@ -197,8 +197,11 @@ def _lowest(tried: tuple[float, ...], losses: list[float]) -> float:
     return find_lowest(tried[near], losses[near]) or tried[int(np.argmin(losses))]
 
 
-def _best_decays(lab: Lab, material: Material) -> dict[int, dict[int, float]]:
-    """Per batch size and seed the log of the weight decay with the lowest validation loss."""
+def _best_decays(lab: Lab, material: Material) -> dict[int, dict[int, Ends]]:
+    """Per batch size and seed the log of the weight decay with the lowest validation loss.
+
+    Of one at the edge of those tried only that side is known.
+    """
     losses: dict[tuple[int, int], list[float]] = {}
     for decay in _DECAYS:
         task = make_task(material, optimizer=AdamW(lr=_DECAYED[_BASE], weight_decay=decay))
@@ -208,9 +211,14 @@ def _best_decays(lab: Lab, material: Material) -> dict[int, dict[int, float]]:
                 end = runs.last((size, rate, seed), "val_loss", censored=(_LOSSES[1], _LOSSES[1]))
                 losses.setdefault((size, seed), []).append(math.log(end.high))
     return {
-        size: {seed: math.log(_lowest(_DECAYS, losses[size, seed])) for seed in lab.seeds}
-        for size in _DECAYED
+        size: {seed: _find_decay(losses[size, seed]) for seed in lab.seeds} for size in _DECAYED
     }
+
+
+def _find_decay(losses: list[float]) -> Ends:
+    value, best = math.log(_lowest(_DECAYS, losses)), int(np.argmin(losses))
+    is_first, is_last = best == 0, best == len(_DECAYS) - 1
+    return Ends(-math.inf if is_first else value, math.inf if is_last else value)
 
 
 def _stable(grid: Trained, size: int, seed: int) -> float:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from batchscope.errors import InvalidInput
+from batchscope.errors import CannotTell, InvalidInput
 from batchscope.estimate import Interval
 from batchscope.findings.claims import Claim, Seen, exactly
 from batchscope.gallery.digits import Images, load_train_and_test
@@ -54,7 +54,7 @@ class Material:
     Attributes:
         matched: the batch that the large one is compared with at equal rate over batch size.
         between: further ones at the larger scales.
-        ridge: of the softmax regression, batch size -> a rate and epochs that bring it to its one
+        ridge: of the softmax regression, batch size -> a rate and steps that bring it to its one
             minimum.
     """
 
@@ -96,28 +96,28 @@ def read_material(lab: Lab) -> Material:
             large=_TRAIN,
             matched=32,
             between=(32, 100),
-            ridge={8: (0.03, 100), _TRAIN: (0.3, 1500)},
+            ridge={8: (0.03, 12_500), _TRAIN: (0.3, 1500)},
         )
     train, test = read_mnist(lab.data, limit=lab.limit)
-    large = len(train[1]) // 10
+    large, inputs = len(train[1]) // 10, train[0][0].numel()
     if large <= _PAPER_SMALL:
         raise InvalidInput(
             f"a tenth of {len(train[1]):,} images is not above {_PAPER_SMALL}",
             where=str(lab.data),
-            expected=f"more than {10 * _PAPER_SMALL:,} images, a tenth of which is the large batch",
+            expected=f"at least {10 * (_PAPER_SMALL + 1):,}: a tenth is the large batch",
             do="the whole of MNIST, or a larger --limit",
         )
     return Material(
         name="mnist",
         train=train,
         test=test,
-        make_net=make_deep_net,
-        make_softmax=partial(make_softmax, train[0][0].numel()),
+        make_net=partial(make_deep_net, inputs),
+        make_softmax=partial(make_softmax, inputs),
         small=_PAPER_SMALL,
         large=large,
         matched=_PAPER_SMALL,
         between=(),
-        ridge={_PAPER_SMALL: (0.05, 60), large: (0.1, 400)},
+        ridge={_PAPER_SMALL: (0.05, 14_000), large: (0.1, 4000)},
     )
 
 
@@ -175,10 +175,10 @@ def make_model() -> nn.Module:
     )
 
 
-def make_deep_net() -> nn.Module:
-    """Five hidden layers of 512 on 784 pixels, as the source's first net, without batch norm."""
+def make_deep_net(inputs: int = 784) -> nn.Module:
+    """Five hidden layers of 512, as the source's first net, without batch norm."""
     layers: list[nn.Module] = [nn.Flatten()]
-    for before, after in zip((784, *(512,) * 4), (512,) * 5, strict=True):
+    for before, after in zip((inputs, *(512,) * 4), (512,) * 5, strict=True):
         layers += [nn.Linear(before, after), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(512, 10))
 
@@ -275,12 +275,12 @@ def _measure_ridge(lab: Lab, material: Material) -> Measured:
     task = make_task(material, SGD(lr=material.ridge[material.large][0]), is_ridge=True)
     small, large = material.small, material.large
     sharp: dict[int, list[Mapping[str, float] | None]] = {
-        size: [_logs(_look(lab, task, size, rate, seed, f"{epochs}ep"))[1] for seed in lab.seeds]
-        for size, (rate, epochs) in material.ridge.items()
+        size: [_logs(_look(lab, task, size, rate, seed, f"{steps}steps"))[1] for seed in lab.seeds]
+        for size, (rate, steps) in material.ridge.items()
     }
     runs = {
-        size: lab.train(task, [size], rates=[rate], budget=f"{epochs}ep")
-        for size, (rate, epochs) in material.ridge.items()
+        size: lab.train(task, [size], rates=[rate], budget=f"{steps}steps")
+        for size, (rate, steps) in material.ridge.items()
     }
     seen: dict[str, list[Seen]] = {}
     for id_, _ in _OPTIMIZERS:
@@ -309,7 +309,11 @@ def _read_at_loss(
     """The logs of the measures at the loss; None where training never got near it."""
     places: list[tuple[float, Mapping[str, float]]] = []
     for level in _AROUND:
-        found = _look(lab, task, size, rate, seed, f"{_EPOCHS}ep until train_loss<={level}")
+        try:
+            found = _look(lab, task, size, rate, seed, f"{_EPOCHS}ep until train_loss<={level}")
+        except CannotTell:
+            # It diverged.
+            return None
         at, logs = _logs(found)
         if logs is None or at > math.log(_NEAR * level):
             return None
