@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -39,3 +41,14 @@ def test_seeds_that_never_differ_need_only_be_two() -> None:
 def test_a_difference_that_is_none_is_refused(difference: float) -> None:
     with pytest.raises(InvalidInput, match="--detect"):
         count_seeds(difference, 1.0)
+
+
+@pytest.mark.parametrize(("difference", "seeds"), [(27.0, 4), (20.0, 10), (1.0, 5), (0.01, 3)])
+def test_the_power_is_that_of_the_noncentral_t(difference: float, seeds: int) -> None:
+    shift = difference * math.sqrt(seeds / 2)
+    critical = float(stats.t.ppf(0.975, seeds - 1))
+    # Of a tail too thin to be computed nothing is left.
+    other = np.nan_to_num(stats.nct.cdf(-critical, seeds - 1, shift))
+
+    expected = stats.nct.sf(critical, seeds - 1, shift) + other
+    assert find_power(difference, 1.0, seeds) == pytest.approx(expected)

@@ -3,7 +3,7 @@
 import math
 from bisect import bisect_left
 
-from scipy import stats
+from scipy import special
 
 from batchscope.errors import check_above_zero
 
@@ -24,8 +24,12 @@ def find_power(difference: float, deviation: float, seeds: int, *, paired: bool 
     """
     freedom = seeds - 1 if paired else 2 * (seeds - 1)
     shift = difference / deviation * math.sqrt(seeds / 2)
-    critical = float(stats.t.ppf(1 - _LEVEL / 2, freedom))
-    return float(stats.nct.sf(critical, freedom, shift) + stats.nct.cdf(-critical, freedom, shift))
+    # The functions of scipy.stats are the same ones, and take fifty times as long.
+    critical = float(special.stdtrit(freedom, 1 - _LEVEL / 2))
+    below = float(special.nctdtr(freedom, shift, critical))
+    beyond = float(special.nctdtr(freedom, shift, -critical))
+    # Not a number where the other tail is too thin to be computed.
+    return 1.0 - below + (0.0 if math.isnan(beyond) else beyond)
 
 
 def count_seeds(difference: float, deviation: float, *, paired: bool = True) -> int:
