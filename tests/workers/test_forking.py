@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import psutil
 import pytest
@@ -25,6 +26,10 @@ Report = Callable[[object], None]
 
 def say_where(task: bs.Task, *, report: Report) -> tuple[int, str, str | None, list[str]]:
     return os.getppid(), os.getcwd(), os.environ.get("BATCHSCOPE_PLACE"), sys.path
+
+
+def say_who(task: bs.Task, *, report: Report) -> int:
+    return os.getpid()
 
 
 def vanish(task: bs.Task, *, report: Report) -> None:
@@ -75,7 +80,7 @@ def test_the_exit_code_of_a_worker_is_known(end: Callable[..., object], code: in
 def test_where_the_nursery_is_killed_its_workers_end_and_the_next_has_another() -> None:
     with ProcessPool(pack_task(make_task()), count=2, threads=1) as pool:
         nursery, *_ = pool.ask("a", say_where)  # type: ignore[misc]
-        (worker,) = psutil.Process(nursery).children()
+        worker = psutil.Process(cast(int, pool.ask("a", say_who)))
         os.kill(nursery, signal.SIGKILL)
         psutil.Process(nursery).wait(30)
 

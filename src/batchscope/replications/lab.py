@@ -4,20 +4,25 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import cloudpickle
 
 from batchscope import replications
 from batchscope.budget import Target
-from batchscope.errors import CannotTell
+from batchscope.errors import BatchscopeError, CannotTell
 from batchscope.findings.claims import Seen
 from batchscope.findings.curves import read_curves, tabulate_runs
 from batchscope.findings.to_target import reach_target
 from batchscope.records import Run
 from batchscope.studies.progress import Watcher
 from batchscope.task import Task
+from batchscope.training.devices import count_cores
 from batchscope.verbs.analyzing import analyze
 from batchscope.verbs.studying import Study, study
+from batchscope.workers.calls import TaskFunction
+from batchscope.workers.keeping import open_processes
+from batchscope.workers.travel import pack_task
 
 # Workers need not load this package to train what it trains.
 cloudpickle.register_pickle_by_value(replications)
@@ -123,6 +128,42 @@ class Lab:
     def pilot(self) -> range:
         """Four seeds that no claim is judged on, for what has to be chosen first."""
         return range(self.first_seed + 10_000, self.first_seed + 10_004)
+
+    def ask(
+        self,
+        task: Task,
+        function: TaskFunction,
+        calls: Sequence[tuple[object, ...]],
+        *,
+        words: str,
+    ) -> list[object]:
+        """What function(task, *call, report=...) returns for each call, made on all cores.
+
+        Args:
+            words: on what is done, for whoever watches.
+
+        Raises:
+            BatchscopeError: what a call raised.
+        """
+        waiting = list(enumerate(calls))[::-1]
+        found: dict[str, object] = {}
+        self.watcher.begin(words)
+        with open_processes(pack_task(task), count=count_cores(), threads=1) as pool:
+            while len(found) < len(calls):
+                while waiting and pool.free:
+                    number, call = waiting.pop()
+                    pool.submit(str(number), function, *call)
+                answer = pool.wait(None)
+                if answer is None:
+                    continue
+                if answer.kind == "error":
+                    raise cast(BatchscopeError, answer.value)
+                if answer.kind == "result":
+                    found[answer.label] = answer.value
+                    self.watcher.advance(words, 1.0)
+                    self.watcher.expect(float(len(calls) - len(found)))
+        self.watcher.end(words)
+        return [found[str(number)] for number in range(len(calls))]
 
     def train(
         self,

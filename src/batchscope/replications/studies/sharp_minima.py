@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -40,6 +40,9 @@ _CHANCE = (0.0, 0.9)
 _ANYTHING = Seen(-math.log(100.0), math.log(100.0))
 # Of Keskar et al.
 _PAPER_SMALL = 256
+_READING = "reading the curvature"
+# Of each measure; None where training never got there.
+Logs = Mapping[str, float] | None
 _MEASURES = {
     "top_eigenvalue": "the largest eigenvalue",
     "trace": "the trace",
@@ -226,10 +229,7 @@ def measure(lab: Lab) -> Measured:
     for (id_, worse), optimizer in _OPTIMIZERS.items():
         task = make_task(material, optimizer, is_ridge=False)
         rate = optimizer.lr
-        sharp = {
-            size: [_read_at_loss(lab, task, size, rate, seed) for seed in lab.seeds]
-            for size in sizes
-        }
+        sharp = _read(lab, task, dict.fromkeys(sizes, rate))
         for letter, name in zip("abc", _MEASURES, strict=True):
             seen[f"{id_}{letter}"] = _compare(sharp[large], sharp[small], name)
         runs = lab.train(
@@ -242,12 +242,9 @@ def measure(lab: Lab) -> Measured:
             seen[worse].append(ends[0].minus(ends[1]))
         lines.append(_draw(f"{optimizer.name}, rate {rate:g}", sharp))
     task = make_task(material, _OPTIMIZERS["C2", "C4"], is_ridge=False)
-    matched = {
-        size: [
-            _read_at_loss(lab, task, size, _LARGE_RATE * size / large, seed) for seed in lab.seeds
-        ]
-        for size in (material.matched, large)
-    }
+    matched = _read(
+        lab, task, {size: _LARGE_RATE * size / large for size in (material.matched, large)}
+    )
     for letter, name in zip("abc", _MEASURES, strict=True):
         seen[f"O1{letter}"] = _compare(matched[large], matched[material.matched], name)
     lines.append(_draw("SGD, equal rate over batch size", matched))
@@ -274,10 +271,19 @@ def _measure_ridge(lab: Lab, material: Material) -> Measured:
     """The same contrasts where there is one minimum, read there."""
     task = make_task(material, SGD(lr=material.ridge[material.large][0]), is_ridge=True)
     small, large = material.small, material.large
-    sharp: dict[int, list[Mapping[str, float] | None]] = {
-        size: [_logs(_look(lab, task, size, rate, seed, f"{steps}steps"))[1] for seed in lab.seeds]
-        for size, (rate, steps) in material.ridge.items()
-    }
+    ends = iter(
+        lab.ask(
+            task,
+            _read_at_end,
+            [
+                (size, rate, seed, f"{steps}steps")
+                for size, (rate, steps) in material.ridge.items()
+                for seed in lab.seeds
+            ],
+            words=_READING,
+        )
+    )
+    sharp = {size: [cast(Logs, next(ends)) for _ in lab.seeds] for size in material.ridge}
     runs = {
         size: lab.train(task, [size], rates=[rate], budget=f"{steps}steps")
         for size, (rate, steps) in material.ridge.items()
@@ -287,13 +293,13 @@ def _measure_ridge(lab: Lab, material: Material) -> Measured:
         for letter, name in zip("abc", _MEASURES, strict=True):
             seen[f"{id_}{letter}"] = _compare(sharp[large], sharp[small], name)
     for _, id_ in _OPTIMIZERS:
-        ends = {
+        errors = {
             size: [
                 runs[size].last((size, rate, seed), "error", censored=_CHANCE) for seed in lab.seeds
             ]
             for size, (rate, _) in material.ridge.items()
         }
-        seen[id_] = [a.minus(b) for a, b in zip(ends[large], ends[small], strict=True)]
+        seen[id_] = [a.minus(b) for a, b in zip(errors[large], errors[small], strict=True)]
     return Measured(
         seen=seen,
         notes=(
@@ -303,14 +309,22 @@ def _measure_ridge(lab: Lab, material: Material) -> Measured:
     )
 
 
+def _read(lab: Lab, task: Task, rates: Mapping[int, float]) -> dict[int, list[Logs]]:
+    """Per batch size and seed the logs of the measures at the loss."""
+    calls = [(size, rate, seed) for size, rate in rates.items() for seed in lab.seeds]
+    found = iter(lab.ask(task, _read_at_loss, calls, words=_READING))
+    return {size: [cast(Logs, next(found)) for _ in lab.seeds] for size in rates}
+
+
 def _read_at_loss(
-    lab: Lab, task: Task, size: int, rate: float, seed: int
-) -> Mapping[str, float] | None:
+    task: Task, size: int, rate: float, seed: int, *, report: Callable[[object], None]
+) -> Logs:
     """The logs of the measures at the loss; None where training never got near it."""
+    del report
     places: list[tuple[float, Mapping[str, float]]] = []
     for level in _AROUND:
         try:
-            found = _look(lab, task, size, rate, seed, f"{_EPOCHS}ep until train_loss<={level}")
+            found = _look(task, size, rate, seed, f"{_EPOCHS}ep until train_loss<={level}")
         except CannotTell:
             # It diverged.
             return None
@@ -325,7 +339,15 @@ def _read_at_loss(
     return {name: first[name] + share * (second[name] - first[name]) for name in first}
 
 
-def _look(lab: Lab, task: Task, size: int, rate: float, seed: int, after: str) -> Any:
+def _read_at_end(
+    task: Task, size: int, rate: float, seed: int, after: str, *, report: Callable[[object], None]
+) -> Logs:
+    """The logs of the measures where training ends."""
+    del report
+    return _logs(_look(task, size, rate, seed, after))[1]
+
+
+def _look(task: Task, size: int, rate: float, seed: int, after: str) -> Any:
     return curvature(
         task,
         after=after,
@@ -333,7 +355,6 @@ def _look(lab: Lab, task: Task, size: int, rate: float, seed: int, after: str) -
         learning_rate=rate,
         seed=seed,
         device="cpu",
-        watcher=lab.watcher,
     )
 
 
@@ -349,8 +370,8 @@ def _logs(found: Any) -> tuple[float, Mapping[str, float] | None]:
 
 
 def _compare(
-    large: Sequence[Mapping[str, float] | None],
-    small: Sequence[Mapping[str, float] | None],
+    large: Sequence[Logs],
+    small: Sequence[Logs],
     name: str,
 ) -> list[Seen]:
     """The log of the ratio, seed by seed."""
@@ -360,7 +381,7 @@ def _compare(
     ]
 
 
-def _draw(name: str, sharp: Mapping[int, Sequence[Mapping[str, float] | None]]) -> Line:
+def _draw(name: str, sharp: Mapping[int, Sequence[Logs]]) -> Line:
     means = {
         size: [one["top_eigenvalue"] for one in found if one is not None]
         for size, found in sharp.items()
