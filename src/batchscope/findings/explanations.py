@@ -29,21 +29,23 @@ def explain_critical(critical: CriticalBatchSize | None, unit: str) -> list[Find
     """Where steps stop falling and where examples rise."""
     if critical is None:
         return []
-    hyperbola = critical.b_2x_hyperbola
+    # Where epochs stand for examples, a batch is still counted in examples.
+    counted = "examples" if unit == "epochs" else unit
+    hyperbola = replace(critical.b_2x_hyperbola, unit=counted)
     other = f"; the two-parameter hyperbola gives {hyperbola}"
     said = [
         tell(
             "critical",
             f"To {critical.target} the critical batch size B_2x, where steps are twice the least "
             "there can be, is",
-            replace(critical.b_2x, unit=unit),
+            replace(critical.b_2x, unit=counted),
             other if isinstance(hyperbola, Interval) else "",
         ),
         tell(
             "critical",
             f"B_20, where {unit} are 1.2 times those of batch size {critical.smallest}, the "
             "smallest measured, is",
-            replace(critical.b_20, unit=unit),
+            replace(critical.b_20, unit=counted),
         ),
     ]
     if critical.falling:

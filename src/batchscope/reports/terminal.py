@@ -241,11 +241,12 @@ def show_runs(console: Console, runs: Sequence[Run]) -> None:
 def _tabulate(analysis: Analysis, *, chosen: int | None, plateau: Iterable[int]) -> Table:
     metric = analysis.metric.replace("_", " ")
     has_test = analysis.sizes[0].test_quality is not None
+    is_timed = any(isinstance(size.seconds, Interval) for size in analysis.sizes)
     table = make_table(
         "",
         "batch",
         "rate",
-        "seconds to target",
+        f"{'seconds' if is_timed else analysis.unit} to target",
         f"test {metric}" if has_test else metric,
         "train loss",
     )
@@ -258,7 +259,10 @@ def _tabulate(analysis: Analysis, *, chosen: int | None, plateau: Iterable[int])
             mark,
             str(size.batch_size),
             _write_rate(size),
-            shorten(size.seconds, fallback=f"{size.reached} of {size.seeds} seeds\ngot there"),
+            shorten(
+                size.seconds if is_timed else size.examples,
+                fallback=f"{size.reached} of {size.seeds} seeds\ngot there",
+            ),
             shorten(quality, fallback=_median(curves, column)),
             shorten(size.train_loss, fallback=_median(curves, "train_loss")),
         )
