@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batchscope.errors import InvalidInput
@@ -54,6 +54,7 @@ def test_any_interval_can_be_written(value: float, below: float, above: float) -
 
 
 @given(st.floats(1e-6, 1e12))
+@example(3.3352565875571273e-06)
 def test_three_digits_are_within_half_a_percent(value: float) -> None:
     written = float(write_number(value).replace(",", ""))
 

@@ -161,7 +161,7 @@ def write_number(value: float, *, decimals: int | None = None) -> str:
     if decimals is None:
         decimals = 2 - _magnitude(value)
     if decimals > 7:
-        return f"{value:.2g}"
+        return f"{value:.3g}"
     return f"{round(value, decimals) + 0.0:,.{max(decimals, 0)}f}"
 
 
