@@ -2,9 +2,9 @@ from pathlib import Path
 
 from torch import nn
 
-from batchscope.replications.lab import Lab
 from batchscope.replications.normalising import compare_gaps, make_task
-from batchscope.studies.progress import Unwatched
+
+from .labs import make_lab
 
 
 def test_no_batch_is_short_at_16_or_512() -> None:
@@ -20,16 +20,7 @@ def test_the_nets_differ_in_batch_norm_alone() -> None:
 
 
 def test_gaps_are_read_where_the_training_loss_is_the_same(tmp_path: Path) -> None:
-    lab = Lab(
-        is_quick=True,
-        first_seed=0,
-        count=2,
-        is_control=False,
-        store=str(tmp_path / "runs.db"),
-        watcher=Unwatched(),
-    )
-
-    over_sizes, over_ghosts, said = compare_gaps(lab)
+    over_sizes, over_ghosts, said = compare_gaps(make_lab(tmp_path))
 
     # Every arm got there: nothing is known from both ends only.
     assert all(seen.low == seen.high for seen in (*over_sizes, *over_ghosts))

@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +12,20 @@ import torch
 
 from batchscope.errors import InvalidInput
 from batchscope.optimizers import SGD
+from batchscope.replications import minima
 from batchscope.replications.lab import Lab
 from batchscope.replications.reproducing import list_studies, reproduce
-from batchscope.replications.studies import distance, image, imaging, lr_scaling, sharp_minima
-from batchscope.studies.progress import Unwatched
+from batchscope.replications.studies import distance, image, imaging, lr_scaling
 from batchscope.training.check import check_task
+
+from .labs import make_lab
 
 CPU = torch.device("cpu")
 
 
 def lab_of(folder: Path, *, limit: int | None = None, is_control: bool = False) -> Lab:
-    return Lab(
-        is_quick=False,
-        first_seed=0,
-        count=1,
-        is_control=is_control,
-        store=str(folder / "runs.db"),
-        watcher=Unwatched(),
-        data=folder,
-        limit=limit,
-    )
+    lab = make_lab(folder, is_quick=False, count=1, is_control=is_control)
+    return replace(lab, data=folder, limit=limit)
 
 
 def write_records(folder: Path, people: int) -> None:
@@ -123,10 +118,10 @@ def test_mnist_trains_the_net_whose_distance_is_measured(tmp_path: Path) -> None
 def test_mnist_trains_the_nets_whose_minima_are_measured(tmp_path: Path, is_ridge: bool) -> None:
     write_mnist(tmp_path, 2600)
 
-    material = sharp_minima.read_material(lab_of(tmp_path))
+    material = minima.read_material(lab_of(tmp_path))
 
     assert (material.small, material.large) == (256, 260)
-    task = sharp_minima.make_task(material, SGD(lr=0.1), is_ridge=is_ridge)
+    task = minima.make_task(material, SGD(lr=0.1), is_ridge=is_ridge)
     check_task(task, precision="float32", device=CPU)
 
 
@@ -134,7 +129,7 @@ def test_too_few_images_for_the_large_batch_are_refused(tmp_path: Path) -> None:
     write_mnist(tmp_path)
 
     with pytest.raises(InvalidInput) as caught:
-        sharp_minima.read_material(lab_of(tmp_path))
+        minima.read_material(lab_of(tmp_path))
     assert "a tenth of 30 images is not above 256" in " ".join(map(str, caught.value.args))
 
 

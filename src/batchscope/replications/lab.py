@@ -4,13 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import cloudpickle
 
 from batchscope import replications
 from batchscope.budget import Target
-from batchscope.errors import BatchscopeError, CannotTell
+from batchscope.errors import CannotTell
 from batchscope.findings.claims import Seen
 from batchscope.findings.curves import read_curves, tabulate_runs
 from batchscope.findings.to_target import reach_target
@@ -153,15 +152,10 @@ class Lab:
                 while waiting and pool.free:
                     number, call = waiting.pop()
                     pool.submit(str(number), function, *call)
-                answer = pool.wait(None)
-                if answer is None:
-                    continue
-                if answer.kind == "error":
-                    raise cast(BatchscopeError, answer.value)
-                if answer.kind == "result":
-                    found[answer.label] = answer.value
-                    self.watcher.advance(words, 1.0)
-                    self.watcher.expect(float(len(calls) - len(found)))
+                answer = pool.wait_for_result()
+                found[answer.label] = answer.value
+                self.watcher.advance(words, 1.0)
+                self.watcher.expect(float(len(calls) - len(found)))
         self.watcher.end(words)
         return [found[str(number)] for number in range(len(calls))]
 

@@ -22,7 +22,7 @@ from batchscope.workers.nursery import DESCRIPTORS, NUMBER, Surroundings
 
 # One that was there may have been killed; the next one should not be.
 _TRIES = 2
-_ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def can_fork() -> bool:
@@ -99,7 +99,7 @@ class _Nursery:
             stdout=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             # Threads of its libraries would not survive a fork.
-            env=os.environ | dict.fromkeys(_ONE_THREAD, "1") | {"PYTHONPATH": python_path()},
+            env=environment_of(threads=1),
         )
         theirs.close()
 
@@ -150,9 +150,10 @@ def _make_pipe(
     )
 
 
-def python_path() -> str:
-    """Where this process finds modules, for a process that it starts."""
-    return os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+def environment_of(*, threads: int) -> dict[str, str]:
+    """The variables of a process that computes in so many threads, and finds our modules."""
+    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+    return os.environ | dict.fromkeys(_THREAD_VARIABLES, str(threads)) | {"PYTHONPATH": path}
 
 
 _lock = threading.Lock()

@@ -1,7 +1,6 @@
 """Worker processes that share the cores, and one stream of what they answer."""
 
 import contextlib
-import os
 import queue
 import subprocess
 import sys
@@ -14,11 +13,10 @@ from typing import Self, cast
 from batchscope.errors import BatchscopeError, WorkerDied
 from batchscope.task import Task
 from batchscope.workers.calls import AnswerKind, Call, Setup, TaskFunction, answer_call
-from batchscope.workers.forking import ForkedProcess, can_fork, fork_worker, python_path
+from batchscope.workers.forking import ForkedProcess, can_fork, environment_of, fork_worker
 from batchscope.workers.messages import read_message, write_message
 from batchscope.workers.travel import TaskSource, own_modules
 
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _WORKER, _ONCE = "batchscope.workers", "batchscope.workers.once"
 
 
@@ -77,6 +75,17 @@ class Pool(ABC):
             BatchscopeError: whatever the call raised.
         """
         self.submit(label, function, *arguments)
+        return self.wait_for_result(hear).value
+
+    def wait_for_result(self, hear: Callable[[object], None] = _let_pass) -> Answer:
+        """The next call that has returned.
+
+        Args:
+            hear: is told what calls report on their way.
+
+        Raises:
+            BatchscopeError: whatever a call raised.
+        """
         while True:
             answer = self.wait(None)
             if answer is None:
@@ -84,7 +93,7 @@ class Pool(ABC):
             if answer.kind == "error":
                 raise cast(BatchscopeError, answer.value)
             if answer.kind == "result":
-                return answer.value
+                return answer
             hear(answer.value)
 
 
@@ -131,17 +140,17 @@ class ProcessPool(Pool):
 
     def submit(self, label: str, function: TaskFunction, *arguments: object) -> None:
         """Begin function(task, *arguments, report=...) on a free worker."""
+        call = Call(function=function, arguments=arguments)
         idle = [worker for worker in self._workers if worker.is_alive and worker.label is None]
-        if not idle:
+        if idle:
+            idle[0].begin(label, call)
+        else:
             process = self._start(function.__module__)
-            idle = [_Worker(process, self._setup, self._answers)]
-            self._workers += idle
-        idle[0].begin(label, Call(function=function, arguments=arguments))
+            self._workers.append(_Worker(process, self._setup, self._answers, label, call))
         self._unheard += 1
 
     def _start(self, module: str) -> "subprocess.Popen[bytes] | ForkedProcess":
-        threads = dict.fromkeys(_THREAD_VARIABLES, str(self._setup.threads))
-        environment = os.environ | threads | {"PYTHONPATH": python_path()}
+        environment = environment_of(threads=self._setup.threads)
         if not self._once and can_fork():
             return fork_worker(own_modules(self._setup.source, module), environment)
         return subprocess.Popen(
@@ -197,11 +206,14 @@ class _Worker:
         process: "subprocess.Popen[bytes] | ForkedProcess",
         setup: Setup,
         answers: "queue.Queue[Answer]",
+        label: str,
+        call: Call,
     ) -> None:
-        self.label: str | None = None
         self._answers = answers
         self._process = process
         self._send(setup)
+        # Before anything is read: where the setup fails, that is what the first call is answered.
+        self.begin(label, call)
         threading.Thread(target=self._read, daemon=True).start()
 
     @property
@@ -209,7 +221,7 @@ class _Worker:
         return self._process.poll() is None
 
     def begin(self, label: str, call: Call) -> None:
-        self.label = label
+        self.label: str | None = label
         self._send(call)
 
     def kill(self) -> None:

@@ -50,7 +50,6 @@ class PickledTask:
 
 TaskSource = FileTask | ModuleTask | PickledTask
 _PACKAGE = __name__.split(".")[0]
-_REPLICATIONS = f"{_PACKAGE}.replications."
 # The task that this process loaded last.
 _LOADED: list[tuple[Task, TaskSource]] = []
 
@@ -143,8 +142,8 @@ def pack_task(task: Task) -> PickledTask:
 def own_modules(source: TaskSource, *others: str) -> list[str]:
     """The modules of this package among those that a task needs, and others.
 
-    They can be loaded ahead of it; a user's may change, and know for themselves when to run. What
-    replications train travels whole.
+    They can be loaded ahead of it; a user's may change, and know for themselves when to run. Those
+    whose functions travel whole need not be loaded at all.
     """
     modules = list(others)
     match source:
@@ -154,11 +153,16 @@ def own_modules(source: TaskSource, *others: str) -> list[str]:
             modules.append(source.module)
         case FileTask():
             pass
+    whole = cast("set[str]", cloudpickle.list_registry_pickle_by_value())
     return [
         module
         for module in modules
-        if module.startswith(f"{_PACKAGE}.") and not module.startswith(_REPLICATIONS)
+        if _is_in(module, _PACKAGE) and not any(_is_in(module, package) for package in whole)
     ]
+
+
+def _is_in(module: str, package: str) -> bool:
+    return module.startswith(f"{package}.")
 
 
 def _modules_of(task: Task) -> tuple[str, ...]:

@@ -1,23 +1,23 @@
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
 import batchscope as bs
 from batchscope.optimizers import SGD
-from batchscope.replications.lab import Lab
-from batchscope.replications.studies.sharp_minima import make_task, read_material, ridge_loss
-from batchscope.studies.progress import Unwatched
-from batchscope.task import Task
+from batchscope.replications.minima import Material, make_task, read_material, ridge_loss
+
+from .labs import make_lab
 
 
-def make_ridge() -> Task:
-    lab = Lab(is_quick=True, first_seed=0, count=1, is_control=True, store="", watcher=Unwatched())
-    return make_task(read_material(lab), SGD(lr=0.3), is_ridge=True)
+@pytest.fixture
+def material(tmp_path: Path) -> Material:
+    return read_material(make_lab(tmp_path))
 
 
-def test_the_loss_of_the_control_bends_upwards_everywhere() -> None:
-    task = make_ridge()
+def test_the_loss_of_the_control_bends_upwards_everywhere(material: Material) -> None:
+    task = make_task(material, SGD(lr=0.3), is_ridge=True)
     batch = tuple(part[:200] for part in task.datasets["train"][:])
     generator = torch.Generator().manual_seed(0)
     model = task.model()
@@ -36,16 +36,18 @@ def test_the_loss_of_the_control_bends_upwards_everywhere() -> None:
 
 
 @pytest.mark.slow
-def test_both_batch_sizes_of_the_control_end_at_the_same_curvature() -> None:
-    task = make_ridge()
+def test_both_batch_sizes_of_the_control_end_at_the_same_curvature(material: Material) -> None:
+    task = make_task(material, SGD(lr=0.3), is_ridge=True)
     found = {
         size: bs.curvature(
-            task, after=f"{epochs}ep", batch_size=size, learning_rate=rate, device="cpu"
+            task, after=f"{steps}steps", batch_size=size, learning_rate=rate, device="cpu"
         )
-        for size, rate, epochs in ((8, 0.03, 100), (1000, 0.3, 1500))
+        for size, (rate, steps) in material.ridge.items()
     }
 
     # One minimum: what is left is how far noise keeps the small batch from it.
     for name in ("top_eigenvalue", "trace"):
-        small, large = (getattr(found[size], name).value for size in (8, 1000))
+        small, large = (
+            getattr(found[size], name).value for size in (material.small, material.large)
+        )
         assert math.log(large / small) == pytest.approx(0.0, abs=0.1)
