@@ -1,3 +1,4 @@
+import importlib
 import os
 import signal
 import subprocess
@@ -90,6 +91,23 @@ def test_a_file_that_fails_in_the_worker_is_an_answer(tmp_path: Path) -> None:
         pool.submit("a", describe, 1)
 
         assert "ZeroDivisionError" in str(wait_for(pool, "error").value)
+
+
+def test_a_call_that_a_worker_cannot_load_is_an_answer_and_the_worker_lives_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "only_here.py").write_text("def call(task, *, report):\n    return 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    only_here = importlib.import_module("only_here")
+    sys.path.remove(str(tmp_path))
+    with ProcessPool(pack_task(make_task()), count=1, threads=1) as pool:
+        pool.submit("a", only_here.call)
+        error = wait_for(pool, "error").value
+        pool.submit("b", describe, 1)
+        assert wait_for(pool, "result").label == "b"
+
+    assert isinstance(error, InvalidTask)
+    assert "No module named 'only_here'" in error.args[0]
 
 
 def test_a_task_that_stays_here_is_called_here() -> None:

@@ -7,7 +7,7 @@ import sys
 import threading
 from typing import BinaryIO
 
-from batchscope.workers.messages import read_message, write_message
+from batchscope.workers.messages import read_sealed
 
 
 def main() -> None:
@@ -16,26 +16,26 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     # What a task prints must not mix with the answers.
     os.dup2(2, 1)
-    calls: queue.Queue[object] = queue.Queue()
+    calls: queue.Queue[bytes] = queue.Queue()
     threading.Thread(target=_read_calls, args=(sys.stdin.buffer, calls), daemon=True).start()
     _serve(calls, answers)
 
 
-def _read_calls(source: BinaryIO, calls: "queue.Queue[object]") -> None:
+def _read_calls(source: BinaryIO, calls: "queue.Queue[bytes]") -> None:
     while True:
         try:
-            calls.put(read_message(source))
+            calls.put(read_sealed(source))
         except EOFError:
             # The parent died or let go: whatever runs here has no one to answer to.
             os._exit(0)
 
 
-def _serve(calls: "queue.Queue[object]", answers: BinaryIO) -> None:
-    from batchscope.workers.calls import answer_call, prepare
+def _serve(calls: "queue.Queue[bytes]", answers: BinaryIO) -> None:
+    from batchscope.workers.calls import answer_message, prepare
 
     task = prepare(calls.get(), answers)
     while True:
-        answer_call(task, calls.get(), lambda kind, value: write_message(answers, (kind, value)))
+        answer_message(task, calls.get(), answers)
 
 
 if __name__ == "__main__":

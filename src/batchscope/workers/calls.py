@@ -10,7 +10,7 @@ import torch
 
 from batchscope.errors import BatchscopeError, InvalidTask
 from batchscope.task import Task
-from batchscope.workers.messages import write_message
+from batchscope.workers.messages import open_message, write_message
 from batchscope.workers.travel import TaskSource, load_task
 
 AnswerKind = Literal["ready", "progress", "result", "error"]
@@ -36,11 +36,12 @@ class Call:
     arguments: tuple[object, ...]
 
 
-def prepare(setup: object, answers: BinaryIO) -> Task:
+def prepare(message: bytes, answers: BinaryIO) -> Task:
     """Set the threads, load the task, and say so."""
-    assert isinstance(setup, Setup)
-    torch.set_num_threads(setup.threads)
     try:
+        setup = _open(message)
+        assert isinstance(setup, Setup)
+        torch.set_num_threads(setup.threads)
         task = load_task(setup.source)
     except Exception as error:
         write_message(answers, ("error", as_batchscope_error(error)))
@@ -49,9 +50,35 @@ def prepare(setup: object, answers: BinaryIO) -> Task:
     return task
 
 
-def answer_call(task: Task, call: object, answer: Callable[[AnswerKind, object], None]) -> None:
-    """Call the function and answer with its result or its error."""
+def answer_message(task: Task, message: bytes, answers: BinaryIO) -> None:
+    """Carry out the call that a message asks for."""
+
+    def answer(kind: AnswerKind, value: object) -> None:
+        write_message(answers, (kind, value))
+
+    try:
+        call = _open(message)
+    except InvalidTask as error:
+        answer("error", error)
+        return
     assert isinstance(call, Call)
+    answer_call(task, call, answer)
+
+
+def _open(message: bytes) -> object:
+    try:
+        return open_message(message)
+    except Exception as error:
+        raise InvalidTask(
+            f"a worker cannot load what it is sent: {type(error).__name__}: {error}",
+            where="a worker process",
+            expected="modules that other processes can import",
+            do="install them, or run from their folder",
+        ) from error
+
+
+def answer_call(task: Task, call: Call, answer: Callable[[AnswerKind, object], None]) -> None:
+    """Call the function and answer with its result or its error."""
 
     def report(progress: object) -> None:
         answer("progress", progress)

@@ -20,9 +20,28 @@ def read_message(source: IO[bytes]) -> object:
 
     Raises:
         EOFError: the other side is gone.
+        Exception: whatever the modules raise that the message needs.
+    """
+    return open_message(read_sealed(source))
+
+
+def read_sealed(source: IO[bytes]) -> bytes:
+    """Read one message whole, for `open_message`.
+
+    Raises:
+        EOFError: the other side is gone.
     """
     (length,) = _LENGTH.unpack(_read_exactly(source, _LENGTH.size))
-    return cloudpickle.loads(_read_exactly(source, length))
+    return _read_exactly(source, length)
+
+
+def open_message(sealed: bytes) -> object:
+    """What the other side has written.
+
+    Raises:
+        Exception: whatever the modules raise that the message needs.
+    """
+    return cloudpickle.loads(sealed)
 
 
 def _read_exactly(source: IO[bytes], count: int) -> bytes:

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 
-from batchscope.workers.messages import read_message, write_message
+from batchscope.workers.messages import read_sealed
 
 
 def main() -> None:
@@ -13,15 +13,15 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     # What a task prints must not mix with the answer.
     os.dup2(2, 1)
-    from batchscope.workers.calls import answer_call, prepare
+    from batchscope.workers.calls import answer_message, prepare
 
     try:
-        task = prepare(read_message(sys.stdin.buffer), answers)
-        call = read_message(sys.stdin.buffer)
+        task = prepare(read_sealed(sys.stdin.buffer), answers)
+        call = read_sealed(sys.stdin.buffer)
     except EOFError:
         # The parent died or let go.
         return
-    answer_call(task, call, lambda kind, value: write_message(answers, (kind, value)))
+    answer_message(task, call, answers)
 
 
 if __name__ == "__main__":
