@@ -84,6 +84,17 @@ def test_terms_are_said_in_the_answer_on_the_page_and_in_the_next_command(folder
     assert "are in the store" in done.stderr, "what is priced reads the runs of time"
 
 
+def test_power_by_batch_size_leads_the_search_and_stands_in_the_next_command(folder: Path) -> None:
+    # Where a second at 16 takes a thousand times as much, time says nothing of energy.
+    done = recommend(folder, "--objective", "energy", "--watts", "8=1,16=1000", "--json")
+
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["batch_size"] == 8
+    assert "--objective energy --watts 8=1,16=1000" in document["next_command"]
+    assert any("1.00 W at batch size 8" in reason for reason in document["reasons"])
+
+
 def test_a_batch_is_split_where_memory_is_short(folder: Path) -> None:
     whole = json.loads(recommend(folder, "--json", "--memory", "1GiB").stdout)
     need = whole["memory"]

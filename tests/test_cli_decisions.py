@@ -1,6 +1,11 @@
 import json
 from pathlib import Path
 
+import pytest
+
+from batchscope.cli.terms_options import read_watts
+from batchscope.errors import InvalidInput
+
 from .command import run_command
 
 
@@ -48,6 +53,15 @@ def test_a_measurement_that_is_none_is_refused(tmp_path: Path) -> None:
 
     assert done.returncode == 1
     assert "'1e8' is no measurement" in done.stderr
+
+
+@pytest.mark.parametrize("wrong", ["much", "8=", "8=a", "a=8", "8=100,8=200", "8=100,16", "="])
+def test_a_power_that_is_none_is_refused_by_its_own_words(wrong: str) -> None:
+    with pytest.raises(InvalidInput, match="32=180,512=290") as caught:
+        read_watts(wrong)
+
+    assert repr(wrong) in caught.value.args[0]
+    assert read_watts("32=180,512=290") == {32: 180.0, 512: 290.0}
 
 
 def test_devices_are_compared_in_80_columns_and_guesses_say_so(tmp_path: Path) -> None:

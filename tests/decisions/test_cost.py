@@ -56,6 +56,15 @@ def test_what_fits_at_little_extra_time_per_step_is_said_to() -> None:
     assert "the time is 0.525 times" in text
 
 
+def test_where_power_differs_energy_and_usage_are_said_beside_time() -> None:
+    small = use(64, steps=1000, step=1.0, watts=100.0, prices=Prices(kilowatt_hour=0.3))
+    large = use(128, steps=500, step=1.0, watts=300.0, prices=Prices(kilowatt_hour=0.3))
+
+    text = explain_change(small, large, Prices())
+
+    assert "the time is 0.500 times, the energy 1.50 times, the usage 1.50 times" in text
+
+
 def test_twice_the_devices_for_half_the_steps_cost_the_same_in_half_the_time() -> None:
     small = use(64, steps=1000, step=1.0)
     large = use(128, steps=500, step=1.0, devices=2)

@@ -20,15 +20,20 @@ def until(seconds: float) -> Limit:
 def test_sizes_that_are_predicted_to_end_in_time_are_kept() -> None:
     seconds = {8: taking(50), 16: taking(20), 32: NotIdentified(reason="one seed", remedy="more")}
 
-    assert keep_within(seconds, [until(30)], task="task", target="error<=0.1") == {16}
-    both = [until(30), until(10)]
+    assert keep_within(seconds, lambda _: [until(30)], task="task", target="error<=0.1") == {16}
+
+    def both(_: int) -> list[Limit]:
+        return [until(30), until(10)]
+
     with pytest.raises(CannotTell, match="10 s"):
         keep_within(seconds, both, task="task", target="error<=0.1")
 
 
 def test_a_deadline_that_nothing_meets_names_the_nearest() -> None:
     with pytest.raises(CannotTell, match=r"(?s)deadline of 10 s.*batch\s+size 16 with 20"):
-        keep_within({8: taking(50), 16: taking(20)}, [until(10)], task="task", target="error<=0.1")
+        keep_within(
+            {8: taking(50), 16: taking(20)}, lambda _: [until(10)], task="task", target="error<=0.1"
+        )
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, math.inf, math.nan])

@@ -168,6 +168,49 @@ def test_what_is_priced_by_the_second_is_least_where_time_is(
     assert any(objective in reason for reason in found.reasons)
 
 
+@pytest.mark.parametrize(
+    ("objective", "power"), [("energy", 1.0), ("carbon", 1.0), ("time=1,energy=3", 0.75)]
+)
+def test_where_larger_batches_take_more_power_the_least_energy_is_at_a_smaller_one(
+    rng: np.random.Generator, objective: str, power: float
+) -> None:
+    sizes = (8, 16, 32, 64, 128, 256, 512)
+    curves = make_study(rng, critical=64, overhead=64, seeds=5, noise=0.02)
+    watts = {size: 10.0 * size for size in sizes}
+    prices = Prices(grams_per_kilowatt_hour=400.0)
+
+    found = recommend(curves, objective, prices=prices, watts=watts)
+
+    # Energy goes with (1 + 64 / B) (64 + B) B, which rises all the way; a weight of three fourths
+    # takes the last B to that power.
+    taken = {b: (1 + 64 / b) * (64 + b) * b**power for b in sizes}
+    best = min(sizes, key=lambda b: taken[b])
+    assert found.batch_size == best
+    assert recommend(curves).batch_size > best
+    assert all(taken[b] < 1.1 * taken[best] for b in found.plateau)
+    reasons = " ".join(found.reasons)
+    assert f"the least {'weighted mean of' if '=' in objective else objective}" in reasons
+    assert "80.0 W at batch size 8" in reasons
+    assert isinstance(found.usage.kilowatt_hours, Interval)
+    assert isinstance(found.predicted.seconds, Interval)
+    joules = found.usage.kilowatt_hours.value * 3.6e6
+    assert joules == pytest.approx(found.predicted.seconds.value * watts[best])
+
+
+def test_a_limit_in_money_is_of_the_power_at_each_size(rng: np.random.Generator) -> None:
+    curves = make_study(rng, critical=64, overhead=64, seeds=5)
+    free = recommend(curves)
+    assert isinstance(free.predicted.seconds, Interval)
+    # From the best size on electricity is so dear that only smaller ones can be paid for.
+    watts = {size: 100.0 if size < free.batch_size else 1e5 for size in (8, 16, 32, 64, 128)}
+    price = Prices(kilowatt_hour=0.3)
+    enough = 3 * free.predicted.seconds.value * 100.0 * 0.3 / 3.6e6
+
+    found = recommend(curves, prices=price, watts=watts, max_cost=enough)
+
+    assert found.batch_size < free.batch_size
+
+
 def test_prediction_intervals_cover_a_fresh_training(rng: np.random.Generator) -> None:
     covered = []
     for _ in range(200):

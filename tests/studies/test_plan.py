@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscope.errors import InvalidInput
-from batchscope.studies.plan import default_batch_sizes, make_plan
+from batchscope.studies.plan import Plan, default_batch_sizes, make_plan
 
 from ..conftest import make_task
 
@@ -26,6 +26,26 @@ def test_default_sizes_are_powers_of_two_that_the_data_can_fill(train_size: int)
 def test_what_there_is_not_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(InvalidInput):
         make_plan(make_task(), device=CPU, **wrong)  # type: ignore[arg-type]
+
+
+def test_a_race_counts_steps_by_what_a_second_of_them_takes() -> None:
+    def plan(factor: float, **others: object) -> Plan:
+        return make_plan(
+            make_task(),
+            device=CPU,
+            batch_sizes=[8, 16],
+            second_cost=lambda size: factor * size,
+            **others,  # type: ignore[arg-type]
+        )
+
+    raced = plan(1.0, race=True)
+
+    assert raced.step_costs({8: 1.0, 16: 3.0}) == {8: 1.0, 16: 6.0}
+    # Other units are the same study; what is no race has no use for them.
+    assert raced.study_id("0" * 16) == plan(0.3, race=True).study_id("0" * 16)
+    alike = make_plan(make_task(), device=CPU, batch_sizes=[8, 16], race=True)
+    assert raced.study_id("0" * 16) != alike.study_id("0" * 16)
+    assert plan(1.0).second_costs == ()
 
 
 def test_plans_that_differ_are_different_studies() -> None:

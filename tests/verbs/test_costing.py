@@ -38,6 +38,16 @@ def test_on_one_device_the_cheapest_is_the_fastest_and_as_surely(place: str) -> 
     assert any("with a probability of" in sentence for sentence in found.sentences)
 
 
+def test_where_power_differs_the_cheapest_need_not_be_the_fastest(place: str) -> None:
+    prices = bs.Prices(kilowatt_hour=0.3)
+
+    found = bs.cost(place, prices=prices, watts={4: 1.0, 8: 1e3, 16: 1e6})
+
+    assert [cost.use.watts for cost in found.costs] == [1.0, 1e3, 1e6]
+    assert found.cheapest.batch_size == 4
+    assert any("is the cheapest with a probability" in sentence for sentence in found.sentences)
+
+
 def test_of_one_device_and_two_both_are_weighed_at_every_size(place: str) -> None:
     found = bs.cost(place, prices=bs.Prices(device_hour=2.0), devices=[1, 2])
 

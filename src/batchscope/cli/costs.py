@@ -26,6 +26,7 @@ from batchscope.cli.terms_options import (
     KilowattHourOption,
     WattsOption,
     read_deadline,
+    read_watts,
 )
 from batchscope.errors import InvalidInput
 
@@ -98,7 +99,7 @@ def cost(
             store,
             which=study,
             prices=prices,
-            watts=watts,
+            watts=read_watts(watts),
             devices=read_counts(devices),
             present=present,
         )

@@ -12,7 +12,10 @@ from batchscope.errors import InvalidInput
 GoalOption = Annotated[
     str,
     typer.Option(
-        "--objective", metavar="NAME", help=f"{', '.join(OBJECTIVES[:-1])} or {OBJECTIVES[-1]}."
+        "--objective",
+        metavar="NAME",
+        help=f"{', '.join(OBJECTIVES[:-1])} or {OBJECTIVES[-1]}; or weights, such as "
+        "time=2,energy=1.",
     ),
 ]
 DeadlineOption = Annotated[
@@ -44,9 +47,39 @@ DeviceHourOption = Annotated[
 ]
 KilowattHourOption = Annotated[float, typer.Option("--kilowatt-hour", help="Price of electricity.")]
 WattsOption = Annotated[
-    float | None, typer.Option("--watts", help="Of each device while it trains.")
+    str | None,
+    typer.Option(
+        "--watts",
+        metavar="W",
+        help="Of each device while it trains: 300, or by batch size 32=180,512=290.",
+    ),
 ]
 CarbonOption = Annotated[float, typer.Option("--carbon", help="Grams of CO2 per kilowatt-hour.")]
+
+
+def read_watts(text: str | None) -> float | dict[int, float] | None:
+    """Watts of 300, or by batch size of 32=180,512=290.
+
+    Raises:
+        InvalidInput: it is neither.
+    """
+    if text is None:
+        return None
+    try:
+        if "=" not in text:
+            return float(text)
+        pairs = [part.split("=") for part in text.split(",")]
+        found = {int(size): float(watts) for size, watts in pairs}
+    except ValueError:
+        found = None
+    if not found or len(found) < text.count("="):
+        raise InvalidInput(
+            f"{text!r} is no power" if not found else f"{text!r} names a batch size twice",
+            where="--watts",
+            expected="watts, or batch sizes with the watts at each",
+            do="write for example 300, or 32=180,512=290",
+        )
+    return found
 
 
 def read_deadline(text: str | None) -> float | None:

@@ -52,6 +52,7 @@ from batchscope.cli.terms_options import (
     MemoryOption,
     WattsOption,
     read_deadline,
+    read_watts,
 )
 from batchscope.errors import CannotTell
 
@@ -246,7 +247,7 @@ def recommend(
                 kilowatt_hour=kilowatt_hour,
                 grams_per_kilowatt_hour=carbon,
             ),
-            watts=watts,
+            watts=read_watts(watts),
             deadline=read_deadline(deadline),
             max_cost=max_cost,
             devices=devices,
@@ -280,6 +281,7 @@ def recommend(
             tune=read_names(tune),
             devices=devices,
             race=True,
+            second_cost=None if terms.is_alike else terms.second_cost,
             executor=executor,
             jobs=jobs,
             store=store,

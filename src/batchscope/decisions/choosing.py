@@ -1,6 +1,7 @@
 """Which of the settings that were run to train with, and what makes that doubtful."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +30,9 @@ class Choice:
     doubt: str | None = None
 
 
-def choose(analysis: Analysis, objective: str) -> Choice:
+def choose(
+    analysis: Analysis, objective: str, *, unit_cost: Callable[[int], float] = lambda _: 1.0
+) -> Choice:
     """The best setting by an objective.
 
     Objective "time" and "examples": the lowest geometric mean over seeds among the sizes whose
@@ -40,15 +43,16 @@ def choose(analysis: Analysis, objective: str) -> Choice:
 
     Args:
         objective: "time", "examples" or "quality".
+        unit_cost: batch size -> what one second or example counts there.
 
     Raises:
         CannotTell: nothing reached the target, or an untrained network has it.
     """
     if objective != "quality":
         _check_target(analysis)
-    plateau = _find_plateau(analysis, objective)
+    plateau = _find_plateau(analysis, objective, unit_cost)
     if plateau is None:
-        return _choose_with_doubt(analysis, objective)
+        return _choose_with_doubt(analysis, objective, unit_cost)
     by_size = {size.batch_size: size for size in analysis.tuned}
     if objective != "quality":
         return Choice(size=by_size[plateau.best], plateau=plateau)
@@ -70,15 +74,19 @@ def _check_target(analysis: Analysis) -> None:
         )
 
 
-def _find_plateau(analysis: Analysis, objective: str) -> Plateau | None:
+def _find_plateau(
+    analysis: Analysis, objective: str, unit_cost: Callable[[int], float]
+) -> Plateau | None:
     if objective == "quality":
         return analysis.plateau
     if analysis.target is None:
         return None
-    return find_fastest(analysis.tuned, analysis.target, AXES[objective])
+    return find_fastest(analysis.tuned, analysis.target, AXES[objective], unit_cost=unit_cost)
 
 
-def _choose_with_doubt(analysis: Analysis, objective: str) -> Choice:
+def _choose_with_doubt(
+    analysis: Analysis, objective: str, unit_cost: Callable[[int], float]
+) -> Choice:
     target = analysis.target
     if objective == "quality" or target is None:
         raise CannotTell(
@@ -107,7 +115,8 @@ def _choose_with_doubt(analysis: Analysis, objective: str) -> Choice:
     def rank(size: TunedSize) -> tuple[float, float]:
         reached, seeds = hits[size.batch_size]
         logs = [log_to_target(curve, target, AXES[objective]) for curve in size.curves]
-        return -(reached + 1) / (seeds + 2), float(np.mean([x for x in logs if math.isfinite(x)]))
+        mean = float(np.mean([x for x in logs if math.isfinite(x)]))
+        return -(reached + 1) / (seeds + 2), mean + math.log(unit_cost(size.batch_size))
 
     best = min(likely, key=rank)
     reached, seeds = hits[best.batch_size]

@@ -161,8 +161,9 @@ def _explain_odds(
                 f"The smallest that is expected to be within {TOLERANCE:.0%} of the {word} is "
                 f"{_name(least, several)}."
             )
-        # With one price and one number of devices the cheapest is the fastest.
-        if not several and not any(cost.upfront for cost in costs):
+        # With one price, one power and one number of devices the cheapest is the fastest.
+        is_alike = len({cost.use.watts for cost in costs}) == 1
+        if not several and is_alike and not any(cost.upfront for cost in costs):
             return
 
 

@@ -92,6 +92,11 @@ class Usage:
     money: Estimate
 
     @property
+    def by_name(self) -> dict[str, Estimate]:
+        """Each by what a choice may be made to take little of."""
+        return {"cost": self.money, "energy": self.kilowatt_hours, "carbon": self.carbon_grams}
+
+    @property
     def shown(self) -> list[tuple[str, Interval]]:
         """What is known and not nothing, by the names of readers."""
         named = {
@@ -218,7 +223,23 @@ def explain_change(small: Cost, large: Cost, prices: Prices) -> str:
         fits = "fits the hardware at hand at little extra time per step"
     else:
         fits = f"fits the hardware at hand at {write_number(100 * extra)}% more time per step"
-    return f"{size} {fits} and takes {_times(steps)} the steps: {time}, and so is the usage."
+    return (
+        f"{size} {fits} and takes {_times(steps)} the steps: {time}, {_tell_usage(small, large)}."
+    )
+
+
+def _tell_usage(small: Cost, large: Cost) -> str:
+    if small.use.watts == large.use.watts:
+        return "and so is the usage"
+    told = [
+        f"the {name} {_times(ratio)}"
+        for name, ratio in (
+            ("energy", _ratio(large.kilowatt_hours, small.kilowatt_hours)),
+            ("usage", _ratio(large.usage, small.usage)),
+        )
+        if ratio is not None
+    ]
+    return ", ".join(told)
 
 
 def break_even_runs(small: Cost, large: Cost, prices: Prices) -> float:
@@ -241,7 +262,7 @@ def break_even_runs(small: Cost, large: Cost, prices: Prices) -> float:
 def _ratio(large: Estimate, small: Estimate) -> float | None:
     if isinstance(large, NotIdentified) or isinstance(small, NotIdentified):
         return None
-    return large.value / small.value
+    return large.value / small.value if small.value else None
 
 
 def _times(ratio: float) -> str:

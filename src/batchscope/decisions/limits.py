@@ -1,7 +1,7 @@
 """Which batch sizes keep to what a training may take, and how surely."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from statistics import NormalDist
 
 from batchscope.decisions.terms import Limit
@@ -12,28 +12,34 @@ _NORMAL = NormalDist()
 
 
 def keep_within(
-    seconds: Mapping[int, Estimate], limits: Sequence[Limit], *, task: str, target: str
+    seconds: Mapping[int, Estimate],
+    limits_at: Callable[[int], Iterable[Limit]],
+    *,
+    task: str,
+    target: str,
 ) -> set[int]:
     """The batch sizes whose predicted training keeps to every limit.
 
     Args:
         seconds: batch size -> prediction of one fresh training.
+        limits_at: those at a batch size, at least one.
 
     Raises:
         CannotTell: there is none; the limit that binds and the nearest size are named.
     """
     known = {b: took for b, took in seconds.items() if isinstance(took, Interval)}
-    binding = min(limits, key=lambda limit: limit.seconds)
-    found = {b for b, took in known.items() if took.value <= binding.seconds}
+    binding = {b: min(limits_at(b), key=lambda limit: limit.seconds) for b in seconds}
+    found = {b for b, took in known.items() if took.value <= binding[b].seconds}
     if found:
         return found
-    nearest = min(known, key=lambda b: known[b].value, default=None)
+    nearest = min(known, key=lambda b: known[b].value / binding[b].seconds, default=None)
+    limit = binding[min(seconds) if nearest is None else nearest]
     near = "no batch size reached the target with all of at least two seeds"
     if nearest is not None:
-        took = scale(known[nearest], binding.per_second, unit=binding.unit)
+        took = scale(known[nearest], limit.per_second, unit=limit.unit)
         near = f"the nearest is batch size {nearest} with {took}"
     raise CannotTell(
-        f"no training gets to {target} within {binding.words}: {near}",
+        f"no training gets to {target} within {limit.words}: {near}",
         where=f"recommend {task}",
         expected="limits that a training can keep to",
         do="a later --deadline or a higher --max-cost, an easier --target, or more --devices",

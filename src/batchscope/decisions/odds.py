@@ -81,13 +81,13 @@ def read_logs(sizes: Sequence[TunedSize], target: Target) -> dict[int, dict[int,
 def weigh_sizes(
     sizes: Sequence[TunedSize],
     target: Target,
-    step_seconds: Mapping[int, Sequence[float]] | None,
+    step_costs: Mapping[int, Sequence[float]] | None,
 ) -> dict[int, Odds]:
     """The odds of each repeated batch size in what it takes to a target.
 
     Args:
-        step_seconds: batch size -> the timed steps, without which a size is left out; None where
-            examples count, not seconds.
+        step_costs: batch size -> what each timed step took, without which a size is left out; None
+            where examples count.
 
     Returns:
         Nothing where fewer than two sizes can be weighed.
@@ -95,8 +95,8 @@ def weigh_sizes(
     logs = read_logs(sizes, target)
     rng = np.random.default_rng(0)
     each: dict[int, Array | float] = {size: math.log(size) for size in logs}
-    if step_seconds is not None:
-        each = {size: _draw_step(step_seconds[size], rng) for size in logs if size in step_seconds}
+    if step_costs is not None:
+        each = {size: _draw_step(step_costs[size], rng) for size in logs if size in step_costs}
     logs = {size: logs[size] for size in each}
     if len(logs) < 2:
         return {}

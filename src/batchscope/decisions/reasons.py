@@ -34,27 +34,26 @@ def explain(
         predicted, usage: of one fresh training at it.
         odds: batch size -> how surely it takes the least, of those that could be weighed.
     """
-    compared = terms.ranked_by
     return (
-        *_explain_choice(analysis, chosen, compared, plateau, step_seconds, predicted),
-        *_explain_odds(odds, chosen.batch_size, compared),
+        *_explain_choice(analysis, chosen, terms, plateau, step_seconds, predicted),
+        *_explain_odds(odds, chosen.batch_size, terms),
         _explain_split(chosen.batch_size, memory),
-        *_explain_optimum(optimum, compared),
+        *_explain_optimum(optimum, terms),
         *_explain_usage(usage, terms),
-        *_explain_limits(predicted.seconds, terms),
+        *_explain_limits(predicted.seconds, chosen.batch_size, terms),
     )
 
 
 def _explain_choice(
     analysis: Analysis,
     chosen: SizeFindings,
-    objective: str,
+    terms: Terms,
     plateau: Plateau | None,
     step_seconds: Mapping[int, Sequence[float]],
     predicted: Prediction,
 ) -> list[str]:
     margin = f"{TIME_MARGIN:.0%}"
-    if objective == "quality" and plateau is not None:
+    if terms.ranked_by == "quality" and plateau is not None:
         margin = write_number(plateau.margin)
     derived = (
         " (derived from the runs: the best size's final value, made easier by a quarter or three "
@@ -75,8 +74,8 @@ def _explain_choice(
         )
     else:
         said.append(f"What a fresh training needs is not identified: {predicted.steps.reason}.")
-    if objective in AXES:
-        said += _comparisons(analysis, chosen, objective)
+    if terms.ranked_by in AXES:
+        said += _comparisons(analysis, chosen, terms)
     said += _speed_reason(chosen.batch_size, step_seconds)
     if analysis.to_target_only:
         said += _explain_absent(analysis, step_seconds)
@@ -101,11 +100,11 @@ def _explain_choice(
     return said
 
 
-def _explain_odds(odds: Mapping[int, Odds], chosen: int, objective: str) -> list[str]:
+def _explain_odds(odds: Mapping[int, Odds], chosen: int, terms: Terms) -> list[str]:
     own = odds.get(chosen)
     if own is None:
         return []
-    least = "the least time" if objective == "time" else "the fewest examples"
+    least = "the fewest examples" if terms.ranked_by == "examples" else f"the least {terms.least}"
     return [
         f"Of batch sizes {join_sizes(sorted(odds))}, which were repeated, it takes {least} with a "
         f"probability of {own.best:.0%}, and at most {NEAR:.0%} more with {own.near:.0%}."
@@ -121,12 +120,12 @@ def _explain_split(batch_size: int, memory: MemoryNeed | None) -> str:
     )
 
 
-def _explain_optimum(optimum: Estimate | None, objective: str) -> list[str]:
-    if objective != "time" or not isinstance(optimum, Interval):
+def _explain_optimum(optimum: Estimate | None, terms: Terms) -> list[str]:
+    if terms.ranked_by != "time" or not isinstance(optimum, Interval):
         return []
+    per_step = "seconds per step" if terms.is_alike else f"what a step takes of {terms.least}"
     return [
-        "Steps times seconds per step, each by its fitted curve, is lowest near batch size "
-        f"{optimum}."
+        f"Steps times {per_step}, each by its fitted curve, is lowest near batch size {optimum}."
     ]
 
 
@@ -147,13 +146,19 @@ def _explain_absent(analysis: Analysis, step_seconds: Mapping[int, Sequence[floa
     ]
 
 
-def _comparisons(analysis: Analysis, chosen: SizeFindings, objective: str) -> list[str]:
+def _comparisons(analysis: Analysis, chosen: SizeFindings, terms: Terms) -> list[str]:
+    """What the smallest and the largest batch size take."""
+    # A weighted mean has no unit that would say anything.
+    name = terms.ranked_by if terms.is_alike or len(terms.weights) > 1 else terms.objective
     said: list[str] = []
     for other in (analysis.sizes[0], analysis.sizes[-1]):
         if other.batch_size != chosen.batch_size:
+            taken = getattr(other, AXES[name])
+            if name in PRICED:
+                taken = terms.usage(taken, other.batch_size).by_name[name]
             said.append(
-                f"The {objective} to the target at batch size {other.batch_size}, its own best "
-                f"rate {other.learning_rate:g}: {getattr(other, AXES[objective])}."
+                f"The {name} to the target at batch size {other.batch_size}, its own best "
+                f"rate {other.learning_rate:g}: {taken}."
             )
     return said
 
@@ -177,21 +182,27 @@ def _explain_usage(usage: Usage, terms: Terms) -> list[str]:
         return []
     parts = [f"{name.lower()} {taken}" for name, taken in usage.shown]
     said = [f"One fresh training takes {', '.join(parts)}, in {usage.device_hours}."]
-    if terms.objective in PRICED:
+    priced = [name for name in terms.weights if name in PRICED]
+    if priced and terms.is_alike:
         said.append(
             "At one price per hour and one power the fastest training is the one with the least "
-            f"{terms.objective}."
+            f"{' and '.join(priced)}."
+        )
+    elif priced and terms.power is not None:
+        said.append(
+            f"A device takes {terms.power.words}; between them its power is taken as linear in the "
+            "logarithm of the batch size, beyond them as that of the nearest."
         )
     return said
 
 
-def _explain_limits(seconds: Estimate, terms: Terms) -> list[str]:
+def _explain_limits(seconds: Estimate, batch_size: int, terms: Terms) -> list[str]:
     if not isinstance(seconds, Interval):
         return []
     return [
         f"One fresh training keeps to {limit.words} with a probability of about "
         f"{chance_within(seconds, limit):.0%}."
-        for limit in terms.limits
+        for limit in terms.limits_at(batch_size)
     ]
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from batchscope.decisions.choosing import choose
-from batchscope.decisions.cost import Usage, usage_of
+from batchscope.decisions.cost import Usage
 from batchscope.decisions.explaining import explain_curves, find_thin
 from batchscope.decisions.limits import keep_within
 from batchscope.decisions.memory import MemoryNeed
@@ -14,7 +14,7 @@ from batchscope.decisions.odds import Odds, weigh_sizes
 from batchscope.decisions.optimum import find_optimum
 from batchscope.decisions.prediction import Prediction, predict_training
 from batchscope.decisions.reasons import explain, join_sizes
-from batchscope.decisions.terms import Limit, Terms
+from batchscope.decisions.terms import Terms
 from batchscope.estimate import Estimate
 from batchscope.findings.analysis import Analysis
 from batchscope.findings.curves import Curve
@@ -175,10 +175,9 @@ def recommend_from(
         CannotTell: nothing reached the target, or no size keeps to the limits.
     """
     whole = analysis
-    limits = list(terms.limits)
-    if limits:
-        analysis = _keep_within(analysis, limits, step_seconds)
-    choice = choose(analysis, terms.ranked_by)
+    if terms.is_limited:
+        analysis = _keep_within(analysis, terms, step_seconds)
+    choice = choose(analysis, terms.ranked_by, unit_cost=terms.second_cost)
     chosen, plateau = choice.size, choice.plateau
     analysis = whole
     findings = next(s for s in analysis.sizes if s.batch_size == chosen.batch_size)
@@ -190,15 +189,19 @@ def recommend_from(
         step_spread=_log_spread(times),
         unit=analysis.unit,
     )
+    step_costs = {
+        size: [terms.second_cost(size) * seconds for seconds in times]
+        for size, times in step_seconds.items()
+    }
     critical = analysis.critical
     optimum = None
     if critical is not None and critical.fit is not None:
-        optimum = find_optimum(critical.fit, step_seconds)
-    usage = usage_of(predicted.seconds, terms.prices, devices=terms.devices, watts=terms.watts)
+        optimum = find_optimum(critical.fit, step_costs)
+    usage = terms.usage(predicted.seconds, chosen.batch_size)
     micro_batch, accumulation = (
         (chosen.batch_size, 1) if memory is None else memory.split(chosen.batch_size)
     )
-    odds = _weigh(analysis, terms.ranked_by, step_seconds)
+    odds = _weigh(analysis, terms.ranked_by, step_costs)
     members = plateau.batch_sizes if plateau is not None else (chosen.batch_size,)
     return Recommendation(
         task=analysis.task,
@@ -236,16 +239,15 @@ def recommend_from(
 
 
 def _weigh(
-    analysis: Analysis, ranked_by: str, step_seconds: Mapping[int, Sequence[float]]
+    analysis: Analysis, ranked_by: str, step_costs: Mapping[int, Sequence[float]]
 ) -> dict[int, Odds]:
     if analysis.target is None or ranked_by == "quality":
         return {}
-    timed = step_seconds if ranked_by == "time" else None
-    return weigh_sizes(analysis.tuned, analysis.target, timed)
+    return weigh_sizes(analysis.tuned, analysis.target, step_costs if ranked_by == "time" else None)
 
 
 def _keep_within(
-    analysis: Analysis, limits: Sequence[Limit], step_seconds: Mapping[int, Sequence[float]]
+    analysis: Analysis, terms: Terms, step_seconds: Mapping[int, Sequence[float]]
 ) -> Analysis:
     """The findings of the sizes whose training keeps to the limits."""
     seconds = {
@@ -258,7 +260,7 @@ def _keep_within(
         ).seconds
         for size in analysis.tuned
     }
-    kept = keep_within(seconds, limits, task=analysis.task, target=str(analysis.target))
+    kept = keep_within(seconds, terms.limits_at, task=analysis.task, target=str(analysis.target))
     tuned = tuple(size for size in analysis.tuned if size.batch_size in kept)
     plateau = analysis.plateau
     if plateau is not None:

@@ -1,17 +1,21 @@
 """What a training may take, and what is to be little: time, money, energy or carbon."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from batchscope.decisions.cost import Prices, price_per_second
+from batchscope.decisions.cost import Prices, Usage, price_per_second, usage_of
+from batchscope.decisions.power import Power, power_of
 from batchscope.errors import InvalidInput, check_above_zero, suggest
-from batchscope.estimate import write_number
+from batchscope.estimate import Estimate, write_number
 
-# What counts seconds, at one price per hour and one power.
+# What counts seconds, by what a second takes of it.
 PRICED = ("cost", "energy", "carbon")
 # What each of them is read on.
 AXES = {"examples": "examples"} | dict.fromkeys(("time", *PRICED), "seconds")
 OBJECTIVES = ("time", *PRICED, "examples", "quality")
+# What may be weighed against one another.
+_WEIGHED = ("time", *PRICED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +40,11 @@ class Terms:
 
     Attributes:
         objective: what is to be little, one of "time", "cost", "energy", "carbon" and "examples",
-            or "quality".
-        watts: of each device while it trains; None where unknown.
+            or "quality"; or several of the first four with their weights, such as
+            "time=2,energy=1": then the mean of their logarithms, so that one percent of what weighs
+            two counts as two percent of what weighs one.
+        watts: of each device while it trains, at every batch size or by batch size; None where
+            unknown.
         deadline: seconds that one training may take; None for no limit.
         max_cost: what it may cost, in the currency of the prices; None for no limit.
         devices: that share each step.
@@ -49,27 +56,14 @@ class Terms:
 
     objective: str = "time"
     prices: Prices = field(default_factory=Prices)
-    watts: float | None = None
+    watts: float | Mapping[int, float] | None = None
     deadline: float | None = None
     max_cost: float | None = None
     devices: int = 1
 
     def __post_init__(self) -> None:
-        if self.objective not in OBJECTIVES:
-            raise InvalidInput(
-                f"there is no objective {self.objective!r}",
-                where="--objective",
-                expected=f"one of {', '.join(OBJECTIVES)}",
-                do=suggest(self.objective, OBJECTIVES),
-            )
-        if self.watts is not None:
-            check_above_zero(
-                self.watts,
-                f"a power of {self.watts:g} W",
-                where="--watts",
-                expected="what a device takes while it trains, above 0",
-                do="batchscope energy measures it",
-            )
+        weights = _read_weights(self.objective)
+        power_of(self.watts)
         if self.deadline is not None:
             check_deadline(self.deadline)
         if self.max_cost is not None:
@@ -81,32 +75,84 @@ class Terms:
                 do="leave it out for no limit",
             )
             self._need_known("cost", where="--max-cost")
-        if self.objective in PRICED:
-            self._need_known(self.objective, where=f"--objective {self.objective}")
+        for name in weights:
+            if name in PRICED:
+                self._need_known(name, where=f"--objective {self.objective}")
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """What is to be little -> its weight; of one objective alone 1."""
+        return _read_weights(self.objective)
+
+    @property
+    def power(self) -> Power | None:
+        """What each device takes while it trains; None where unknown."""
+        return power_of(self.watts)
 
     @property
     def ranked_by(self) -> str:
-        """What runs are compared by: with one price and one power the cheapest is the fastest."""
-        return "time" if self.objective in PRICED else self.objective
+        """What runs are compared by: "time" also where each second counts as `second_cost` says."""
+        return self.objective if self.objective in ("examples", "quality") else "time"
 
     @property
-    def limits(self) -> Iterator[Limit]:
-        """What one training must keep to."""
+    def is_alike(self) -> bool:
+        """Whether a second counts alike at all batch sizes, so that the fastest is the best."""
+        if self.power is None:
+            return True
+        return len({self.second_cost(size) for size in self.power.by_size}) == 1
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is anything that one training must keep to."""
+        return self.deadline is not None or self.max_cost is not None
+
+    @property
+    def least(self) -> str:
+        """What the best choice takes the least of, for a reader."""
+        if self.ranked_by != "time":
+            return self.objective
+        if self.is_alike:
+            return "time"
+        each = [
+            name if weight == 1 else f"{name} (weight {weight:g})"
+            for name, weight in self.weights.items()
+        ]
+        if len(each) == 1:
+            return each[0]
+        return f"weighted mean of {', '.join(each[:-1])} and {each[-1]}"
+
+    def second_cost(self, batch_size: int) -> float:
+        """What a second of training takes of the objective: money, joules, grams, or their mean."""
+        weights = self.weights
+        logs = [
+            weight * math.log(self._taken_per_second(name, batch_size))
+            for name, weight in weights.items()
+        ]
+        return math.exp(sum(logs) / sum(weights.values()))
+
+    def limits_at(self, batch_size: int) -> Iterator[Limit]:
+        """What one training at a batch size must keep to."""
         if self.deadline is not None:
             words = f"the deadline of {write_number(self.deadline)} s"
             yield Limit(seconds=self.deadline, words=words)
         if self.max_cost is not None:
-            price = self._price
+            price = self._price(batch_size)
             assert price is not None
             words = f"the cost of {write_number(self.max_cost)}"
             yield Limit(
                 seconds=self.max_cost / price, words=words, per_second=price, unit="in money"
             )
 
+    def usage(self, seconds: Estimate, batch_size: int) -> Usage:
+        """What so many seconds of training at a batch size take."""
+        return usage_of(
+            seconds, self.prices, devices=self.devices, watts=self._watts_at(batch_size)
+        )
+
     def _need_known(self, what: str, *, where: str) -> None:
         """See that what a training takes of it can be worked out."""
         missing = {
-            "cost": [] if self._price else ["--device-hour, or --kilowatt-hour and --watts"],
+            "cost": [] if self._price(1) else ["--device-hour, or --kilowatt-hour and --watts"],
             "energy": [] if self.watts else ["--watts"],
             "carbon": [
                 *([] if self.watts else ["--watts"]),
@@ -121,9 +167,68 @@ class Terms:
                 do="give it as well; batchscope energy measures watts",
             )
 
-    @property
-    def _price(self) -> float | None:
-        return price_per_second(self.prices, devices=self.devices, watts=self.watts)
+    def _taken_per_second(self, name: str, batch_size: int) -> float:
+        """Of what is weighed, or 1 of anything else."""
+        if name not in PRICED:
+            return 1.0
+        if name == "cost":
+            price = self._price(batch_size)
+            assert price is not None
+            return price
+        watts = self._watts_at(batch_size)
+        assert watts is not None
+        return (
+            self.devices
+            * watts
+            * (self.prices.grams_per_kilowatt_hour if name == "carbon" else 1.0)
+        )
+
+    def _price(self, batch_size: int) -> float | None:
+        return price_per_second(self.prices, devices=self.devices, watts=self._watts_at(batch_size))
+
+    def _watts_at(self, batch_size: int) -> float | None:
+        return None if self.power is None else self.power.at(batch_size)
+
+
+def _read_weights(objective: str) -> dict[str, float]:
+    if "=" not in objective:
+        _check_name(objective, OBJECTIVES)
+        return {objective: 1.0}
+    weights: dict[str, float] = {}
+    for part in objective.split(","):
+        name, _, number = (word.strip() for word in part.partition("="))
+        _check_name(name, _WEIGHED)
+        weight = _read_weight(number)
+        if weight is None or name in weights:
+            raise InvalidInput(
+                f"{part.strip()!r} is no weight" if weight is None else f"{name} is weighed twice",
+                where=f"--objective {objective}",
+                expected="each name once, with a number above 0",
+                do="write for example time=2,energy=1",
+            )
+        weights[name] = weight
+    return weights
+
+
+def _read_weight(text: str) -> float | None:
+    try:
+        weight = float(text)
+    except ValueError:
+        return None
+    return weight if 0 < weight < math.inf else None
+
+
+def _check_name(name: str, known: tuple[str, ...]) -> None:
+    if name not in known:
+        what = f"there is no objective {name!r}"
+        if name in OBJECTIVES:
+            what = f"{name} cannot be weighed against others"
+        raise InvalidInput(
+            what,
+            where="--objective",
+            expected=f"one of {', '.join(known)}",
+            do="name it alone" if name in OBJECTIVES else suggest(name, known),
+        )
 
 
 def check_deadline(seconds: float) -> None:

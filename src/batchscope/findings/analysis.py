@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -269,10 +269,23 @@ def _at_usual_constants(curves: Sequence[Curve]) -> list[Curve]:
     return [curve for curve in trained if curve.constants == usual[0][0]]
 
 
-def find_fastest(tuned: Sequence[TunedSize], target: Target, axis: str) -> Plateau | None:
-    """The sizes that are equivalent in the log of what they need to the target."""
+def find_fastest(
+    tuned: Sequence[TunedSize],
+    target: Target,
+    axis: str,
+    *,
+    unit_cost: Callable[[int], float] = lambda _: 1.0,
+) -> Plateau | None:
+    """The sizes that are equivalent in the log of what they need to the target.
+
+    Args:
+        unit_cost: batch size -> what one of the axis counts there.
+    """
     values = {
-        size.batch_size: {c.seed: log_to_target(c, target, axis) for c in size.curves}
+        size.batch_size: {
+            c.seed: log_to_target(c, target, axis) + math.log(unit_cost(size.batch_size))
+            for c in size.curves
+        }
         for size in tuned
         if len(size.curves) >= 2
     }

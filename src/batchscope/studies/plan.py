@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal, TypeVar, get_args
 
@@ -81,6 +81,8 @@ class Plan:
         also_read: smaller budgets that the same runs are to be read at.
         tune: constants of the optimizer that are searched beside the rate.
         race: look for the setting that gets to the target first alone, and give up what cannot win.
+        second_costs: batch size and what a second counts there in a race, as a multiple of the
+            smallest size's; empty where all count alike.
     """
 
     batch_sizes: tuple[int, ...]
@@ -101,6 +103,18 @@ class Plan:
     also_read: tuple[Budget, ...] = ()
     tune: tuple[str, ...] = ()
     race: bool = False
+    second_costs: tuple[tuple[int, float], ...] = ()
+
+    def step_costs(self, seconds: Mapping[int, float]) -> dict[int, float]:
+        """What a step at each batch size takes of what is to be little.
+
+        Args:
+            seconds: batch size -> of one step.
+        """
+        if self.objective != "time":
+            return {size: float(size) for size in self.batch_sizes}
+        counts = dict(self.second_costs)
+        return {size: took * counts.get(size, 1.0) for size, took in seconds.items()}
 
     @property
     def devices(self) -> int:
@@ -127,13 +141,14 @@ class Plan:
             "budget": str(self.budget),
             "also_read": [str(budget) for budget in self.also_read],
             "tune": list(self.tune),
+            "second_costs": [list(pair) for pair in self.second_costs],
             "target": None if self.target is None else asdict(self.target),
         }
 
     def study_id(self, fingerprint: str, earlier: str | None = None) -> str:
         """The name of the study of this plan on a task, and on an earlier version that counts."""
         # So that a study from before these could be asked for keeps its name.
-        later = ("also_read", "tune", "race")
+        later = ("also_read", "tune", "race", "second_costs")
         said = {name: value for name, value in self.to_dict().items() if value or name not in later}
         text = json.dumps([fingerprint, earlier, torch.__version__, said], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
@@ -162,11 +177,14 @@ def make_plan(
     tune: Sequence[str] = (),
     devices: int = 1,
     race: bool = False,
+    second_cost: Callable[[int], float] | None = None,
 ) -> Plan:
     """Fill in what was not said.
 
     Args:
         race: where the rest allows it.
+        second_cost: batch size -> what a second of training counts in a race; None where all count
+            alike.
 
     Raises:
         InvalidInput: an objective or effort that there is not, a count below 1, or a rate that is
@@ -231,7 +249,16 @@ def make_plan(
         tune=chosen_constants,
         also_read=tuple(resolve_budget(task, also) for also in also_read),
         race=is_race,
+        second_costs=_compare_seconds(second_cost, sizes) if is_race and second_cost else (),
     )
+
+
+def _compare_seconds(
+    second_cost: Callable[[int], float], sizes: Sequence[int]
+) -> tuple[tuple[int, float], ...]:
+    """Rounded, so that prices in another currency ask for the same study."""
+    base = second_cost(sizes[0])
+    return tuple((size, float(f"{second_cost(size) / base:.6g}")) for size in sizes)
 
 
 def resolve_budget(task: Task, budget: Budget) -> Budget:

@@ -5,6 +5,7 @@ from typing import Any
 
 from batchscope.decisions.comparing_costs import Costs, compare_costs
 from batchscope.decisions.cost import Prices, Use
+from batchscope.decisions.power import power_of
 from batchscope.decisions.reasons import join_sizes
 from batchscope.errors import CannotTell, InvalidInput
 from batchscope.estimate import Interval
@@ -23,7 +24,7 @@ def cost(
     *,
     which: str | None = None,
     prices: Prices | None = None,
-    watts: float | None = None,
+    watts: float | Mapping[int, float] | None = None,
     devices: int | Sequence[int] = 1,
     present: int | None = None,
 ) -> Costs:
@@ -33,7 +34,7 @@ def cost(
         study: what `study` returned, or what `analyze` reads.
         which: a study's id or its task's name; None for the latest.
         prices: None for time alone.
-        watts: of each device while it trains.
+        watts: of each device while it trains, at every batch size or by batch size.
         devices: that each run had; or several counts to choose from, at each of which `profile` has
             timed the steps.
         present: the largest batch size that the hardware at hand fits; larger ones need what
@@ -43,10 +44,7 @@ def cost(
         InvalidInput: a number makes no sense, or steps on so many devices were not timed.
         CannotTell: no batch size reached the target.
     """
-    if watts is not None and watts <= 0:
-        raise InvalidInput(
-            f"{watts} watts", where="watts", expected="a number above 0", do="mend the number"
-        )
+    power = power_of(watts)
     counts = [devices] if isinstance(devices, int) else sorted(set(devices))
     if not counts or min(counts) < 1:
         raise InvalidInput(
@@ -61,7 +59,7 @@ def cost(
             devices=count,
             steps=size.steps,
             step_seconds=step,
-            watts=watts,
+            watts=None if power is None else power.at(size.batch_size),
             is_present=present is None or size.batch_size <= present,
         )
         for count in counts

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from batchscope.budget import Target
 from batchscope.decisions.memory import MemoryNeed
-from batchscope.decisions.terms import PRICED, Terms
+from batchscope.decisions.terms import Terms
 from batchscope.studies.plan import default_batch_sizes
 from batchscope.studies.store import DEFAULT_STORE, Store
 
@@ -61,12 +61,12 @@ def write_next_command(
 
 def _write_terms(terms: Terms) -> list[str]:
     given = {
-        "objective": terms.objective if terms.objective in PRICED else None,
+        "objective": terms.objective if terms.ranked_by == "time" != terms.objective else None,
         "deadline": None if terms.deadline is None else f"{terms.deadline:g}s",
         "max-cost": terms.max_cost,
         "device-hour": terms.prices.device_hour,
         "kilowatt-hour": terms.prices.kilowatt_hour,
-        "watts": terms.watts,
+        "watts": None if terms.watts is None else _write_watts(terms.watts),
         "carbon": terms.prices.grams_per_kilowatt_hour,
     }
     return [
@@ -75,6 +75,12 @@ def _write_terms(terms: Terms) -> list[str]:
         if value
         for word in (f"--{name}", value if isinstance(value, str) else f"{value:g}")
     ]
+
+
+def _write_watts(watts: float | Mapping[int, float]) -> str:
+    if isinstance(watts, Mapping):
+        return ",".join(f"{size}={each:g}" for size, each in watts.items())
+    return f"{watts:g}"
 
 
 def _verb_of(plan: Mapping[str, Any], terms: Terms) -> str:

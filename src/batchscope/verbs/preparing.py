@@ -1,7 +1,7 @@
 """What every verb does first: load the task, look at it, plan, and only then open a store."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -73,6 +73,7 @@ def prepare(
     tune: Sequence[str] = (),
     devices: int = 1,
     race: bool = False,
+    second_cost: Callable[[int], float] | None = None,
     compute: bool = True,
 ) -> Prepared:
     """Load a task, compute it once on a few examples, and fill in its plan.
@@ -110,6 +111,7 @@ def prepare(
         tune=tune,
         devices=devices,
         race=race,
+        second_cost=second_cost,
     )
     check_batch_sizes(task, plan.batch_sizes)
     with redirect_stdout(sys.stderr):

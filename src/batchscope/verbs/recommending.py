@@ -61,19 +61,21 @@ def recommend(
     max_cost: float | None = None,
     memory: str | None = None,
     prices: Prices | None = None,
-    watts: float | None = None,
+    watts: float | Mapping[int, float] | None = None,
     watcher: Watcher | None = None,
 ) -> Recommendation:
     """Say which batch size to use, and why. Its other arguments are those of `study`.
 
     Args:
-        objective: "time", "cost", "energy", "carbon", "examples" or "quality".
+        objective: "time", "cost", "energy", "carbon", "examples" or "quality"; or a weighting of
+            the first four, such as "time=2,energy=1".
         deadline, max_cost: what one training may take in seconds and in money; the choice is among
             the batch sizes that are predicted to keep to both. None for no limit.
         memory: that a training step may take, such as "8GiB"; None for no limit. Larger batches are
             accumulated over parts that fit.
         prices: of device-hours and electricity, and the carbon of that; None where nothing is paid.
-        watts: of each device while it trains, as `energy` measures it.
+        watts: of each device while it trains, as `energy` measures it; where that differs from
+            batch size to batch size, those at some of them, such as {32: 180.0, 512: 290.0}.
 
     Raises:
         InvalidInput: also where an objective or a limit needs a price or watts that are not given.
@@ -113,6 +115,7 @@ def recommend(
         tune=tune,
         devices=devices,
         race=True,
+        second_cost=None if terms.is_alike else terms.second_cost,
         executor=executor,
         jobs=jobs,
         store=store,

@@ -1,7 +1,7 @@
 """Study a task: train it at each batch size, the learning rate re-tuned at each."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -93,6 +93,7 @@ def study(
     tune: Sequence[str] = (),
     devices: int = 1,
     race: bool = False,
+    second_cost: Callable[[int], float] | None = None,
     executor: str = "local",
     jobs: int | None = None,
     store: str = DEFAULT_STORE,
@@ -126,6 +127,8 @@ def study(
         race: look only for the setting that gets to the target first, as `recommend` does: what
             cannot win is given up, so that the other batch sizes are not compared fairly. Where the
             other arguments leave the runs no choice, or judge them by their end, it is no race.
+        second_cost: batch size -> what a second of training counts in the race, such as the power
+            it takes; None where all count alike.
         detect: the smallest difference in quality that further seeds are to show with a power of
             80%; None for `seeds` alone.
         executor: "local", "ray" for the cluster of this machine, "ray://host:port" for one
@@ -163,6 +166,7 @@ def study(
         tune=tune,
         devices=devices,
         race=race,
+        second_cost=second_cost,
     )
     pool = open_pool(prepared, jobs, executor)
     with closing(Store(store, create=True)) as opened:
@@ -195,7 +199,7 @@ def _carry_out(
         fingerprint=prepared.fingerprint.digest,
         earlier=earlier,
         start=starting_rate(task.optimizer_spec, task.model().parameters()),
-        step_cost=seconds if plan.objective == "time" else {b: float(b) for b in plan.batch_sizes},
+        step_cost=plan.step_costs(seconds),
         # A profile that was there before is not charged beyond what this search would take for one.
         spent=measured.examples if is_new else min(measured.examples, allowance or math.inf),
     )
