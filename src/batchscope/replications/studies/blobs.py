@@ -118,8 +118,7 @@ def measure(lab: Lab) -> Measured:
     budget = f"{_EPOCHS}ep"
     last = [f"{epoch}ep" for epoch in range(_EPOCHS - _LAST, _EPOCHS, 2)]
     runs = lab.train(task, _SIZES, rates=[_RATE], budget=budget, also_read=last)
-    one = lab.train(task, [1], rates=[_RATE], budget=budget)
-    slow = lab.train(task, [1], rates=[_LOWER_RATE], budget=budget)
+    one = lab.train(task, [1], rates=[_LOWER_RATE, _RATE], budget=budget)
     error = {
         seed: runs.last((_WHOLE, _RATE, seed), "error", censored=_CHANCE) for seed in lab.seeds
     }
@@ -129,7 +128,7 @@ def measure(lab: Lab) -> Measured:
             for seed in lab.seeds
         ],
         "C2": [
-            slow.last((1, _LOWER_RATE, seed), "error", censored=_CHANCE).minus(error[seed])
+            one.last((1, _LOWER_RATE, seed), "error", censored=_CHANCE).minus(error[seed])
             for seed in lab.seeds
         ],
         "C3": [_places(runs, 32, seed).over(_places(runs, _WHOLE, seed)) for seed in lab.seeds],
