@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from batchscope.verbs.recommending import read_recommendation
+
 from .command import run_command
 from .conftest import SMALL_TASK, fill
 
@@ -84,15 +86,22 @@ def test_terms_are_said_in_the_answer_on_the_page_and_in_the_next_command(folder
     assert "are in the store" in done.stderr, "what is priced reads the runs of time"
 
 
-def test_power_by_batch_size_leads_the_search_and_stands_in_the_next_command(folder: Path) -> None:
+def test_power_by_batch_size_leads_the_search_and_stands_in_the_next_command(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "mytask.py").write_text(SMALL_TASK)
     # Where a second at 16 takes a thousand times as much, time says nothing of energy.
-    done = recommend(folder, "--objective", "energy", "--watts", "8=1,16=1000", "--json")
+    done = recommend(tmp_path, "--objective", "energy", "--watts", "8=1,16=1000", "--json")
 
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["batch_size"] == 8
     assert "--objective energy --watts 8=1,16=1000" in document["next_command"]
     assert any("1.00 W at batch size 8" in reason for reason in document["reasons"])
+    # The study itself remembers what it was searched for.
+    later = read_recommendation(str(tmp_path / "batchscope.db"))
+    assert (later.objective, later.batch_size) == ("energy", 8)
+    assert "--objective energy --watts 8=1,16=1000" in later.next_command
 
 
 def test_a_batch_is_split_where_memory_is_short(folder: Path) -> None:

@@ -62,7 +62,7 @@ def test_where_power_differs_energy_and_usage_are_said_beside_time() -> None:
 
     text = explain_change(small, large, Prices())
 
-    assert "the time is 0.500 times, the energy 1.50 times, the usage 1.50 times" in text
+    assert "the time is 0.500 times, the energy 1.50 times, the money 1.50 times" in text
 
 
 def test_twice_the_devices_for_half_the_steps_cost_the_same_in_half_the_time() -> None:

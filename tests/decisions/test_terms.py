@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import pytest
@@ -22,6 +23,8 @@ from batchscope.errors import InvalidInput
         ({"watts": {8: 100.0, 16: 0.0}}, "--watts", "above 0"),
         ({"watts": {}}, "--watts", "batch sizes from 1"),
         ({"watts": {0: 100.0}}, "--watts", "batch sizes from 1"),
+        ({"watts": {"all": 100.0}}, "--watts", "batch sizes from 1"),
+        ({"watts": {32: "much"}}, "--watts", "batch sizes from 1"),
         ({"objective": "time=1,speed=1"}, "--objective", "time, cost"),
         ({"objective": "time=1,quality=1"}, "--objective", "time, cost"),
         ({"objective": "time=0"}, "--objective", "above 0"),
@@ -74,6 +77,19 @@ def test_seconds_count_alike_where_power_does_not_matter(
 
     assert terms.ranked_by == "time"
     assert terms.is_alike == is_alike
+
+
+def test_terms_that_were_kept_with_a_study_are_the_same_again() -> None:
+    terms = Terms(
+        objective="time=1,cost=2",
+        prices=Prices(device_hour=2.0, kilowatt_hour=0.3),
+        watts={8: 100.0, 32: 400.0},
+        devices=2,
+    )
+    kept = json.loads(json.dumps(terms.to_dict()))
+
+    assert Terms.from_dict(kept, devices=2) == terms
+    assert Terms.from_dict({"objective": "examples"}, devices=1) == Terms(objective="examples")
 
 
 def test_money_buys_as_many_seconds_as_its_prices_say() -> None:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscope.errors import InvalidInput
-from batchscope.studies.plan import Plan, default_batch_sizes, make_plan
+from batchscope.studies.plan import Plan, Weighing, default_batch_sizes, make_plan
 
 from ..conftest import make_task
 
@@ -34,7 +34,9 @@ def test_a_race_counts_steps_by_what_a_second_of_them_takes() -> None:
             make_task(),
             device=CPU,
             batch_sizes=[8, 16],
-            second_cost=lambda size: factor * size,
+            weighing=Weighing(
+                second_cost=lambda size: factor * size, terms={"objective": "energy"}
+            ),
             **others,  # type: ignore[arg-type]
         )
 
@@ -45,7 +47,12 @@ def test_a_race_counts_steps_by_what_a_second_of_them_takes() -> None:
     assert raced.study_id("0" * 16) == plan(0.3, race=True).study_id("0" * 16)
     alike = make_plan(make_task(), device=CPU, batch_sizes=[8, 16], race=True)
     assert raced.study_id("0" * 16) != alike.study_id("0" * 16)
-    assert plan(1.0).second_costs == ()
+    assert (plan(1.0).second_costs, plan(1.0).terms) == ((), {})
+    assert raced.terms == {"objective": "energy"}
+    flat = Weighing(second_cost=lambda _: 3.0, terms={"objective": "energy"})
+    assert alike == make_plan(
+        make_task(), device=CPU, batch_sizes=[8, 16], race=True, weighing=flat
+    )
 
 
 def test_plans_that_differ_are_different_studies() -> None:

@@ -110,6 +110,45 @@ def test_a_call_that_a_worker_cannot_load_is_an_answer_and_the_worker_lives_on(
     assert "No module named 'only_here'" in error.args[0]
 
 
+class OddError(InvalidTask):
+    """Cannot be made from its own arguments, as unpickling does."""
+
+    def __init__(self) -> None:
+        super().__init__("odd", where="here", expected="none", do="nothing")
+
+
+def be_odd(task: bs.Task, *, report: Report) -> None:
+    raise OddError
+
+
+def test_an_answer_that_cannot_be_loaded_here_is_an_error_and_the_worker_is_replaced() -> None:
+    with ProcessPool(pack_task(make_task()), count=1, threads=1) as pool:
+        pool.submit("a", be_odd)
+        error = wait_for(pool, "error").value
+        pool.submit("b", describe, 1)
+        assert wait_for(pool, "result").label == "b"
+
+    assert isinstance(error, InvalidTask)
+    assert "an answer of a worker cannot be loaded" in error.args[0]
+
+
+def test_a_task_of_a_module_that_only_the_caller_finds_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nets_here.py").write_text(
+        "import torch\ndef make():\n    return torch.nn.Linear(4, 2)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    source = pack_task(make_task(model=importlib.import_module("nets_here").make))
+    sys.path.remove(str(tmp_path))
+    with ProcessPool(source, count=1, threads=1) as pool:
+        pool.submit("a", describe, 1)
+        error = wait_for(pool, "error").value
+
+    assert isinstance(error, InvalidTask)
+    assert "No module named 'nets_here'" in error.args[0]
+
+
 def test_a_task_that_stays_here_is_called_here() -> None:
     with OwnProcess(make_task()) as pool:
         pool.submit("a", describe, 2)

@@ -236,7 +236,7 @@ def recommend(
         from batchscope.reports.page import check_page_path
         from batchscope.reports.page import report as write_report
         from batchscope.verbs.fitting import predict_need
-        from batchscope.verbs.recommending import read_recommendation
+        from batchscope.verbs.recommending import read_recommendation, weigh_seconds
         from batchscope.verbs.studying import study as study_task
 
         check_page_path(str(output))
@@ -281,7 +281,7 @@ def recommend(
             tune=read_names(tune),
             devices=devices,
             race=True,
-            second_cost=None if terms.is_alike else terms.second_cost,
+            weighing=weigh_seconds(terms),
             executor=executor,
             jobs=jobs,
             store=store,

@@ -100,7 +100,7 @@ def compare_costs(analysis: Analysis, uses: Sequence[Use], prices: Prices) -> Co
         on_frontier=tuple(_frontier(costs)),
         cheapest=min(costs, key=_total).use,
         fastest=min(costs, key=_seconds).use,
-        sentences=(*_explain_odds(costs, odds), *_explain(costs, prices)),
+        sentences=(*_explain_odds(costs, odds, prices), *_explain(costs, prices)),
     )
 
 
@@ -142,7 +142,7 @@ def _add_costs(log_seconds: np.ndarray, cost: Cost, prices: Prices) -> np.ndarra
 
 
 def _explain_odds(
-    costs: Sequence[Cost], odds: tuple[tuple[Odds, Odds], ...] | None
+    costs: Sequence[Cost], odds: tuple[tuple[Odds, Odds], ...] | None, prices: Prices
 ) -> Iterator[str]:
     if odds is None or len(costs) < 2:
         return
@@ -162,7 +162,11 @@ def _explain_odds(
                 f"{_name(least, several)}."
             )
         # With one price, one power and one number of devices the cheapest is the fastest.
-        is_alike = len({cost.use.watts for cost in costs}) == 1
+        rates = {
+            price_per_second(prices, devices=cost.use.devices, watts=cost.use.watts)
+            for cost in costs
+        }
+        is_alike = len(rates) == 1
         if not several and is_alike and not any(cost.upfront for cost in costs):
             return
 

@@ -235,7 +235,7 @@ def _tell_usage(small: Cost, large: Cost) -> str:
         f"the {name} {_times(ratio)}"
         for name, ratio in (
             ("energy", _ratio(large.kilowatt_hours, small.kilowatt_hours)),
-            ("usage", _ratio(large.usage, small.usage)),
+            ("money", _ratio(large.usage, small.usage)),
         )
         if ratio is not None
     ]

@@ -31,12 +31,7 @@ class Power:
 
     def __post_init__(self) -> None:
         if not self.by_size or min(self.by_size) < 1:
-            raise InvalidInput(
-                f"watts at batch sizes {', '.join(map(str, self.by_size)) or 'none'}",
-                where="--watts",
-                expected="batch sizes from 1 on, and the watts at each",
-                do="write for example 300, or 32=180,512=290",
-            )
+            raise _no_power(self.by_size)
         for size, watts in self.by_size.items():
             at = "" if len(self.by_size) == 1 else f" at batch size {size}"
             check_above_zero(
@@ -72,4 +67,20 @@ def power_of(watts: float | Mapping[int, float] | None) -> Power | None:
     """
     if watts is None:
         return None
-    return Power(dict(watts) if isinstance(watts, Mapping) else {1: float(watts)})
+    if not isinstance(watts, Mapping):
+        return Power({1: float(watts)})
+    try:
+        by_size = {int(size): float(each) for size, each in watts.items()}
+    except (TypeError, ValueError) as error:
+        raise _no_power(watts) from error
+    return Power(by_size)
+
+
+def _no_power(watts: Mapping[int, float]) -> InvalidInput:
+    said = ", ".join(f"{size}: {each}" for size, each in watts.items())
+    return InvalidInput(
+        f"a power of {{{said}}}",
+        where="--watts",
+        expected="batch sizes from 1 on, and the watts at each",
+        do="write for example 300, or 32=180,512=290",
+    )

@@ -123,7 +123,7 @@ def _explain_split(batch_size: int, memory: MemoryNeed | None) -> str:
 def _explain_optimum(optimum: Estimate | None, terms: Terms) -> list[str]:
     if terms.ranked_by != "time" or not isinstance(optimum, Interval):
         return []
-    per_step = "seconds per step" if terms.is_alike else f"what a step takes of {terms.least}"
+    per_step = "seconds per step" if terms.is_alike else f"a step's {terms.least}"
     return [
         f"Steps times {per_step}, each by its fitted curve, is lowest near batch size {optimum}."
     ]
@@ -149,7 +149,7 @@ def _explain_absent(analysis: Analysis, step_seconds: Mapping[int, Sequence[floa
 def _comparisons(analysis: Analysis, chosen: SizeFindings, terms: Terms) -> list[str]:
     """What the smallest and the largest batch size take."""
     # A weighted mean has no unit that would say anything.
-    name = terms.ranked_by if terms.is_alike or len(terms.weights) > 1 else terms.objective
+    name = terms.ranked_by if len(terms.weights) > 1 else terms.least
     said: list[str] = []
     for other in (analysis.sizes[0], analysis.sizes[-1]):
         if other.batch_size != chosen.batch_size:
@@ -185,10 +185,10 @@ def _explain_usage(usage: Usage, terms: Terms) -> list[str]:
     priced = [name for name in terms.weights if name in PRICED]
     if priced and terms.is_alike:
         said.append(
-            "At one price per hour and one power the fastest training is the one with the least "
-            f"{' and '.join(priced)}."
+            "A second takes as much at every batch size, so that the fastest training is the one "
+            f"with the least {' and '.join(priced)}."
         )
-    elif priced and terms.power is not None:
+    if terms.power is not None and len(terms.power.by_size) > 1:
         said.append(
             f"A device takes {terms.power.words}; between them its power is taken as linear in the "
             "logarithm of the batch size, beyond them as that of the nearest."

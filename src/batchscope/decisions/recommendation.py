@@ -54,8 +54,9 @@ class Recommendation:
         plateau: the batch sizes that are equivalent at the stated margin, the chosen included.
         predicted, usage: for one fresh training up to the target.
         memory: what a step takes of what there is; None where no limit was given.
-        optimum: where steps times seconds per step is lowest by the two fitted curves, between and
-            beyond the sizes that were run; None without both curves.
+        optimum: where steps times seconds per step, or what else a step takes of the objective, is
+            lowest by the two fitted curves, between and beyond the sizes that were run; None
+            without both curves.
         odds: batch size -> how surely it takes the least, of those that were repeated; empty where
             fewer than two were, or quality is what counts.
         doubt: why the choice may well be wrong, in a sentence; None where settings were compared
@@ -189,8 +190,9 @@ def recommend_from(
         step_spread=_log_spread(times),
         unit=analysis.unit,
     )
+    second_costs = {size: terms.second_cost(size) for size in step_seconds}
     step_costs = {
-        size: [terms.second_cost(size) * seconds for seconds in times]
+        size: [second_costs[size] * seconds for seconds in times]
         for size, times in step_seconds.items()
     }
     critical = analysis.critical

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
 
 from batchscope.decisions.cost import Prices, Usage, price_per_second, usage_of
 from batchscope.decisions.power import Power, power_of
@@ -79,6 +80,23 @@ class Terms:
             if name in PRICED:
                 self._need_known(name, where=f"--objective {self.objective}")
 
+    def to_dict(self) -> dict[str, object]:
+        """What a second takes of the objective, as JSON: limits and devices left out."""
+        power = self.power
+        watts = {} if power is None else {str(b): each for b, each in power.by_size.items()}
+        return {"objective": self.objective, "prices": asdict(self.prices), "watts": watts}
+
+    @classmethod
+    def from_dict(cls, said: Mapping[str, Any], *, devices: int) -> Self:
+        """What `to_dict` has written, or an objective alone."""
+        watts = {int(size): float(each) for size, each in said.get("watts", {}).items()}
+        return cls(
+            objective=said["objective"],
+            prices=Prices(**said.get("prices", {})),
+            watts=watts or None,
+            devices=devices,
+        )
+
     @property
     def weights(self) -> dict[str, float]:
         """What is to be little -> its weight; of one objective alone 1."""
@@ -113,12 +131,12 @@ class Terms:
             return self.objective
         if self.is_alike:
             return "time"
+        if len(self.weights) == 1:
+            return next(iter(self.weights))
         each = [
             name if weight == 1 else f"{name} (weight {weight:g})"
             for name, weight in self.weights.items()
         ]
-        if len(each) == 1:
-            return each[0]
         return f"weighted mean of {', '.join(each[:-1])} and {each[-1]}"
 
     def second_cost(self, batch_size: int) -> float:

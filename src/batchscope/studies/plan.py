@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal, TypeVar, get_args
 
 import torch
@@ -62,6 +62,19 @@ EFFORTS: dict[Effort, Limits] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Weighing:
+    """What a second of training counts in a race.
+
+    Attributes:
+        second_cost: batch size -> that.
+        terms: that it was worked out of, as JSON, for whoever reads the study later.
+    """
+
+    second_cost: Callable[[int], float]
+    terms: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """A study before its first run.
 
@@ -83,6 +96,7 @@ class Plan:
         race: look for the setting that gets to the target first alone, and give up what cannot win.
         second_costs: batch size and what a second counts there in a race, as a multiple of the
             smallest size's; empty where all count alike.
+        terms: that these were worked out of, as JSON; empty likewise.
     """
 
     batch_sizes: tuple[int, ...]
@@ -104,6 +118,7 @@ class Plan:
     tune: tuple[str, ...] = ()
     race: bool = False
     second_costs: tuple[tuple[int, float], ...] = ()
+    terms: Mapping[str, object] = field(default_factory=dict[str, object])
 
     def step_costs(self, seconds: Mapping[int, float]) -> dict[int, float]:
         """What a step at each batch size takes of what is to be little.
@@ -142,6 +157,7 @@ class Plan:
             "also_read": [str(budget) for budget in self.also_read],
             "tune": list(self.tune),
             "second_costs": [list(pair) for pair in self.second_costs],
+            "terms": dict(self.terms),
             "target": None if self.target is None else asdict(self.target),
         }
 
@@ -150,6 +166,8 @@ class Plan:
         # So that a study from before these could be asked for keeps its name.
         later = ("also_read", "tune", "race", "second_costs")
         said = {name: value for name, value in self.to_dict().items() if value or name not in later}
+        # Only what follows from them leads the runs.
+        del said["terms"]
         text = json.dumps([fingerprint, earlier, torch.__version__, said], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -177,14 +195,13 @@ def make_plan(
     tune: Sequence[str] = (),
     devices: int = 1,
     race: bool = False,
-    second_cost: Callable[[int], float] | None = None,
+    weighing: Weighing | None = None,
 ) -> Plan:
     """Fill in what was not said.
 
     Args:
         race: where the rest allows it.
-        second_cost: batch size -> what a second of training counts in a race; None where all count
-            alike.
+        weighing: of seconds in a race for the least of what they take; None where all count alike.
 
     Raises:
         InvalidInput: an objective or effort that there is not, a count below 1, or a rate that is
@@ -228,8 +245,11 @@ def make_plan(
         and chosen_budget.until is None
         and not chosen_schedule.needs_horizon
     )
-    wanted = target or task.target
     sizes = tuple(sorted(set(batch_sizes or default_batch_sizes(task.train_size))))
+    second_costs = ()
+    if weighing is not None and is_race and chosen_objective == "time":
+        second_costs = _compare_seconds(weighing, sizes)
+    wanted = target or task.target
     return Plan(
         batch_sizes=sizes,
         budget=chosen_budget,
@@ -249,16 +269,16 @@ def make_plan(
         tune=chosen_constants,
         also_read=tuple(resolve_budget(task, also) for also in also_read),
         race=is_race,
-        second_costs=_compare_seconds(second_cost, sizes) if is_race and second_cost else (),
+        second_costs=second_costs,
+        terms=weighing.terms if weighing is not None and second_costs else {},
     )
 
 
-def _compare_seconds(
-    second_cost: Callable[[int], float], sizes: Sequence[int]
-) -> tuple[tuple[int, float], ...]:
+def _compare_seconds(weighing: Weighing, sizes: Sequence[int]) -> tuple[tuple[int, float], ...]:
     """Rounded, so that prices in another currency ask for the same study."""
-    base = second_cost(sizes[0])
-    return tuple((size, float(f"{second_cost(size) / base:.6g}")) for size in sizes)
+    base = weighing.second_cost(sizes[0])
+    found = tuple((size, float(f"{weighing.second_cost(size) / base:.6g}")) for size in sizes)
+    return found if any(cost != 1 for _, cost in found) else ()
 
 
 def resolve_budget(task: Task, budget: Budget) -> Budget:

@@ -1,7 +1,7 @@
 """What every verb does first: load the task, look at it, plan, and only then open a store."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from batchscope.budget import Budget, Target, parse_budget, parse_target
 from batchscope.errors import InvalidInput, InvalidTask, TaskCannotTravel, suggest
 from batchscope.gallery import BUILT_IN, module_of
 from batchscope.studies.fingerprint import Fingerprint, fingerprint
-from batchscope.studies.plan import Plan, make_plan
+from batchscope.studies.plan import Plan, Weighing, make_plan
 from batchscope.studies.progress import Watcher
 from batchscope.studies.store import Store
 from batchscope.task import Task
@@ -73,7 +73,7 @@ def prepare(
     tune: Sequence[str] = (),
     devices: int = 1,
     race: bool = False,
-    second_cost: Callable[[int], float] | None = None,
+    weighing: Weighing | None = None,
     compute: bool = True,
 ) -> Prepared:
     """Load a task, compute it once on a few examples, and fill in its plan.
@@ -111,7 +111,7 @@ def prepare(
         tune=tune,
         devices=devices,
         race=race,
-        second_cost=second_cost,
+        weighing=weighing,
     )
     check_batch_sizes(task, plan.batch_sizes)
     with redirect_stdout(sys.stderr):

@@ -18,7 +18,7 @@ from batchscope.decisions.terms import Terms
 from batchscope.optimizers import constants_to_paste
 from batchscope.records import Measurement, Run, count_devices
 from batchscope.studies.cost import count_examples
-from batchscope.studies.plan import GRID_RATES, GRID_SEEDS
+from batchscope.studies.plan import GRID_RATES, GRID_SEEDS, Weighing
 from batchscope.studies.progress import Unwatched, Watcher
 from batchscope.studies.store import DEFAULT_STORE, Store
 from batchscope.task import Task
@@ -115,7 +115,7 @@ def recommend(
         tune=tune,
         devices=devices,
         race=True,
-        second_cost=None if terms.is_alike else terms.second_cost,
+        weighing=weigh_seconds(terms),
         executor=executor,
         jobs=jobs,
         store=store,
@@ -123,6 +123,13 @@ def recommend(
         watcher=watcher,
     )
     return read_recommendation(done, terms=terms, memory=need)
+
+
+def weigh_seconds(terms: Terms) -> Weighing | None:
+    """What a second counts in a search on these terms; None where all count alike."""
+    if terms.is_alike:
+        return None
+    return Weighing(second_cost=terms.second_cost, terms=terms.to_dict())
 
 
 def read_recommendation(
@@ -136,7 +143,7 @@ def read_recommendation(
 
     Args:
         study, which: as for `analyze`.
-        terms: on which to choose; None for the study's own objective and no limits.
+        terms: on which to choose; None for those that the study was searched on, without limits.
         memory: within which the batch is split; None for no limit.
 
     Raises:
@@ -151,7 +158,10 @@ def _recommend(
     store: Store, row: sa.RowMapping, terms: Terms | None, memory: MemoryNeed | None
 ) -> Recommendation:
     plan = row["plan"]
-    terms = terms or Terms(objective=plan["objective"], devices=count_devices(plan["device_kind"]))
+    if terms is None:
+        devices = count_devices(plan["device_kind"])
+        said = plan.get("terms") or {"objective": plan["objective"]}
+        terms = Terms.from_dict(said, devices=devices)
     runs = store.read_study(row["id"])
     measured = read_measurement(store, row)
     steps = () if measured is None else measured.steps
@@ -185,7 +195,8 @@ def _count(
     budget = parse_budget(plan["budget"])
     each = [horizon_examples(budget, train_size, size) for size in plan["batch_sizes"]]
     grid = GRID_RATES * GRID_SEEDS * sum(each)
-    trained = sum(map(count_examples, runs))
+    # Examples that were tried together belong to the study; timings, to the task.
+    trained = sum(map(count_examples, runs)) + plan.get("trial_examples", 0)
     timed = sum(measurement.examples for measurement in measurements)
     is_known = math.isfinite(grid)
     return Spent(

@@ -1,7 +1,7 @@
 """Study a task: train it at each batch size, the learning rate re-tuned at each."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -14,7 +14,7 @@ from batchscope.studies.cost import CostModel, count_examples, timing_allowance
 from batchscope.studies.design import StudyDesign, smallest_too_large
 from batchscope.studies.executor import Executor
 from batchscope.studies.fingerprint import Fingerprint
-from batchscope.studies.plan import Plan
+from batchscope.studies.plan import Plan, Weighing
 from batchscope.studies.progress import Unwatched, Watcher
 from batchscope.studies.speed import median_seconds
 from batchscope.studies.store import DEFAULT_STORE, Store
@@ -93,7 +93,7 @@ def study(
     tune: Sequence[str] = (),
     devices: int = 1,
     race: bool = False,
-    second_cost: Callable[[int], float] | None = None,
+    weighing: Weighing | None = None,
     executor: str = "local",
     jobs: int | None = None,
     store: str = DEFAULT_STORE,
@@ -127,8 +127,8 @@ def study(
         race: look only for the setting that gets to the target first, as `recommend` does: what
             cannot win is given up, so that the other batch sizes are not compared fairly. Where the
             other arguments leave the runs no choice, or judge them by their end, it is no race.
-        second_cost: batch size -> what a second of training counts in the race, such as the power
-            it takes; None where all count alike.
+        weighing: what a second of training counts in the race at each batch size, such as the
+            power it takes; None where all count alike.
         detect: the smallest difference in quality that further seeds are to show with a power of
             80%; None for `seeds` alone.
         executor: "local", "ray" for the cluster of this machine, "ray://host:port" for one
@@ -166,7 +166,7 @@ def study(
         tune=tune,
         devices=devices,
         race=race,
-        second_cost=second_cost,
+        weighing=weighing,
     )
     pool = open_pool(prepared, jobs, executor)
     with closing(Store(store, create=True)) as opened:

@@ -11,7 +11,7 @@ import torch
 from batchscope.errors import BatchscopeError, InvalidTask
 from batchscope.task import Task
 from batchscope.workers.messages import open_message, write_message
-from batchscope.workers.travel import TaskSource, load_task
+from batchscope.workers.travel import TaskSource, cannot_load, load_task
 
 AnswerKind = Literal["ready", "progress", "result", "error"]
 Result = TypeVar("Result")
@@ -69,12 +69,7 @@ def _open(message: bytes) -> object:
     try:
         return open_message(message)
     except Exception as error:
-        raise InvalidTask(
-            f"a worker cannot load what it is sent: {type(error).__name__}: {error}",
-            where="a worker process",
-            expected="modules that other processes can import",
-            do="install them, or run from their folder",
-        ) from error
+        raise cannot_load("a worker cannot load what it is sent", error) from error
 
 
 def answer_call(task: Task, call: Call, answer: Callable[[AnswerKind, object], None]) -> None:

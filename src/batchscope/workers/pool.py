@@ -14,8 +14,8 @@ from batchscope.errors import BatchscopeError, WorkerDied
 from batchscope.task import Task
 from batchscope.workers.calls import AnswerKind, Call, Setup, TaskFunction, answer_call
 from batchscope.workers.forking import ForkedProcess, can_fork, environment_of, fork_worker
-from batchscope.workers.messages import read_message, write_message
-from batchscope.workers.travel import TaskSource, own_modules
+from batchscope.workers.messages import open_message, read_sealed, write_message
+from batchscope.workers.travel import TaskSource, cannot_load, own_modules
 
 _WORKER, _ONCE = "batchscope.workers", "batchscope.workers.once"
 
@@ -209,6 +209,7 @@ class _Worker:
         label: str,
         call: Call,
     ) -> None:
+        self.label: str | None = None
         self._answers = answers
         self._process = process
         self._send(setup)
@@ -221,7 +222,7 @@ class _Worker:
         return self._process.poll() is None
 
     def begin(self, label: str, call: Call) -> None:
-        self.label: str | None = label
+        self.label = label
         self._send(call)
 
     def kill(self) -> None:
@@ -238,10 +239,15 @@ class _Worker:
         assert self._process.stdout is not None
         while True:
             try:
-                answer = read_message(self._process.stdout)
+                sealed = read_sealed(self._process.stdout)
             except EOFError:
                 break
-            kind, value = cast(tuple[AnswerKind, object], answer)
+            try:
+                kind, value = cast(tuple[AnswerKind, object], open_message(sealed))
+            except Exception as error:  # whatever a user's own exception or result raises
+                kind, value = "error", cannot_load("an answer of a worker cannot be loaded", error)
+                # Of what it says next nobody could tell which call it answers.
+                self.kill()
             label = self.label
             if kind == "ready" or label is None:
                 continue

@@ -1,7 +1,9 @@
 """How a task gets from one process to another."""
 
 import importlib
+import os
 import sys
+import traceback
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
@@ -101,7 +103,10 @@ def source_of(task: Task) -> TaskSource:
 def _load(source: TaskSource) -> Task:
     match source:
         case PickledTask():
-            return cloudpickle.loads(source.payload)
+            try:
+                return cloudpickle.loads(source.payload)
+            except Exception as error:  # whatever a user's own modules and __setstate__ raise
+                raise cannot_load("the task cannot be loaded in another process", error) from error
         case FileTask():
             label = f"{Path(source.path).name}:{source.name}"
             module = _run_file(source)
@@ -119,6 +124,18 @@ def _load(source: TaskSource) -> Task:
             do=f"write {source.name} = bs.Task(...) there, or name another after the colon",
         )
     return found if found.name != "task" else replace(found, name=label)
+
+
+def cannot_load(what: str, error: Exception) -> InvalidTask:
+    """The error of what other processes pickled, and this one cannot open."""
+    found = InvalidTask(
+        f"{what}: {type(error).__name__}: {error}",
+        where=f"process {os.getpid()}",
+        expected="modules that other processes can import, and objects that can be pickled",
+        do="install the modules, or run from their folder; --debug shows the whole traceback",
+    )
+    found.add_note("".join(traceback.format_exception(error)))
+    return found
 
 
 def pack_task(task: Task) -> PickledTask:
