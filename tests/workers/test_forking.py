@@ -111,6 +111,62 @@ time.sleep(600)
     process.wait()
 
 
+def test_a_command_forks_its_nursery_from_itself_before_it_has_threads() -> None:
+    script = """
+import os, sys
+from batchscope.workers.forking import fork_nursery, fork_worker
+
+fork_nursery()
+worker = fork_worker([], os.environ)
+print(worker.pid, flush=True)
+sys.stdin.readline()
+worker.stdin.close()
+print(worker.wait())
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    worker = psutil.Process(int(process.stdout.readline()))
+    nursery = worker.parent()
+    assert nursery is not None
+    assert nursery.ppid() == process.pid
+    # Forked: it runs the same script.
+    assert nursery.cmdline() == [sys.executable, "-c", script]
+    assert nursery.num_threads() == 1
+    # It keeps none of the files open that its parent has: not what is waited for at the end.
+    assert os.stat(f"/proc/{nursery.pid}/fd/1").st_rdev == os.stat(os.devnull).st_rdev
+
+    process.stdin.write("go on\n")
+    process.stdin.flush()
+
+    assert process.communicate(timeout=60)[0] == "0\n"
+    assert process.returncode == 0
+    assert psutil.wait_procs([nursery, worker], timeout=60)[1] == []
+
+
+def test_a_command_with_threads_has_its_nursery_started() -> None:
+    script = """
+import os, threading
+from batchscope.workers.forking import fork_nursery, fork_worker
+
+going_on = threading.Event()
+threading.Thread(target=going_on.wait).start()
+fork_nursery()
+worker = fork_worker([], os.environ)
+(nursery,) = open(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read().split()
+print(open(f"/proc/{nursery}/cmdline").read().split("\\0")[-3])
+worker.kill()
+print(worker.wait())
+going_on.set()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout.split() == ["batchscope.workers.nursery", "-9"], done.stderr
+
+
 def test_after_a_study_the_nursery_has_one_thread_and_can_be_forked_from(tmp_path: Path) -> None:
     bs.study(make_task(), batch_sizes=[8, 16], budget="2ep", seeds=1, store=str(tmp_path / "r.db"))
 

@@ -1,5 +1,7 @@
 """The command line: parse, call, show."""
 
+import os
+
 from batchscope.cli import advising, costs, instruments, reproducing, stores, tasks, training
 from batchscope.cli.app import app
 
@@ -50,4 +52,6 @@ app.registered_commands.sort(key=_place)
 
 def main() -> None:
     """Run the command."""
+    # Its threads would keep workers from being forked, and nothing here computes with it.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     app()

@@ -21,9 +21,11 @@ _INTERRUPTED = 130
 
 @contextmanager
 def watching() -> "Generator[TerminalProgress]":
-    """A progress bar on standard error."""
+    """A progress bar on standard error, for a command that may need workers."""
     from batchscope.reports.progress import TerminalProgress
+    from batchscope.workers.forking import fork_nursery
 
+    fork_nursery()
     with TerminalProgress(make_console(error=True)) as watcher:
         yield watcher
 

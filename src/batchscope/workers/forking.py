@@ -11,14 +11,21 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
 import torch
 
 from batchscope.errors import WorkerDied
 from batchscope.workers.messages import write_message
-from batchscope.workers.nursery import DESCRIPTORS, NUMBER, Surroundings
+from batchscope.workers.nursery import (
+    ALWAYS,
+    DESCRIPTORS,
+    NUMBER,
+    Surroundings,
+    become_nursery,
+    load_modules,
+)
 
 # One that was there may have been killed; the next one should not be.
 _TRIES = 2
@@ -90,18 +97,17 @@ class _NurseryGoneError(Exception):
 
 
 class _Nursery:
-    def __init__(self) -> None:
+    """Where workers are asked for.
+
+    Args:
+        make: begins a process that serves the requests of a descriptor, and returns what ends it.
+    """
+
+    def __init__(self, make: Callable[[int], Callable[[], None]]) -> None:
         # Packets, so that a request is read whole.
         self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "batchscope.workers.nursery", str(theirs.fileno())],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
-            # Threads of its libraries would not survive a fork.
-            env=environment_of(threads=1),
-        )
-        theirs.close()
+        with theirs:
+            self._end = make(theirs.fileno())
 
     def fork(self, modules: Sequence[str], surroundings: Surroundings) -> ForkedProcess:
         """Fork a worker.
@@ -135,8 +141,38 @@ class _Nursery:
     def close(self) -> None:
         self._requests.close()
         # Killed, since it may be loading; its workers see the end of their calls.
-        self._process.kill()
-        self._process.wait()
+        self._end()
+
+
+def _start_process(requests: int) -> Callable[[], None]:
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "batchscope.workers.nursery", str(requests)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        pass_fds=[requests],
+        # Threads of its libraries would not survive a fork.
+        env=environment_of(threads=1),
+    )
+
+    def end() -> None:
+        process.kill()
+        process.wait()
+
+    return end
+
+
+def _fork_process(requests: int) -> Callable[[], None]:
+    pid = os.fork()
+    if pid == 0:
+        become_nursery(requests, environment_of(threads=1))
+
+    def end() -> None:
+        # Where the signal of its end is ignored, the system has forgotten it.
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+    return end
 
 
 def _make_pipe(
@@ -177,7 +213,7 @@ def fork_worker(modules: Sequence[str], environment: Mapping[str, str]) -> Forke
     with _lock:
         for _ in range(_TRIES):
             if not _nursery:
-                _nursery.append(_Nursery())
+                _nursery.append(_Nursery(_start_process))
             try:
                 return _nursery[0].fork(modules, surroundings)
             except _NurseryGoneError:
@@ -188,6 +224,20 @@ def fork_worker(modules: Sequence[str], environment: Mapping[str, str]) -> Forke
         expected="a Python that can load torch",
         do="look at what it wrote above, and for the memory killer in the system's log",
     )
+
+
+def fork_nursery() -> None:
+    """Fork this process's nursery from itself, so that torch is loaded once.
+
+    For a command, before it loads anything of a user's. Where threads run already, the first worker
+    will have a nursery started instead.
+    """
+    if not can_fork():
+        return
+    load_modules(ALWAYS)
+    with _lock:
+        if not _nursery and len(os.listdir("/proc/self/task")) == 1:
+            _nursery.append(_Nursery(_fork_process))
 
 
 @atexit.register

@@ -15,9 +15,9 @@ import socket
 import struct
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import NoReturn, cast
 
 import numpy as np
 
@@ -30,7 +30,7 @@ NUMBER = struct.Struct(">q")
 DESCRIPTORS = 4
 _LARGEST_REQUEST = 65_536
 # Calls of a task, and what the first optimizer of a process would load.
-_ALWAYS = ("batchscope.workers.calls", "torch._dynamo")
+ALWAYS = ("batchscope.workers.calls", "torch._dynamo")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,17 +42,51 @@ class Surroundings:
     path: list[str]
 
 
-def main() -> None:
-    """Fork workers until the process that asks for them is gone."""
+def become_nursery(number: int, environment: Mapping[str, str]) -> NoReturn:
+    """What a process does that was just forked to be one: it lets go of all that it has open.
+
+    Args:
+        number: of the descriptor of its requests.
+        environment: under which it loads modules.
+    """
+    code = 1
+    try:
+        os.environ.update(environment)
+        null = os.open(os.devnull, os.O_RDWR)
+        for standard in (0, 1):
+            os.dup2(null, standard)
+        os.closerange(3, number)
+        os.closerange(number + 1, os.sysconf("SC_OPEN_MAX"))
+        # Those that were there would close these numbers when nothing refers to them.
+        _inherited.extend((sys.stdin, sys.stdout, sys.stderr))
+        sys.stdin = os.fdopen(0, closefd=False)
+        sys.stdout, sys.stderr = (os.fdopen(end, "w", 1, closefd=False) for end in (1, 2))
+        serve_requests(number)
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+_inherited: list[object] = []
+
+
+def serve_requests(number: int) -> None:
+    """Fork workers until the process that asks for them is gone.
+
+    Args:
+        number: of the descriptor of its requests.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    requests = socket.socket(fileno=int(sys.argv[1]))
+    requests = socket.socket(fileno=number)
     woken, wake = os.pipe()
     for end in (woken, wake):
         os.set_blocking(end, False)
     signal.set_wakeup_fd(wake)
     signal.signal(signal.SIGCHLD, _let_wake)
     told: dict[int, int] = {}
-    _load(_ALWAYS)
+    load_modules(ALWAYS)
     with selectors.DefaultSelector() as selector:
         selector.register(requests, selectors.EVENT_READ)
         selector.register(woken, selectors.EVENT_READ)
@@ -65,7 +99,7 @@ def main() -> None:
                 modules, ends, *_ = socket.recv_fds(requests, _LARGEST_REQUEST, DESCRIPTORS)
                 if not modules:
                     return
-                _load(pickle.loads(modules))
+                load_modules(pickle.loads(modules))
                 pid = _fork()
                 if pid == 0:
                     selector.close()
@@ -97,7 +131,7 @@ def _let_wake(_number: int, _frame: object) -> None:
     """A signal without a handler would not be written to the pipe."""
 
 
-def _load(modules: Sequence[str]) -> None:
+def load_modules(modules: Sequence[str]) -> None:
     """What fails to load here fails again where it is needed, and is answered there."""
     for module in modules:
         with contextlib.suppress(Exception):
@@ -147,4 +181,4 @@ def _become_worker(ends: Sequence[int], *, inherited: Sequence[int]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve_requests(int(sys.argv[1]))
