@@ -7,7 +7,8 @@ from batchscope.records import Configuration
 from batchscope.studies.grouping import find_together, form_jobs
 from batchscope.studies.plan import configure, make_plan
 from batchscope.studies.progress import Unwatched
-from batchscope.workers.pool import OwnProcess
+from batchscope.workers.pool import OwnProcess, ProcessPool
+from batchscope.workers.travel import pack_task
 
 from ..conftest import make_task
 
@@ -25,7 +26,7 @@ def runs_at(*sizes: int, count: int, task: bs.Task | None = None) -> list[Config
 def test_only_runs_of_the_sizes_named_share_a_program() -> None:
     wanted = runs_at(4, 8, count=5)
 
-    jobs = form_jobs(wanted, [4], cost=lambda c: 1 / c.batch_size)
+    jobs = form_jobs(wanted, {4: 16}, cost=lambda c: 1 / c.batch_size)
 
     assert [len(job) for job in jobs] == [5, 1, 1, 1, 1, 1]
     assert {c.batch_size for c in jobs[0]} == {4}
@@ -34,17 +35,20 @@ def test_only_runs_of_the_sizes_named_share_a_program() -> None:
 
 def test_groups_that_are_left_are_the_same_groups_again() -> None:
     wanted = runs_at(4, count=40)
-    first = form_jobs(wanted, [4], cost=lambda _: 1.0)
+    first = form_jobs(wanted, {4: 16}, cost=lambda _: 1.0)
     done = max(first, key=len)
 
-    again = form_jobs([c for c in wanted if c not in done], [4], cost=lambda _: 1.0)
+    again = form_jobs([c for c in wanted if c not in done], {4: 16}, cost=lambda _: 1.0)
 
     assert sorted(len(job) for job in first) == [8, 16, 16]
     assert sorted(again, key=len) == sorted((job for job in first if job != done), key=len)
 
 
 def test_two_runs_are_trained_one_by_one() -> None:
-    assert [len(job) for job in form_jobs(runs_at(4, count=2), [4], cost=lambda _: 1.0)] == [1, 1]
+    assert [len(job) for job in form_jobs(runs_at(4, count=2), {4: 16}, cost=lambda _: 1.0)] == [
+        1,
+        1,
+    ]
 
 
 class Heard(Unwatched):
@@ -66,7 +70,7 @@ def test_a_task_that_cannot_share_says_why_once() -> None:
         watcher=heard,
     )
 
-    assert found == []
+    assert found == {}
     # Three steps of three runs together and of two alone.
     assert examples == 3 * (3 + 2) * 4
     assert len(heard.lines) == 1
@@ -86,8 +90,34 @@ def test_sizes_that_gain_are_found_upwards_by_measuring() -> None:
     )
 
     # Twenty tiny layers, called once for twelve runs.
-    assert found == [2, 4]
+    assert found == {2: 12, 4: 12}
     assert examples == (2 + 4) * ((12 + 2) * 3 + (12 + 1) * 8)
+
+
+@pytest.mark.parametrize(("sizes", "members"), [([4], {4: 6}), ([2, 4], {2: 12, 4: 12})])
+def test_runs_of_fewer_sizes_than_workers_are_split_among_all_workers(
+    sizes: list[int], members: dict[int, int]
+) -> None:
+    task = make_task(
+        model=lambda: nn.Sequential(*(nn.Linear(4, 4) for _ in range(20)), nn.Linear(4, 2))
+    )
+    wanted = runs_at(*sizes, count=12, task=task)
+    with ProcessPool(pack_task(task), count=2, threads=1) as pool:
+        found, _ = find_together(pool, wanted, device_name="cpu", watcher=Unwatched())
+
+    assert found == members
+    jobs = form_jobs(wanted, found, cost=lambda _: 1.0)
+    assert [len(job) for job in jobs] == list(members.values()) * (2 // len(sizes))
+
+
+def test_too_few_runs_for_two_workers_are_trained_one_by_one() -> None:
+    task = make_task()
+    with ProcessPool(pack_task(task), count=2, threads=1) as pool:
+        found = find_together(
+            pool, runs_at(4, count=4, task=task), device_name="cpu", watcher=Unwatched()
+        )
+
+    assert found == ({}, 0)
 
 
 @pytest.mark.parametrize("learning_rates", [[0.01, 0.1], None])

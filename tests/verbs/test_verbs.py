@@ -137,14 +137,19 @@ def test_an_earlier_version_counts_only_where_it_is_asked_for(tmp_path: Path) ->
     assert bs.analyze(plain).sizes[0].seeds == 2
 
 
-def test_what_was_spent_counts_every_example_trained_or_timed(study: bs.Study, place: str) -> None:
+def test_what_was_spent_counts_every_example_trained_timed_or_tried_together(
+    study: bs.Study, place: str
+) -> None:
     found = read_recommendation(study)
 
     store = Store(place, create=False)
     timed = sum(m.examples for m in store.read_measurements(store.list_studies()[0]["fingerprint"]))
+    plan = store.read_plan(study.id)
     store.close()
+    assert plan is not None
     trained = sum(run.trajectory.last("examples") for run in study.runs)
-    assert found.spent.examples == timed + trained
+    assert found.spent.examples == timed + trained + plan["trial_examples"]
+    assert found.spent.examples == study.examples
     assert found.spent.runs == len(study.runs)
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 from batchscope.errors import BatchscopeError, StoreError, WorkerDied
@@ -41,7 +41,7 @@ class Executor:
         pool: the workers.
         cost: predicted seconds of one run, to show how long is left and to begin long runs first.
         spared: predicted seconds that a run did not take, for it was ended early.
-        together: batch sizes whose runs share a program.
+        together: batch size -> how many of its runs share a program.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Executor:
         watcher: Watcher,
         cost: Callable[[Configuration], float],
         spared: Callable[[Run], float],
-        together: Collection[int] = (),
+        together: Mapping[int, int] | None = None,
     ) -> None:
         self._store = store
         self._pool = pool
@@ -65,7 +65,7 @@ class Executor:
         self._watcher = watcher
         self._cost = cost
         self._spared = spared
-        self._together = set(together)
+        self._together = dict(together or {})
         self._running: dict[str, Job] = {}
         self._progress: dict[str, Progress] = {}
         self._renewed = time.monotonic()
@@ -177,7 +177,7 @@ class Executor:
         if len(job) == 1:
             self._submit(job)
             return
-        self._together.discard(job[0].batch_size)
+        self._together.pop(job[0].batch_size, None)
         self._watcher.end(label_job(job))
         del self._running[label]
         release(self._store, [configuration.key for configuration in job])

@@ -1,6 +1,7 @@
 """Which of the runs that are wanted share a program."""
 
-from collections.abc import Callable, Collection, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 from batchscope.records import Configuration
@@ -21,23 +22,23 @@ Job = tuple[Configuration, ...]
 
 def form_jobs(
     wanted: Sequence[Configuration],
-    together: Collection[int],
+    together: Mapping[int, int],
     *,
     cost: Callable[[Configuration], float],
 ) -> list[Job]:
     """The wanted runs as jobs for workers, the longest first.
 
-    Groups are cut from the front, sixteen at a time, so that those which are left when some are
-    done are the same groups again.
+    Groups are cut from the front, so that those which are left when some are done are the same
+    groups again.
 
     Args:
-        together: batch sizes whose runs share a program.
+        together: batch size -> how many of its runs share a program.
         cost: seconds of one run.
     """
     jobs: list[Job] = []
     for size in dict.fromkeys(c.batch_size for c in wanted):
         runs = [c for c in wanted if c.batch_size == size]
-        members = _MOST_MEMBERS if size in together and len(runs) >= _LEAST_MEMBERS else 1
+        members = together.get(size, 1) if len(runs) >= _LEAST_MEMBERS else 1
         jobs += [tuple(runs[i : i + members]) for i in range(0, len(runs), members)]
     return sorted(jobs, key=lambda job: (-sum(map(cost, job)), job[0].key))
 
@@ -48,28 +49,29 @@ def find_together(
     *,
     device_name: str | None,
     watcher: Watcher,
-) -> tuple[list[int], int]:
+) -> tuple[dict[int, int], int]:
     """The batch sizes whose runs are trained sooner by one program than one after another.
 
     Larger batches gain less, so that the sizes are tried upwards until one gains nothing. Where
-    there are fewer batch sizes than workers, sharing would leave workers idle.
+    there are fewer batch sizes than workers, each size has as many programs as leave none idle.
 
     Returns:
-        The sizes, and the examples that were processed to find them.
+        Batch size -> how many of its runs share a program, and the examples that were processed to
+        find that.
     """
     by_size: dict[int, list[Configuration]] = {}
     for configuration in wanted:
         by_size.setdefault(configuration.batch_size, []).append(configuration)
-    together: list[int] = []
+    together: dict[int, int] = {}
     examples = 0
-    if len(by_size) < pool.free:
-        return together, examples
     for size, runs in sorted(by_size.items()):
-        if len(runs) < _LEAST_MEMBERS:
+        share = min(1.0, len(by_size) / max(1, pool.free))
+        members = min(_MOST_MEMBERS, math.ceil(share * len(runs)))
+        if members < _LEAST_MEMBERS:
             continue
         label = f"trying batch {size} together"
         watcher.begin(label)
-        asked = pool.ask(label, try_together, tuple(runs[:_MOST_MEMBERS]), device_name)
+        asked = pool.ask(label, try_together, tuple(runs[:members]), device_name)
         found = cast(Together, asked)
         examples += found.examples
         watcher.end(label)
@@ -77,7 +79,7 @@ def find_together(
             watcher.say(f"Runs are trained one by one: {found.reason}.")
         if found.gain < _LEAST_GAIN:
             break
-        together.append(size)
+        together[size] = members
     return together, examples
 
 

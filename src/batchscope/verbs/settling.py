@@ -24,12 +24,12 @@ class Settled:
     """A study that can begin, or go on.
 
     Attributes:
-        together: the batch sizes whose runs share a program.
+        together: batch size -> how many of its runs share a program.
         examples: that were processed to find this out.
     """
 
     design: StudyDesign
-    together: tuple[int, ...]
+    together: Mapping[int, int]
     examples: int
 
 
@@ -52,7 +52,7 @@ def settle(
     begun = store.read_plan(name) or plan
     return Settled(
         design=_as_begun(design, begun),
-        together=tuple(cast(list[int], begun.get("together", []))),
+        together=dict(cast(list[tuple[int, int]], begun.get("programs", []))),
         examples=cast(int, begun.get("trial_examples", 0)),
     )
 
@@ -62,7 +62,7 @@ def _find_out(
 ) -> dict[str, object]:
     design, examples = _measure_gain(design, prepared, watcher)
     plan = design.plan
-    together: list[int] = []
+    together: dict[int, int] = {}
     # The few runs of a race are hardly ever of one size.
     if not plan.race:
         first_round = design.next_configurations([])
@@ -71,7 +71,7 @@ def _find_out(
         )
         examples += tried
     found = plan.to_dict() | {
-        "together": together,
+        "programs": list(together.items()),
         "trial_examples": examples,
         "expected_runs": design.expected_runs_per_size * len(plan.batch_sizes),
     }
