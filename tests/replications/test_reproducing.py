@@ -28,6 +28,7 @@ def test_an_unknown_study_names_its_neighbour() -> None:
         find_study("blob")
 
 
+@pytest.mark.slow
 def test_the_critical_batch_size_grows_with_data_and_its_control_breaks_it(tmp_path: Path) -> None:
     store = str(tmp_path / "store.db")
     found = reproduce("critical-batch", store=store)
@@ -36,12 +37,6 @@ def test_the_critical_batch_size_grows_with_data_and_its_control_breaks_it(tmp_p
     verdicts = {one.claim.id: one.verdict for one in found.judged}
     assert verdicts == {"C1": "holds", "C2": "holds", "C3": "holds"}
     assert {one.claim.id: one.verdict for one in control.judged}["C2"] != "holds"
-    page = Path(report_replication(found, str(tmp_path / "page.html")))
-    text = page.read_text()
-    assert text.index(found.study.data) < text.index("<h1>")
-    assert found.command in text
-    index = Path(report_index([found], {"critical-batch": str(page)}, str(tmp_path / "all.html")))
-    assert 'href="page.html"' in index.read_text()
 
 
 def test_a_replication_twice_is_the_same(tmp_path: Path) -> None:
@@ -56,6 +51,12 @@ def test_the_noise_of_a_gradient_falls_as_the_root_of_the_batch(tmp_path: Path) 
 
     verdicts = {one.claim.id: one.verdict for one in found.judged}
     assert {verdicts[name] for name in ("C1a", "C1b", "C1c")} == {"holds"}
+    page = Path(report_replication(found, str(tmp_path / "page.html")))
+    text = page.read_text()
+    assert text.index(found.study.data) < text.index("<h1>")
+    assert found.command in text
+    index = Path(report_index([found], {"gradient-noise": str(page)}, str(tmp_path / "all.html")))
+    assert 'href="page.html"' in index.read_text()
 
 
 def test_two_seeds_tell_nothing_through_the_command(tmp_path: Path) -> None:

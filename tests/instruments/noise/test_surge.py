@@ -28,6 +28,7 @@ def test_the_best_steps_of_sign_descent_are_known() -> None:
         assert best.step.value == pytest.approx(known[best.batch_size], rel=0.2)
 
 
+@pytest.mark.slow
 def test_the_best_step_of_sign_descent_peaks_where_the_closed_form_says() -> None:
     task = sign_descent()
 
