@@ -163,8 +163,8 @@ def kill_workers(folder: Path, *, times: int, draw: random.Random) -> int:
             process.wait(timeout=draw.uniform(0.5, 3.0))
             break
         except subprocess.TimeoutExpired:
-            children = psutil.Process(process.pid).children()
-            nurseries = [p for p in children if "batchscope.workers.nursery" in p.cmdline()]
+            # Its one child is what workers are forked from.
+            nurseries = psutil.Process(process.pid).children()
             workers = [worker for nursery in nurseries for worker in nursery.children()]
             # The one that times steps is no run's: without it there is nothing to go on with.
             if len(workers) == 2:
