@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscope.errors import InvalidInput
-from batchscope.studies.plan import Plan, Weighing, default_batch_sizes, make_plan
+from batchscope.studies.plan import Plan, default_batch_sizes, make_plan
+from batchscope.studies.weighing import Weighing
 
 from ..conftest import make_task
 

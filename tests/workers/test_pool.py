@@ -65,14 +65,20 @@ def test_a_worker_answers_with_progress_and_result_at_its_own_thread_count() -> 
     assert not psutil.pid_exists(process)
 
 
-def test_an_error_of_the_task_comes_back_and_the_worker_lives_on() -> None:
+def refuse(function: Callable[..., object]) -> InvalidTask:
+    """The error of a call, after which the pool carries out another."""
     with ProcessPool(pack_task(make_task()), count=1, threads=1) as pool:
-        pool.submit("a", fail)
+        pool.submit("a", function)
         error = wait_for(pool, "error").value
         pool.submit("b", describe, 1)
         assert wait_for(pool, "result").label == "b"
-
     assert isinstance(error, InvalidTask)
+    return error
+
+
+def test_an_error_of_the_task_comes_back_and_the_worker_lives_on() -> None:
+    error = refuse(fail)
+
     assert "ValueError: no luck" in str(error)
 
 
@@ -100,13 +106,9 @@ def test_a_call_that_a_worker_cannot_load_is_an_answer_and_the_worker_lives_on(
     monkeypatch.syspath_prepend(tmp_path)
     only_here = importlib.import_module("only_here")
     sys.path.remove(str(tmp_path))
-    with ProcessPool(pack_task(make_task()), count=1, threads=1) as pool:
-        pool.submit("a", only_here.call)
-        error = wait_for(pool, "error").value
-        pool.submit("b", describe, 1)
-        assert wait_for(pool, "result").label == "b"
 
-    assert isinstance(error, InvalidTask)
+    error = refuse(only_here.call)
+
     assert "No module named 'only_here'" in error.args[0]
 
 
@@ -122,13 +124,8 @@ def be_odd(task: bs.Task, *, report: Report) -> None:
 
 
 def test_an_answer_that_cannot_be_loaded_here_is_an_error_and_the_worker_is_replaced() -> None:
-    with ProcessPool(pack_task(make_task()), count=1, threads=1) as pool:
-        pool.submit("a", be_odd)
-        error = wait_for(pool, "error").value
-        pool.submit("b", describe, 1)
-        assert wait_for(pool, "result").label == "b"
+    error = refuse(be_odd)
 
-    assert isinstance(error, InvalidTask)
     assert "an answer of a worker cannot be loaded" in error.args[0]
 
 

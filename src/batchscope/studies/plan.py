@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Literal, TypeVar, get_args
 
@@ -17,6 +17,7 @@ from batchscope.records import Configuration, HyperParameters, Precision, count_
 from batchscope.studies.constants import check_tuned
 from batchscope.studies.racing.race import RACES
 from batchscope.studies.rules import FITTED, check_rule, parse_rule
+from batchscope.studies.weighing import Weighing
 from batchscope.task import Task
 from batchscope.training.devices import count_cores
 from batchscope.training.schedules import Schedule, parse_schedule
@@ -59,19 +60,6 @@ EFFORTS: dict[Effort, Limits] = {
     "standard": Limits(rates=3, extensions=4, refinements=1, seeds=3, confirmed=2),
     "thorough": Limits(rates=5, extensions=4, refinements=3, seeds=5, confirmed=3),
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Weighing:
-    """What a second of training counts in a race.
-
-    Attributes:
-        second_cost: batch size -> that.
-        terms: that it was worked out of, as JSON, for whoever reads the study later.
-    """
-
-    second_cost: Callable[[int], float]
-    terms: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,7 +236,7 @@ def make_plan(
     sizes = tuple(sorted(set(batch_sizes or default_batch_sizes(task.train_size))))
     second_costs = ()
     if weighing is not None and is_race and chosen_objective == "time":
-        second_costs = _compare_seconds(weighing, sizes)
+        second_costs = weighing.compare(sizes)
     wanted = target or task.target
     return Plan(
         batch_sizes=sizes,
@@ -272,13 +260,6 @@ def make_plan(
         second_costs=second_costs,
         terms=weighing.terms if weighing is not None and second_costs else {},
     )
-
-
-def _compare_seconds(weighing: Weighing, sizes: Sequence[int]) -> tuple[tuple[int, float], ...]:
-    """Rounded, so that prices in another currency ask for the same study."""
-    base = weighing.second_cost(sizes[0])
-    found = tuple((size, float(f"{weighing.second_cost(size) / base:.6g}")) for size in sizes)
-    return found if any(cost != 1 for _, cost in found) else ()
 
 
 def resolve_budget(task: Task, budget: Budget) -> Budget:

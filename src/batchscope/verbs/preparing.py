@@ -12,9 +12,10 @@ from batchscope.budget import Budget, Target, parse_budget, parse_target
 from batchscope.errors import InvalidInput, InvalidTask, TaskCannotTravel, suggest
 from batchscope.gallery import BUILT_IN, module_of
 from batchscope.studies.fingerprint import Fingerprint, fingerprint
-from batchscope.studies.plan import Plan, Weighing, make_plan
+from batchscope.studies.plan import Plan, make_plan
 from batchscope.studies.progress import Watcher
 from batchscope.studies.store import Store
+from batchscope.studies.weighing import Weighing
 from batchscope.task import Task
 from batchscope.training.check import check_batch_sizes, check_task, explain_failure
 from batchscope.training.devices import choose_device, count_cores

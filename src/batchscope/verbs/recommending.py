@@ -18,9 +18,10 @@ from batchscope.decisions.terms import Terms
 from batchscope.optimizers import constants_to_paste
 from batchscope.records import Measurement, Run, count_devices
 from batchscope.studies.cost import count_examples
-from batchscope.studies.plan import GRID_RATES, GRID_SEEDS, Weighing
+from batchscope.studies.plan import GRID_RATES, GRID_SEEDS
 from batchscope.studies.progress import Unwatched, Watcher
 from batchscope.studies.store import DEFAULT_STORE, Store
+from batchscope.studies.weighing import Weighing
 from batchscope.task import Task
 from batchscope.training.evaluation import horizon_examples
 from batchscope.verbs.analyzing import analyze_row

@@ -14,11 +14,12 @@ from batchscope.studies.cost import CostModel, count_examples, timing_allowance
 from batchscope.studies.design import StudyDesign, smallest_too_large
 from batchscope.studies.executor import Executor
 from batchscope.studies.fingerprint import Fingerprint
-from batchscope.studies.plan import Plan, Weighing
+from batchscope.studies.plan import Plan
 from batchscope.studies.progress import Unwatched, Watcher
 from batchscope.studies.speed import median_seconds
 from batchscope.studies.store import DEFAULT_STORE, Store
 from batchscope.studies.study_runs import StudyRuns
+from batchscope.studies.weighing import Weighing
 from batchscope.task import Task
 from batchscope.training.provenance import find_origin
 from batchscope.verbs.preparing import Prepared, introduce, open_pool, prepare

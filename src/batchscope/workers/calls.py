@@ -11,7 +11,7 @@ import torch
 from batchscope.errors import BatchscopeError, InvalidTask
 from batchscope.task import Task
 from batchscope.workers.messages import open_message, write_message
-from batchscope.workers.travel import TaskSource, cannot_load, load_task
+from batchscope.workers.travel import TaskSource, cannot_load, load_task, with_traceback_of
 
 AnswerKind = Literal["ready", "progress", "result", "error"]
 Result = TypeVar("Result")
@@ -117,11 +117,12 @@ def as_batchscope_error(error: Exception) -> BatchscopeError:
     if isinstance(error, BatchscopeError):
         return error
     own = traceback.extract_tb(error.__traceback__)[-1]
-    shown = InvalidTask(
-        f"the task failed: {type(error).__name__}: {error}",
-        where=f"{own.filename}, line {own.lineno}",
-        expected="a model, loss and metrics that run on every batch",
-        do="mend it there; --debug shows the whole traceback",
+    return with_traceback_of(
+        error,
+        InvalidTask(
+            f"the task failed: {type(error).__name__}: {error}",
+            where=f"{own.filename}, line {own.lineno}",
+            expected="a model, loss and metrics that run on every batch",
+            do="mend it there; --debug shows the whole traceback",
+        ),
     )
-    shown.add_note("".join(traceback.format_exception(error)))
-    return shown

@@ -31,6 +31,8 @@ DESCRIPTORS = 4
 _LARGEST_REQUEST = 65_536
 # Calls of a task, and what the first optimizer of a process would load.
 ALWAYS = ("batchscope.workers.calls", "torch._dynamo")
+# Files of the process that was forked: those that nothing refers to would close their numbers.
+_inherited: list[object] = []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +59,6 @@ def become_nursery(number: int, environment: Mapping[str, str]) -> NoReturn:
             os.dup2(null, standard)
         os.closerange(3, number)
         os.closerange(number + 1, os.sysconf("SC_OPEN_MAX"))
-        # Those that were there would close these numbers when nothing refers to them.
         _inherited.extend((sys.stdin, sys.stdout, sys.stderr))
         sys.stdin = os.fdopen(0, closefd=False)
         sys.stdout, sys.stderr = (os.fdopen(end, "w", 1, closefd=False) for end in (1, 2))
@@ -67,9 +68,6 @@ def become_nursery(number: int, environment: Mapping[str, str]) -> NoReturn:
         traceback.print_exc()
     finally:
         os._exit(code)
-
-
-_inherited: list[object] = []
 
 
 def serve_requests(number: int) -> None:

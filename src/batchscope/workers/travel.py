@@ -128,14 +128,21 @@ def _load(source: TaskSource) -> Task:
 
 def cannot_load(what: str, error: Exception) -> InvalidTask:
     """The error of what other processes pickled, and this one cannot open."""
-    found = InvalidTask(
-        f"{what}: {type(error).__name__}: {error}",
-        where=f"process {os.getpid()}",
-        expected="modules that other processes can import, and objects that can be pickled",
-        do="install the modules, or run from their folder; --debug shows the whole traceback",
+    return with_traceback_of(
+        error,
+        InvalidTask(
+            f"{what}: {type(error).__name__}: {error}",
+            where=f"process {os.getpid()}",
+            expected="modules that other processes can import, and objects that can be pickled",
+            do="install the modules, or run from their folder; --debug shows the whole traceback",
+        ),
     )
-    found.add_note("".join(traceback.format_exception(error)))
-    return found
+
+
+def with_traceback_of(error: Exception, shown: InvalidTask) -> InvalidTask:
+    """What is shown in place of an error, which takes its traceback to other processes."""
+    shown.add_note("".join(traceback.format_exception(error)))
+    return shown
 
 
 def pack_task(task: Task) -> PickledTask:
