@@ -10,6 +10,7 @@ import batchscope as bs
 from batchscope.findings.curves import Curve
 from batchscope.findings.tuning import Ranking
 from batchscope.studies.frugal import SHARES, FrugalSearch, Wanted
+from batchscope.studies.rate_trend import RateTrend
 from batchscope.verbs.recommending import read_recommendation
 
 from ..conftest import make_staying_task
@@ -23,7 +24,7 @@ def search(**changes: object) -> FrugalSearch:
     given = {
         "batch_sizes": SIZES,
         "start": 0.01,
-        "optimizer": "SGD",
+        "trend": RateTrend(optimizer="SGD"),
         "rates": 3,
         "extensions": 4,
         "seeds": 3,
@@ -100,6 +101,21 @@ def test_it_spends_little_of_what_the_exhaustive_grid_would(exponent: float) -> 
 
     # The timing of steps comes on top: together they stay below 15%.
     assert spent < 0.14 * GRID_RUNS * len(SIZES)
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
+def test_a_known_noise_scale_spares_short_runs_where_the_usual_exponent_is_wrong(
+    optimizer: str,
+) -> None:
+    # Far above the noise scale the best rate no longer rises with the batch.
+    few = (8, 128, 2048)
+    trends = [RateTrend(optimizer=optimizer, noise_scale=n) for n in (1.0, None)]
+    known, unknown = (
+        search_all(search(batch_sizes=few, trend=trend), best_at_64=0.01, exponent=0.0)[0]
+        for trend in trends
+    )
+
+    assert len(known[SHARES[0]]) == len(few) * 3 < len(unknown[SHARES[0]])
 
 
 def test_every_size_has_one_run_to_its_end_and_the_best_two_all_seeds() -> None:

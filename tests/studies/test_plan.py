@@ -29,6 +29,18 @@ def test_what_there_is_not_is_refused(wrong: dict[str, object]) -> None:
         make_plan(make_task(), device=CPU, **wrong)  # type: ignore[arg-type]
 
 
+def test_a_noise_scale_is_refused_where_no_search_leads_rates_by_it() -> None:
+    def plan(**said: object) -> Plan:
+        return make_plan(make_task(), device=CPU, noise_scale=64.0, **said)  # type: ignore[arg-type]
+
+    assert plan(race=True).noise_scale == plan(effort="frugal").noise_scale == 64.0
+    for said in ({}, {"race": True, "objective": "quality"}, {"effort": "frugal", "rule": "sqrt"}):
+        with pytest.raises(InvalidInput, match="not led"):
+            plan(**said)
+    with pytest.raises(InvalidInput, match="a noise scale of -1"):
+        make_plan(make_task(), device=CPU, race=True, noise_scale=-1.0)
+
+
 def test_a_race_counts_steps_by_what_a_second_of_them_takes() -> None:
     def plan(factor: float, **others: object) -> Plan:
         return make_plan(

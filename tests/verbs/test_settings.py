@@ -7,7 +7,7 @@ import batchscope as bs
 from batchscope.errors import InvalidInput
 
 from ..command import run_command
-from ..conftest import SMALL_TASK, make_task
+from ..conftest import SMALL_TASK, make_staying_task, make_task
 
 
 def test_what_was_said_is_written_beside_the_store_and_repeats_the_study(tmp_path: Path) -> None:
@@ -71,6 +71,18 @@ def test_the_file_is_the_arguments_of_the_verb(tmp_path: Path) -> None:
 
     assert "task" not in said
     again = bs.study(make_task(), **said)
+    assert (again.id, again.trained) == (done.id, 0)
+
+
+def test_the_noise_scale_that_led_a_search_is_written_with_it(tmp_path: Path) -> None:
+    asked = {"batch_sizes": [8, 16], "effort": "frugal", "noise_scale": 64.0, "jobs": 1}
+    done = bs.study(make_staying_task(), store=f"{tmp_path}/r.db", **asked)
+    said = tomllib.loads(Path(done.settings).read_text())
+    other = bs.study(make_staying_task(), store=done.store, **asked | {"noise_scale": None})
+
+    assert said["noise_scale"] == 64.0
+    assert other.id != done.id
+    again = bs.study(make_staying_task(), **said)
     assert (again.id, again.trained) == (done.id, 0)
 
 

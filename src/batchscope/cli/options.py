@@ -111,6 +111,15 @@ RuleOption = Annotated[
 BaseOption = Annotated[
     int, typer.Option("--base", metavar="SIZE", help="The batch size that a --rule begins at.")
 ]
+NoiseScaleOption = Annotated[
+    float | None,
+    typer.Option(
+        "--noise-scale",
+        metavar="EXAMPLES",
+        help="As batchscope noise measures it: a search moves the best rate by its gain to the "
+        "next batch size, until three sizes are known.",
+    ),
+]
 DetectOption = Annotated[
     float | None,
     typer.Option(

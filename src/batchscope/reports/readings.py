@@ -105,7 +105,7 @@ def _describe_probe(reading: NoiseScale) -> Description:
         sentences.append("Examples are coupled: this holds for micro-batches of this size only.")
     sentences.append(
         "It is a statistic of this place, not a batch size to use: batchscope recommend trains "
-        "and compares."
+        "and compares, and --noise-scale lets it begin there."
     )
     return Description(
         title=f"Gradient noise scale of {reading.task}, {reading.where}",

@@ -25,6 +25,7 @@ from batchscope.studies.learning_rate import (
 from batchscope.studies.plan import GRID_RATES, GRID_SEEDS, Plan, configure
 from batchscope.studies.racing.race import RACES, Race, Trial
 from batchscope.studies.racing.search import next_trials
+from batchscope.studies.rate_trend import RateTrend
 from batchscope.studies.rules import FITTED
 from batchscope.studies.size_search import SizeSearch
 from batchscope.task import Task
@@ -260,7 +261,7 @@ class StudyDesign:
         return FrugalSearch(
             batch_sizes=self.plan.batch_sizes,
             start=self.start,
-            optimizer=self.task.optimizer_spec.name,
+            trend=self._trend,
             rates=self.plan.limits.rates,
             extensions=self.plan.limits.extensions,
             seeds=self.plan.seeds,
@@ -268,6 +269,11 @@ class StudyDesign:
             seed=self.plan.seed,
             same_examples=self.plan.objective == "quality",
         )
+
+    @property
+    def _trend(self) -> RateTrend:
+        optimizer = self.task.optimizer_spec.name
+        return RateTrend(optimizer=optimizer, noise_scale=self.plan.noise_scale)
 
     def _race(self, runs: Sequence[Run] = ()) -> Race:
         """Among the sizes that fit; what was spent on others is spent."""
@@ -281,7 +287,7 @@ class StudyDesign:
             step_cost=self.step_cost or {size: float(size) for size in sizes},
             horizon=horizon,
             start=self.start,
-            optimizer=task.optimizer_spec.name,
+            trend=self._trend,
             target=plan.target,
             ranking=plan.ranking(task),
             limits=replace(RACES[plan.effort], seeds=plan.seeds),

@@ -13,6 +13,7 @@ from batchscope.studies.learning_rate import (
     next_rates,
     on_ladder,
 )
+from batchscope.studies.rate_trend import RateTrend
 
 # Of the budget that the short runs spend: all of them together about a third of one whole budget
 # at each batch size, so that most goes into the runs that are read to their end.
@@ -21,10 +22,6 @@ SHARES = (1 / 16, 1 / 8)
 _SURVIVORS = 2
 # However far behind, so many sizes are trained to their end.
 _KEPT_SIZES = 3
-# Until three sizes are known: what a rate gains when the batch doubles, as a power of two.
-# SCIENCE knows them as 0.8 below the critical batch size for SGD and 0.35 for Adam.
-_EXPONENTS = {"SGD": 0.8}
-_USUAL_EXPONENT = 0.35
 _ENOUGH_FOR_A_FIT = 3
 
 
@@ -49,7 +46,7 @@ class FrugalSearch:
 
     Attributes:
         start: the task's own rate; all rates are half a decade apart from it.
-        optimizer: its name, for how rates move with the batch before that is known.
+        trend: how rates move with the batch before three sizes are known.
         rates, extensions: of the first short runs, and beyond their edge.
         seeds, confirmed: of the best settings, and how many of these.
         same_examples: whether sizes are judged after the same examples, so that one which is far
@@ -58,7 +55,7 @@ class FrugalSearch:
 
     batch_sizes: tuple[int, ...]
     start: float
-    optimizer: str
+    trend: RateTrend
     rates: int
     extensions: int
     seeds: int
@@ -219,19 +216,15 @@ class FrugalSearch:
         if not settled:
             return self.start
         nearest = min(settled, key=lambda other: abs(math.log(other / size)))
-        exponent = usual_exponent(self.optimizer)
         if len(settled) >= _ENOUGH_FOR_A_FIT:
             exponent, _ = fit_exponent(settled)
-        predicted = settled[nearest] * (size / nearest) ** exponent
+            predicted = settled[nearest] * (size / nearest) ** exponent
+        else:
+            predicted = self.trend.move(settled[nearest], known=nearest, size=size)
         return on_ladder(self.start, self._rung(predicted))
 
     def _rung(self, rate: float) -> int:
         return round(math.log(rate / self.start) / math.log(STEP))
-
-
-def usual_exponent(optimizer: str) -> float:
-    """How the best rate moves with the batch size, before runs have said it."""
-    return _EXPONENTS.get(optimizer, _USUAL_EXPONENT)
 
 
 Scores = dict[tuple[int, float], Score]

@@ -77,6 +77,8 @@ class Plan:
         schedule: of the learning rate, as `parse_schedule` reads it.
         rule: that moves the rates from the batch size `base` instead of a search, as `parse_rule`
             reads it; None to search.
+        noise_scale: in examples, that rates are moved by in a race or a frugal search until three
+            batch sizes are known; None for the usual exponent.
         detect: the smallest difference in quality that the seeds are to show, with a power of 80%;
             None for `seeds`.
         also_read: smaller budgets that the same runs are to be read at.
@@ -101,6 +103,7 @@ class Plan:
     schedule: str = "constant"
     rule: str | None = None
     base: int = _BASE
+    noise_scale: float | None = None
     detect: float | None = None
     also_read: tuple[Budget, ...] = ()
     tune: tuple[str, ...] = ()
@@ -152,7 +155,7 @@ class Plan:
     def study_id(self, fingerprint: str, earlier: str | None = None) -> str:
         """The name of the study of this plan on a task, and on an earlier version that counts."""
         # So that a study from before these could be asked for keeps its name.
-        later = ("also_read", "tune", "race", "second_costs")
+        later = ("also_read", "tune", "race", "second_costs", "noise_scale")
         said = {name: value for name, value in self.to_dict().items() if value or name not in later}
         # Only what follows from them leads the runs.
         del said["terms"]
@@ -178,6 +181,7 @@ def make_plan(
     warmup: float = 0.0,
     rule: str | None = None,
     base: int = _BASE,
+    noise_scale: float | None = None,
     detect: float | None = None,
     also_read: Sequence[Budget] = (),
     tune: Sequence[str] = (),
@@ -233,6 +237,9 @@ def make_plan(
         and chosen_budget.until is None
         and not chosen_schedule.needs_horizon
     )
+    is_frugal = chosen_effort == "frugal" and not (learning_rates or exhaustive or rule)
+    if noise_scale is not None:
+        _check_noise_scale(noise_scale, leads_rates=is_race or is_frugal)
     sizes = tuple(sorted(set(batch_sizes or default_batch_sizes(task.train_size))))
     second_costs = ()
     if weighing is not None and is_race and chosen_objective == "time":
@@ -253,6 +260,7 @@ def make_plan(
         schedule=str(chosen_schedule),
         rule=rule,
         base=_BASE if rule in (None, FITTED) else base,
+        noise_scale=noise_scale,
         detect=detect,
         tune=chosen_constants,
         also_read=tuple(resolve_budget(task, also) for also in also_read),
@@ -386,6 +394,24 @@ def _check_also_read(also: Sequence[Budget], whole: Budget, schedule: Schedule) 
             where="--also-read",
             expected="the schedule constant or averaged",
             do="take --schedule averaged, or study each budget by itself",
+        )
+
+
+def _check_noise_scale(noise_scale: float, *, leads_rates: bool) -> None:
+    check_above_zero(
+        noise_scale,
+        f"a noise scale of {noise_scale:g}",
+        where="--noise-scale",
+        expected="examples, above 0",
+        do="take what batchscope noise says of your task, or leave it out",
+    )
+    if not leads_rates:
+        raise InvalidInput(
+            f"a noise scale of {noise_scale:g}, and rates that are not led from one batch size to "
+            "the next",
+            where="--noise-scale",
+            expected="batchscope recommend, or a study with --effort frugal",
+            do=f"leave it out, or move the rates by it with --rule adascale:{noise_scale:g}",
         )
 
 

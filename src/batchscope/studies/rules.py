@@ -71,9 +71,23 @@ class Rule:
 
     def _factor(self, ratio: float, *, is_adaptive: bool) -> float:
         if self.name == "adascale":
-            gain = (self.value / self.base + 1) / (self.value / (self.base * ratio) + 1)
-            return math.sqrt(gain) if is_adaptive else gain
+            return gain(self.value, self.base, self.base * ratio, is_adaptive=is_adaptive)
         return ratio**self.value
+
+
+def gain(noise_scale: float, known: float, size: float, *, is_adaptive: bool) -> float:
+    """What a rate may be multiplied by from one batch size to another.
+
+    Args:
+        noise_scale: in examples, as the batch sizes.
+        is_adaptive: for Adam and its like the square root.
+
+    Example:
+        >>> gain(64.0, 64, 128, is_adaptive=False)
+        1.3333333333333333
+    """
+    ratio = (noise_scale / known + 1) / (noise_scale / size + 1)
+    return math.sqrt(ratio) if is_adaptive else ratio
 
 
 def parse_rule(text: str, base: int) -> Rule:

@@ -36,6 +36,7 @@ def write_next_command(
         "schedule": "constant",
         "rule": None,
         "base": 32,
+        "noise-scale": None,
         "detect": None,
         "tune": [],
     }

@@ -59,6 +59,8 @@ def _describe(plan: Plan) -> dict[str, object]:
         said["schedule"] = plan.schedule
     if plan.rule is not None:
         said |= {"rule": plan.rule, "base": plan.base}
+    if plan.noise_scale is not None:
+        said["noise_scale"] = plan.noise_scale
     if plan.also_read:
         said["also_read"] = [str(budget) for budget in plan.also_read]
     if plan.devices > 1:

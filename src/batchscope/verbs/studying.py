@@ -89,6 +89,7 @@ def study(
     warmup: float = 0.0,
     rule: str | None = None,
     base: int = 32,
+    noise_scale: float | None = None,
     detect: float | None = None,
     also_read: Sequence[Budget | str] = (),
     tune: Sequence[str] = (),
@@ -130,6 +131,8 @@ def study(
             other arguments leave the runs no choice, or judge them by their end, it is no race.
         weighing: what a second of training counts in the race at each batch size, such as the
             power it takes; None where all count alike.
+        noise_scale: of the task in examples, as `noise` measures it. A frugal search or a race
+            moves the best rate by its gain to the next batch size, until three sizes are known.
         detect: the smallest difference in quality that further seeds are to show with a power of
             80%; None for `seeds` alone.
         executor: "local", "ray" for the cluster of this machine, "ray://host:port" for one
@@ -162,6 +165,7 @@ def study(
         warmup=warmup,
         rule=rule,
         base=base,
+        noise_scale=noise_scale,
         detect=detect,
         also_read=also_read,
         tune=tune,

@@ -13,6 +13,7 @@ from batchscope.findings.curves import Curve
 from batchscope.findings.tuning import Ranking, keep_repeated, tune_sizes
 from batchscope.studies.racing.race import RACES, Race, Trial, derive_race_target
 from batchscope.studies.racing.search import next_trials
+from batchscope.studies.rate_trend import RateTrend
 
 SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)
 TRAIN = 4096
@@ -113,7 +114,7 @@ def race_on(
         step_cost={size: surface.step_cost(size) for size in sizes},
         horizon=horizon,
         start=START,
-        optimizer="SGD",
+        trend=RateTrend(optimizer="SGD"),
         target=target,
         ranking=Ranking(quality="val_loss", higher=False, target=target),
         limits=limits,
@@ -195,6 +196,24 @@ def test_without_a_target_one_is_derived_from_whole_runs() -> None:
     target = derive_race_target([done[trial] for trial in whole], race.ranking)
     assert target is not None
     assert {trial.target for trial in done} == {None, target}
+
+
+@pytest.mark.parametrize(("noise_scale", "ratio"), [(1.0, 1.0), (1e6, 128.0)])
+def test_a_known_noise_scale_says_where_the_next_size_is_looked_at(
+    noise_scale: float, ratio: float
+) -> None:
+    surface = replace(draw_surface(0), exponent=math.log(ratio) / math.log(128), noise=0.0)
+    trend = RateTrend(optimizer="SGD", noise_scale=noise_scale)
+    race = replace(race_on(surface, sizes=(8, 1024)), trend=trend)
+    trials = list(run(race, surface.train))
+
+    other = 8 if race.anchor == 1024 else 1024
+    first = next(trial for trial in trials if trial.batch_size == other)
+    tried = {t.learning_rate for t in trials if t.batch_size == race.anchor}
+    best = min(tried, key=lambda rate: surface.steps(race.anchor, rate))
+    expected = best * (ratio if other == 1024 else 1 / ratio)
+    # Rates are half a decade apart.
+    assert abs(math.log10(first.learning_rate / expected)) <= 0.26
 
 
 def test_a_setting_that_was_only_lucky_is_not_taken() -> None:

@@ -8,6 +8,7 @@ from batchscope.budget import Target
 from batchscope.findings.curves import Curve
 from batchscope.findings.default_target import derive_target
 from batchscope.findings.tuning import Ranking, tune_sizes
+from batchscope.studies.rate_trend import RateTrend
 
 # Of a setting, before a search moves on.
 REPEATS = 2
@@ -72,7 +73,7 @@ class Race:
         step_cost: batch size -> what a step costs, in the unit of the objective.
         horizon: batch size -> steps of the whole budget.
         start: the task's own rate; all rates are half a decade apart from it, or half of that.
-        optimizer: its name, for how rates move with the batch before that is known.
+        trend: how rates move with the batch before three sizes are known.
         target: None to derive one from runs of the whole budget.
         ranking: of full runs, where the target is derived.
         allowance: examples to process in all.
@@ -83,7 +84,7 @@ class Race:
     step_cost: Mapping[int, float]
     horizon: Mapping[int, int]
     start: float
-    optimizer: str
+    trend: RateTrend
     target: Target | None
     ranking: Ranking
     limits: RaceLimits

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from batchscope.findings.curves import Curve
-from batchscope.studies.frugal import usual_exponent
 from batchscope.studies.learning_rate import STEP, fit_exponent, on_ladder
 from batchscope.studies.racing.ledger import Ledger, Setting, is_known, is_worse
 from batchscope.studies.racing.race import DERIVING_RUNS, REPEATS, Race, Trial, derive_race_target
@@ -314,12 +313,13 @@ class _Search:
     def _foresee(self, size: int) -> float:
         """The best rate of the nearest size, moved by the exponent so far."""
         best = self._best_rates()
-        exponent = usual_exponent(self.race.optimizer)
+        nearest = self._nearest(size)
         if len(best) >= _ENOUGH_FOR_A_FIT:
             # What few noisy sizes say is not let out of what theory allows.
             exponent = float(np.clip(fit_exponent(best)[0], 0.0, 1.0))
-        nearest = self._nearest(size)
-        moved = best[nearest] * (size / nearest) ** exponent
+            moved = best[nearest] * (size / nearest) ** exponent
+        else:
+            moved = self.race.trend.move(best[nearest], known=nearest, size=size)
         return on_ladder(self.race.start, self._rung(moved))
 
     def _rung(self, rate: float) -> int:

@@ -1,0 +1,39 @@
+"""How the best learning rate moves with the batch size, before runs have said it."""
+
+from dataclasses import dataclass
+
+from batchscope.studies.rules import gain
+
+# What a rate gains when the batch doubles, as a power of two: 0.8 below the critical batch size for
+# SGD; for Adam, whose best rates rise more slowly and fall in the end, 0.35.
+_EXPONENTS = {"SGD": 0.8}
+_USUAL_EXPONENT = 0.35
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateTrend:
+    """How the best rate moves with the batch size, before three sizes are known.
+
+    Attributes:
+        optimizer: its name.
+        noise_scale: in examples; None where nobody has measured it.
+    """
+
+    optimizer: str
+    noise_scale: float | None = None
+
+    def move(self, rate: float, *, known: int, size: int) -> float:
+        """The rate to look at first, from the best one of another batch size.
+
+        With a noise scale n by the gain (n / known + 1) / (n / size + 1) (McCandlish et al. 2018),
+        for others than SGD by its square root (Qiao et al. 2021); else by the usual exponent.
+
+        Example:
+            >>> round(RateTrend(optimizer="SGD", noise_scale=64.0).move(0.1, known=64, size=128), 4)
+            0.1333
+        """
+        if self.noise_scale is not None:
+            is_adaptive = self.optimizer not in _EXPONENTS
+            return rate * gain(self.noise_scale, known, size, is_adaptive=is_adaptive)
+        exponent = _EXPONENTS.get(self.optimizer, _USUAL_EXPONENT)
+        return rate * (size / known) ** exponent
