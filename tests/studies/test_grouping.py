@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -15,7 +17,8 @@ from ..conftest import make_task
 
 def runs_at(*sizes: int, count: int, task: bs.Task | None = None) -> list[Configuration]:
     task = task or make_task()
-    plan = make_plan(task, device=torch.device("cpu"))
+    # Long enough for a trial to be small beside them.
+    plan = make_plan(task, device=torch.device("cpu"), budget=bs.epochs(60))
     return [
         configure(task, plan, "0" * 16, batch_size=size, lr=0.01, seed=seed)
         for size in sizes
@@ -66,6 +69,7 @@ def test_a_task_that_cannot_share_says_why_once() -> None:
     found, examples = find_together(
         OwnProcess(task),
         runs_at(4, 8, count=3, task=task),
+        train_size=task.train_size,
         device_name="cpu",
         watcher=heard,
     )
@@ -85,6 +89,7 @@ def test_sizes_that_gain_are_found_upwards_by_measuring() -> None:
     found, examples = find_together(
         OwnProcess(task),
         runs_at(2, 4, count=12, task=task),
+        train_size=task.train_size,
         device_name="cpu",
         watcher=Unwatched(),
     )
@@ -103,7 +108,9 @@ def test_runs_of_fewer_sizes_than_workers_are_split_among_all_workers(
     )
     wanted = runs_at(*sizes, count=12, task=task)
     with ProcessPool(pack_task(task), count=2, threads=1) as pool:
-        found, _ = find_together(pool, wanted, device_name="cpu", watcher=Unwatched())
+        found, _ = find_together(
+            pool, wanted, train_size=task.train_size, device_name="cpu", watcher=Unwatched()
+        )
 
     assert found == members
     jobs = form_jobs(wanted, found, cost=lambda _: 1.0)
@@ -114,8 +121,25 @@ def test_too_few_runs_for_two_workers_are_trained_one_by_one() -> None:
     task = make_task()
     with ProcessPool(pack_task(task), count=2, threads=1) as pool:
         found = find_together(
-            pool, runs_at(4, count=4, task=task), device_name="cpu", watcher=Unwatched()
+            pool,
+            runs_at(4, count=4, task=task),
+            train_size=task.train_size,
+            device_name="cpu",
+            watcher=Unwatched(),
         )
+
+    assert found == ({}, 0)
+
+
+def test_runs_that_are_over_sooner_than_a_trial_of_them_are_not_tried() -> None:
+    task = make_task()
+    wanted = [replace(run, budget=bs.steps(8)) for run in runs_at(4, count=12, task=task)]
+    # Of 96 steps a trial would take 146.
+    pool, watcher = OwnProcess(task), Unwatched()
+
+    found = find_together(
+        pool, wanted, train_size=task.train_size, device_name="cpu", watcher=watcher
+    )
 
     assert found == ({}, 0)
 

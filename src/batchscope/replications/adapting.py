@@ -22,7 +22,7 @@ from batchscope.studies.connection import path_of
 from batchscope.task import Task
 
 _STEPS, _BATCH_SIZE, _SEED = 1500, 32, 0
-_WINDOW, _TRAIN = 65, 512
+_WINDOW, _TRAIN, _JUDGED = 33, 512, 128
 # Over the rank, so that the best rate does not depend on it (Schulman et al. 2025).
 _ALPHA = 32.0
 
@@ -67,7 +67,7 @@ def make_model(weights: Weights, rank: int | None, is_frozen: bool) -> nn.Module
 
 
 def make_task(weights: Weights, *, rank: int | None, is_frozen: bool = False) -> Task:
-    """The texts that describe scikit-learn's data sets: 512 windows to train on.
+    """The texts that describe scikit-learn's data sets: 512 windows to train on, 128 to judge by.
 
     Args:
         weights: of `pretrain`.
@@ -75,17 +75,17 @@ def make_task(weights: Weights, *, rank: int | None, is_frozen: bool = False) ->
         is_frozen: as for `LowRank`.
     """
     windows = _read_windows()
-    rest = windows[_TRAIN:]
+    judged = windows[_TRAIN : _TRAIN + 2 * _JUDGED]
     return Task(
         name="descriptions-full" if rank is None else f"descriptions-lora-{rank}",
         model=partial(make_model, weights, rank, is_frozen),
         loss=stdlib_lm.mean_loss,
         train=(windows[:_TRAIN],),
-        val=(rest[0::2],),
-        test=(rest[1::2],),
+        val=(judged[0::2],),
+        test=(judged[1::2],),
         optimizer=AdamW(lr=1e-3 if rank is None else 1e-2),
         metrics={"nats": stdlib_lm.mean_loss},
-        unit="windows of 64 bytes",
+        unit="windows of 32 bytes",
     )
 
 
@@ -114,7 +114,7 @@ def pretrain(store: str) -> Weights:
 
 
 def _read_windows() -> torch.Tensor:
-    """Windows of 65 bytes, shape (n, 65), in an order of their own."""
+    """Windows of 33 bytes, shape (n, 33), in an order of their own."""
     folder = resources.files("sklearn.datasets.descr")
     names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".rst"))
     text = b"\n".join(folder.joinpath(name).read_bytes() for name in names)

@@ -8,12 +8,15 @@ from batchscope.records import Configuration
 from batchscope.studies.progress import Watcher
 from batchscope.task import Task
 from batchscope.training.devices import choose_device
-from batchscope.training.together import Together, measure_together
+from batchscope.training.evaluation import horizon_examples
+from batchscope.training.together import Together, measure_together, trial_examples
 from batchscope.workers.pool import Pool
 
 _MOST_MEMBERS = 16
 # What a measurement of a few steps cannot tell from nothing.
 _LEAST_GAIN = 1.15
+# Of the time of the runs, what the least gain saves: a trial that costs more does not pay.
+_LARGEST_TRIAL = 1 - 1 / _LEAST_GAIN
 # A program of two has little to share.
 _LEAST_MEMBERS = 3
 
@@ -47,13 +50,15 @@ def find_together(
     pool: Pool,
     wanted: Sequence[Configuration],
     *,
+    train_size: int,
     device_name: str | None,
     watcher: Watcher,
 ) -> tuple[dict[int, int], int]:
     """The batch sizes whose runs are trained sooner by one program than one after another.
 
     Larger batches gain less, so that the sizes are tried upwards until one gains nothing. Where
-    there are fewer batch sizes than workers, each size has as many programs as leave none idle.
+    a trial takes a large part of what the runs themselves do, there is none. Where there are fewer
+    batch sizes than workers, each size has as many programs as leave none idle.
 
     Returns:
         Batch size -> how many of its runs share a program, and the examples that were processed to
@@ -67,7 +72,8 @@ def find_together(
     for size, runs in sorted(by_size.items()):
         share = min(1.0, len(by_size) / max(1, pool.free))
         members = min(_MOST_MEMBERS, math.ceil(share * len(runs)))
-        if members < _LEAST_MEMBERS:
+        whole = sum(horizon_examples(run.budget, train_size, size) for run in runs)
+        if members < _LEAST_MEMBERS or trial_examples(members, size) > _LARGEST_TRIAL * whole:
             continue
         label = f"trying batch {size} together"
         watcher.begin(label)

@@ -40,6 +40,21 @@ class Together:
     examples: int = 0
 
 
+def trial_examples(members: int, batch_size: int) -> int:
+    """Examples that `measure_together` processes for so many runs."""
+    return (_steps_compared(members) + _steps_timed(members)) * batch_size
+
+
+def _steps_compared(members: int) -> int:
+    """Of all members and, alone, of two."""
+    return _TRIAL_STEPS * (members + 2)
+
+
+def _steps_timed(members: int) -> int:
+    """Of all members and, alone, of one."""
+    return (_WARM_UP_STEPS + _TIMED_STEPS) * (members + 1)
+
+
 def why_not_together(task: Task, configurations: Sequence[Configuration]) -> str | None:
     """What stands against one program for these runs, as far as it shows without running them."""
     first = configurations[0]
@@ -86,11 +101,12 @@ def measure_together(
             reason = trial.compare()
         except Exception as error:  # whatever a model does that cannot be batched
             reason = f"its model cannot be batched: {str(error).strip().splitlines()[0]}"
-        examples = trial.examples_compared
+        size = configurations[0].batch_size
+        examples = _steps_compared(len(configurations)) * size
         if reason is not None:
             return Together(gain=0.0, reason=reason, examples=examples)
         gain = len(configurations) * trial.time_alone() / trial.time_together()
-        return Together(gain=gain, examples=examples + trial.examples_timed)
+        return Together(gain=gain, examples=trial_examples(len(configurations), size))
 
 
 class _Trial:
@@ -103,7 +119,7 @@ class _Trial:
         self._configurations = configurations
         self._device = device
         self._batches = Batches(task, task.datasets["train"], device)
-        size = self._size = configurations[0].batch_size
+        size = configurations[0].batch_size
         orders = [
             draw_order(len(self._batches), seed=c.seed, epoch=0)[:size] for c in configurations
         ]
@@ -131,17 +147,6 @@ class _Trial:
             if off > _TOLERANCE * moved:
                 return "its runs come out otherwise than alone"
         return None
-
-    @property
-    def examples_compared(self) -> int:
-        """At most, for `compare`."""
-        return _TRIAL_STEPS * (len(self._configurations) + 2) * self._size
-
-    @property
-    def examples_timed(self) -> int:
-        """For both times."""
-        steps = _WARM_UP_STEPS + _TIMED_STEPS
-        return steps * (len(self._configurations) + 1) * self._size
 
     def time_together(self) -> float:
         """Seconds of a step of all."""

@@ -67,7 +67,11 @@ def _find_out(
     if not plan.race:
         first_round = design.next_configurations([])
         together, tried = find_together(
-            pool, first_round, device_name=prepared.device_name, watcher=watcher
+            pool,
+            first_round,
+            train_size=design.task.train_size,
+            device_name=prepared.device_name,
+            watcher=watcher,
         )
         examples += tried
     found = plan.to_dict() | {
