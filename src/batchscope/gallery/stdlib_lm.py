@@ -48,29 +48,37 @@ def load_split() -> Splits:
 
 
 class ByteTransformer(nn.Module):
-    """Two causal layers of width 64 with four heads each; bytes in, logits of the next byte out."""
+    """Two causal layers with four heads each; bytes in, logits of the next byte out.
 
-    def __init__(self) -> None:
+    Args:
+        width: of the layers, a multiple of 4.
+        window: bytes that it looks at, at most.
+    """
+
+    mask: torch.Tensor
+
+    def __init__(self, width: int = _WIDTH, window: int = _WINDOW) -> None:
         super().__init__()
-        self.bytes = nn.Embedding(256, _WIDTH)
-        self.places = nn.Embedding(_WINDOW, _WIDTH)
+        self.bytes = nn.Embedding(256, width)
+        self.places = nn.Embedding(window, width)
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
-                _WIDTH, 4, 4 * _WIDTH, dropout=0.0, batch_first=True, norm_first=True
+                width, 4, 4 * width, dropout=0.0, batch_first=True, norm_first=True
             )
             for _ in range(2)
         )
-        self.norm = nn.LayerNorm(_WIDTH)
-        self.head = nn.Linear(_WIDTH, 256)
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, 256)
         self.register_buffer(
-            "mask", nn.Transformer.generate_square_subsequent_mask(_WINDOW), persistent=False
+            "mask", nn.Transformer.generate_square_subsequent_mask(window), persistent=False
         )
 
     def forward(self, text: torch.Tensor) -> torch.Tensor:
-        """Logits of shape (n, window, 256) from bytes of shape (n, window)."""
-        hidden = self.bytes(text) + self.places.weight[: text.shape[1]]
+        """Logits of shape (n, bytes, 256) from bytes of shape (n, bytes), the window's at most."""
+        length = text.shape[1]
+        hidden = self.bytes(text) + self.places.weight[:length]
         for layer in self.layers:
-            hidden = layer(hidden, src_mask=self.mask, is_causal=True)
+            hidden = layer(hidden, src_mask=self.mask[:length, :length], is_causal=True)
         return self.head(self.norm(hidden))
 
 
