@@ -26,25 +26,38 @@ def load_split() -> Splits:
     Raises:
         InvalidTask: this Python came without the source of its library.
     """
-    folder = Path(sysconfig.get_path("stdlib"))
-    text = b"\n".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
     total = sum(_COUNTS.values())
-    if len(text) < total * (_WINDOW + 1):
-        raise InvalidTask(
-            f"{folder} holds too little Python source",
-            where="stdlib-lm",
-            expected=f"{total * (_WINDOW + 1):,} bytes",
-            do="use a Python that was installed with its library's source",
-        )
-    data = torch.frombuffer(bytearray(text), dtype=torch.uint8)
-    starts = torch.arange(total) * ((len(data) - _WINDOW - 1) // total)
-    windows = data[starts[:, None] + torch.arange(_WINDOW + 1)].long()
+    windows = cut_windows(read_source(), total, _WINDOW + 1)
     held_out = torch.arange(total) % 9 == 0
     return {
         "train": (windows[~held_out],),
         "val": (windows[held_out][0::2],),
         "test": (windows[held_out][1::2],),
     }
+
+
+def read_source() -> bytes:
+    """The modules at the top of the library, in the order of their names."""
+    folder = Path(sysconfig.get_path("stdlib"))
+    return b"\n".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
+
+
+def cut_windows(text: bytes, count: int, length: int) -> torch.Tensor:
+    """Windows of shape (count, length), evenly spread over a text and apart from one another.
+
+    Raises:
+        InvalidTask: the text is too short for so many.
+    """
+    if len(text) < count * length:
+        raise InvalidTask(
+            f"{len(text):,} bytes of text, of Python's library where nothing else is said",
+            where="a byte-level language model",
+            expected=f"{count * length:,} bytes",
+            do="use a Python that was installed with its library's source, or a longer text",
+        )
+    data = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+    starts = torch.arange(count) * ((len(data) - length) // count)
+    return data[starts[:, None] + torch.arange(length)].long()
 
 
 class ByteTransformer(nn.Module):

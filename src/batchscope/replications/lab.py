@@ -168,6 +168,7 @@ class Lab:
         budget: str,
         seeds: range | None = None,
         also_read: Sequence[str] = (),
+        schedule: str = "constant",
     ) -> Trained:
         """Train every batch size at every rate with every seed, through an ordinary study."""
         seeds = seeds or self.seeds
@@ -180,6 +181,7 @@ class Lab:
             seeds=len(seeds),
             objective="quality",
             also_read=also_read,
+            schedule=schedule,
             store=self.store,
             watcher=self.watcher,
         )

@@ -63,6 +63,7 @@ class Published:
         claims: of the source and of those who object, declared before any run.
         control: what is removed in the control, and what it leaves.
         kills: claims that must not hold there.
+        only_at: claim -> the scales that it is measured at; those not named here at every scale.
         seeds: per scale.
         minutes: that it takes on two cores, per scale.
     """
@@ -79,3 +80,8 @@ class Published:
     measure: Callable[[Lab], Measured]
     paper: str | None = None
     paper_control: str | None = None
+    only_at: Mapping[str, tuple[Scale, ...]] = field(default_factory=dict[str, tuple[Scale, ...]])
+
+    def claims_at(self, scale: Scale) -> tuple[Claim, ...]:
+        """Those that are measured at a scale."""
+        return tuple(c for c in self.claims if scale in self.only_at.get(c.id, (scale,)))

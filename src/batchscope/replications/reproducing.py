@@ -167,7 +167,7 @@ def reproduce(
     # One study follows another, of the same task or two.
     with keeping_workers():
         measured = published.measure(lab)
-    claims = published.claims
+    claims = published.claims_at(chosen)
     if control:
         claims = [replace(claim, kind="control") for claim in claims]
     judged = judge_claims(claims, measured.seen, causes=measured.causes)

@@ -1,4 +1,7 @@
-"""Zhang et al. 2024: the critical batch size grows with data, not with the model's size."""
+"""Zhang et al. 2024: the critical batch size grows with data, not with the model's size.
+
+Least squares, whose losses are known exactly; from the standard scale on, byte transformers too.
+"""
 
 import math
 from collections.abc import Sequence
@@ -10,6 +13,7 @@ from scipy import optimize
 from batchscope.findings.claims import Claim, Seen, exactly
 from batchscope.findings.scaling import Array, ScalingFit, StepsToTarget, fit_scaling
 from batchscope.replications.lab import ANYTHING, Lab
+from batchscope.replications.pretraining import choose_setting, measure_growth
 from batchscope.replications.published import Figure, Line, Measured, Published
 
 _DIMENSIONS = (50, 200, 1000)
@@ -49,6 +53,22 @@ CLAIMS = (
         direction="below",
         margin=1.05,
         is_ratio=True,
+    ),
+    Claim(
+        id="C4",
+        name="of byte transformers too log B_2x rises with the log of the data by more than 0.2",
+        kind="claim",
+        direction="above",
+        margin=0.2,
+        source=0.47,
+    ),
+    Claim(
+        id="C5",
+        name="and does not move with the log of the parameters at one amount of data",
+        kind="claim",
+        direction="within",
+        margin=0.15,
+        source=0.0,
     ),
 )
 
@@ -164,6 +184,31 @@ def _compare_schedules(h: Array, start: Array) -> Seen:
 
 
 def measure(lab: Lab) -> Measured:
+    """Least squares, and language models where there is time for them or their own data."""
+    if lab.data is not None:
+        return _measure_language(lab)
+    exact = _measure_exactly(lab)
+    if lab.is_quick or lab.is_control:
+        return exact
+    trained = _measure_language(lab)
+    return Measured(
+        seen={**exact.seen, **trained.seen},
+        figures=(*exact.figures, *trained.figures),
+        notes=(*exact.notes, *trained.notes),
+    )
+
+
+def _measure_language(lab: Lab) -> Measured:
+    setting, left_out = choose_setting(lab)
+    grown = measure_growth(lab, setting)
+    return Measured(
+        seen={"C4": grown.by_data, "C5": grown.by_size},
+        figures=(grown.figure,),
+        notes=(grown.note, *left_out),
+    )
+
+
+def _measure_exactly(lab: Lab) -> Measured:
     """A seed is a draw of the initial weights, shared by all sizes."""
     c1: list[float] = []
     c2: list[float] = []
@@ -232,11 +277,19 @@ STUDY = Published(
     source="Zhang et al., How Does Critical Batch Size Scale in Pre-training?, ICLR 2025 "
     "(arXiv 2410.21676)",
     data="Stands in for language models: noisy least squares with curvatures i^-2 in 50 to 1,000 "
-    "dimensions, whose expected loss is known exactly at every step.",
+    "dimensions, whose expected loss is known exactly at every step; at the standard scale byte "
+    "transformers of two widths on the source of Python's library beside.",
     claims=CLAIMS,
     control="curvatures 1/i: every further dimension matters",
     kills=("C2",),
     seeds={"quick": 12, "standard": 24},
-    minutes={"quick": 1, "standard": 3},
+    minutes={"quick": 1, "standard": 20},
     measure=measure,
+    only_at={
+        **dict.fromkeys(("C1", "C2", "C3"), ("quick", "standard")),
+        **dict.fromkeys(("C4", "C5"), ("standard", "paper")),
+    },
+    paper="C4 as files of JSON lines (c4-train.00000-of-01024.json.gz, ...), for byte transformers "
+    "of widths 128 and 256 in place of models of 85 million parameters and more",
+    paper_control="the bytes of the texts in a random order: only their frequencies can be learned",
 )

@@ -1,0 +1,70 @@
+"""Texts as in C4: files of JSON lines, packed or not, each line with its `text`."""
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+from batchscope.errors import InvalidInput
+from batchscope.replications.formats.files import (
+    Skips,
+    check_folder,
+    check_inside,
+    read_lines,
+    refuse,
+)
+
+_LONGEST_LINE = 2**22
+_MOST_BYTES = 2**28
+_ENDINGS = (".json.gz", ".jsonl.gz", ".json", ".jsonl")
+
+
+def read_texts(folder: Path, *, limit: int | None = None) -> tuple[bytes, Skips]:
+    """The texts of all files in the order of their names, a line between two, in UTF-8.
+
+    Reading stops at 256 MiB of text. Lines that are too long, no JSON, no UTF-8 or without a text
+    are left out and counted; so are links to somewhere else, and the rest of a file that is cut.
+
+    Args:
+        limit: texts; None for all.
+
+    Raises:
+        InvalidInput: no text was found.
+    """
+    check_folder(folder)
+    paths = [path for path in sorted(folder.rglob("*")) if path.name.endswith(_ENDINGS)]
+    skips = Skips()
+    texts: list[bytes] = []
+    size = 0
+    for path in paths:
+        try:
+            for number, line in read_lines(check_inside(folder, path), _LONGEST_LINE, skips):
+                if len(texts) == limit or size > _MOST_BYTES:
+                    return b"\n".join(texts), skips
+                text = _read_text(line)
+                if text is None:
+                    skips.add(f"{path.name}:{number}", "lines without a text")
+                    continue
+                texts.append(text)
+                size += len(text)
+        except InvalidInput as error:
+            skips.add(path.name, str(error.args[0]).partition(": ")[2])
+    if not texts:
+        raise refuse(
+            folder,
+            "; ".join(skips.notes) or "there are no such files",
+            'files of JSON lines such as c4-train.00000-of-01024.json.gz, each with a "text"',
+        )
+    return b"\n".join(texts), skips
+
+
+def _read_text(line: bytes) -> bytes | None:
+    """The text of a line; None where it has none."""
+    try:
+        record: object = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    text = cast(dict[str, Any], record).get("text") if isinstance(record, dict) else None
+    if not isinstance(text, str) or not text:
+        return None
+    # What JSON may escape and UTF-8 may not hold, such as half of a pair.
+    return text.encode("utf-8", errors="replace")

@@ -1,0 +1,293 @@
+"""Language models trained from nothing: how far larger batches save steps, by data and by width."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+
+from batchscope.budget import Target
+from batchscope.errors import InvalidInput
+from batchscope.findings.claims import Seen
+from batchscope.findings.scaling import ScalingFit, StepsToTarget, fit_scaling
+from batchscope.gallery import stdlib_lm
+from batchscope.optimizers import AdamW
+from batchscope.replications.formats.texts import read_texts
+from batchscope.replications.lab import ANYTHING, Arm, Lab, Trained
+from batchscope.replications.published import Figure, Line
+from batchscope.studies.learning_rate import on_ladder, round_rate
+from batchscope.task import Task
+
+# A constant rate, judged by averaged weights, as in the source.
+_SCHEDULE = "averaged"
+# At a batch of 32; those of others by the square root, half a decade to either side.
+_RATE, _AT = 3.2e-3, 32
+_RUNGS = (-1, 0, 1)
+_PILOTS = 2
+# Of the windows to train on: the two amounts of data, and what a run may take in all.
+_LITTLE, _MUCH, _MOST = 0.5, 2.0, 6.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What is trained on what.
+
+    Attributes:
+        text: that windows are cut from, in UTF-8.
+        name: of the task.
+        widths: of the models, in increasing order.
+        window: bytes that a model looks at.
+        batch_sizes: in increasing order.
+        train, judged: windows to train on, and to validate and test by.
+    """
+
+    text: bytes
+    name: str
+    widths: tuple[int, int]
+    window: int
+    batch_sizes: tuple[int, ...]
+    train: int
+    judged: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grown:
+    """How the critical batch size moved.
+
+    Attributes:
+        by_data: per seed, the slope of log B_2x on the log of the data, mean over both widths.
+        by_size: per seed, the slope of log B_2x on the log of the parameters at one amount of data,
+            mean over both amounts.
+    """
+
+    by_data: Sequence[Seen]
+    by_size: Sequence[Seen]
+    figure: Figure
+    note: str
+
+
+def choose_setting(lab: Lab) -> tuple[Setting, tuple[str, ...]]:
+    """Two small models on the source of Python's library, or larger ones on the original texts.
+
+    Returns:
+        The setting, and a sentence on each kind of line that was left out.
+
+    Raises:
+        InvalidInput: there are no texts, or too little of them.
+    """
+    if lab.data is None:
+        return Setting(
+            text=stdlib_lm.read_source(),
+            name="source",
+            widths=(16, 32),
+            window=32,
+            batch_sizes=(8, 16, 32, 64, 128, 256),
+            train=4096,
+            judged=256,
+        ), ()
+    text, skips = read_texts(lab.data, limit=lab.limit)
+    window, most, least = 128, 2**18, 2**12
+    windows = min(most, len(text) // (window + 1))
+    if windows < least:
+        raise InvalidInput(
+            f"{lab.data}: {len(text):,} bytes of text",
+            where="--data, --limit",
+            expected=f"at least {least * (window + 1):,}, for {least:,} windows of {window} bytes",
+            do="add files, or raise --limit",
+        )
+    judged = windows // 16
+    return Setting(
+        text=text,
+        name="texts",
+        widths=(128, 256),
+        window=window,
+        batch_sizes=(16, 32, 64, 128, 256, 512),
+        train=windows - 2 * judged,
+        judged=judged,
+    ), skips.notes
+
+
+def make_task(setting: Setting, width: int, *, is_shuffled: bool = False) -> Task:
+    """The next byte, from those before it.
+
+    Args:
+        is_shuffled: put all bytes in a random order, so that only their frequencies are left.
+    """
+    count = setting.train + 2 * setting.judged
+    windows = stdlib_lm.cut_windows(setting.text, count, setting.window + 1)
+    generator = torch.Generator().manual_seed(0)
+    windows = windows[torch.randperm(count, generator=generator)]
+    if is_shuffled:
+        order = torch.randperm(windows.numel(), generator=generator)
+        windows = windows.flatten()[order].reshape(windows.shape)
+    judged = windows[setting.train :]
+    return Task(
+        name=f"{setting.name}-{width}",
+        model=partial(stdlib_lm.ByteTransformer, width, setting.window),
+        loss=stdlib_lm.mean_loss,
+        train=(windows[: setting.train],),
+        val=(judged[0::2],),
+        test=(judged[1::2],),
+        optimizer=AdamW(lr=_RATE),
+        unit=f"windows of {setting.window} bytes",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What one width and amount of data came to in one seed."""
+
+    data: float
+    critical: float
+
+
+def measure_growth(lab: Lab, setting: Setting) -> Grown:
+    """Targets and rates are found on two other seeds, then held fixed."""
+    # Width -> seed -> for little and for much data.
+    found: dict[int, dict[int, list[_Place | None]]] = {}
+    parameters: dict[int, int] = {}
+    words: list[str] = []
+    for width in setting.widths:
+        task = make_task(setting, width, is_shuffled=lab.is_control)
+        parameters[width] = sum(weight.numel() for weight in task.model().parameters())
+        targets = _find_targets(lab, task, setting)
+        rates = {size: _choose_rate(lab, task, size, targets[1]) for size in setting.batch_sizes}
+        runs = {
+            size: lab.train(
+                task, [size], rates=[rate], budget=_until(targets[1]), schedule=_SCHEDULE
+            )
+            for size, rate in rates.items()
+        }
+        found[width] = {
+            seed: [
+                _fit([_count_steps(runs[b], (b, rates[b], seed), target) for b in rates])
+                for target in targets
+            ]
+            for seed in lab.seeds
+        }
+        levels = " and ".join(f"{target.value:.3g}" for target in targets)
+        words.append(f"width {width} ({parameters[width]:,} parameters) to {levels} nats per byte")
+    small, large = setting.widths
+    by_data = [
+        _mean([_slope(*found[width][seed], along=None) for width in setting.widths])
+        for seed in lab.seeds
+    ]
+    growth = math.log(parameters[large] / parameters[small])
+    by_size = [
+        _mean(
+            [
+                _slope(found[small][seed][place], found[large][seed][place], along=growth)
+                for place in (0, 1)
+            ]
+        )
+        for seed in lab.seeds
+    ]
+    return Grown(
+        by_data=by_data,
+        by_size=by_size,
+        figure=_draw(found),
+        note=f"Byte transformers, constant rate with averaged weights: {'; '.join(words)}.",
+    )
+
+
+def _until(target: Target) -> str:
+    return f"{_MOST:g}ep until {target}"
+
+
+def _rates_at(size: int) -> list[float]:
+    middle = round_rate(_RATE * math.sqrt(size / _AT))
+    return [on_ladder(middle, rung) for rung in _RUNGS]
+
+
+def _find_targets(lab: Lab, task: Task, setting: Setting) -> tuple[Target, Target]:
+    """What the smallest batch gets to on little and on much data, at its best rate."""
+    smallest, seeds = setting.batch_sizes[0], lab.pilot[:_PILOTS]
+    rates = _rates_at(smallest)
+    runs = lab.train(
+        task, [smallest], rates=rates, budget=f"{_MUCH:g}ep", seeds=seeds, schedule=_SCHEDULE
+    )
+
+    def losses(rate: float, epochs: float) -> float:
+        """Mean over seeds, interpolated."""
+        at = epochs * task.train_size
+        columns = [runs.runs[smallest, rate, seed].trajectory.columns for seed in seeds]
+        return float(np.mean([np.interp(at, c["examples"], c["val_loss"]) for c in columns]))
+
+    finished = [
+        rate
+        for rate in rates
+        if all(runs.runs[smallest, rate, seed].status == "finished" for seed in seeds)
+    ]
+    best = min(finished or rates, key=lambda rate: losses(rate, _MUCH))
+    little, much = (float(f"{losses(best, epochs):.4g}") for epochs in (_LITTLE, _MUCH))
+    return Target("val_loss", little, "<="), Target("val_loss", much, "<=")
+
+
+def _choose_rate(lab: Lab, task: Task, size: int, target: Target) -> float:
+    """The one that gets there first on two seeds of the pilot."""
+    seeds, rates = lab.pilot[:_PILOTS], _rates_at(size)
+    runs = lab.train(
+        task, [size], rates=rates, budget=_until(target), seeds=seeds, schedule=_SCHEDULE
+    )
+
+    def slowness(rate: float) -> tuple[int, float]:
+        found = [runs.reach((size, rate, seed), target, "step") for seed in seeds]
+        there = [steps for steps in found if steps is not None]
+        return -len(there), sum(map(math.log, there))
+
+    return min(rates, key=slowness)
+
+
+def _count_steps(runs: Trained, arm: Arm, target: Target) -> StepsToTarget:
+    """Those to the target, or all that it took without getting there."""
+    steps = runs.reach(arm, target, "step")
+    taken = max(1.0, runs.column(arm, "step")[-1]) if steps is None else steps
+    return StepsToTarget(batch_size=arm[0], seed=0, steps=taken, is_censored=steps is None)
+
+
+def _fit(steps: Sequence[StepsToTarget]) -> _Place | None:
+    """B_2x of one seed; None where too few batch sizes got there, or not the smallest."""
+    fit, smallest = fit_scaling(steps), steps[0]
+    if not isinstance(fit, ScalingFit) or smallest.is_censored:
+        return None
+    data = math.log(smallest.batch_size * smallest.steps)
+    return _Place(data, float(np.median(fit.draws[:, 1])))
+
+
+def _slope(one: _Place | None, other: _Place | None, *, along: float | None) -> Seen:
+    """Of log B_2x, along the log of the data where nothing else is said."""
+    if one is None or other is None:
+        return ANYTHING
+    run = other.data - one.data if along is None else along
+    value = (other.critical - one.critical) / run
+    return Seen(value, value)
+
+
+def _mean(seen: Sequence[Seen]) -> Seen:
+    return Seen(float(np.mean([s.low for s in seen])), float(np.mean([s.high for s in seen])))
+
+
+def _draw(found: Mapping[int, Mapping[int, Sequence[_Place | None]]]) -> Figure:
+    """Means over seeds of the logs."""
+    lines: list[Line] = []
+    for width, seeds in found.items():
+        columns = [
+            [p for p in places if p is not None] for places in zip(*seeds.values(), strict=True)
+        ]
+        known = [places for places in columns if places]
+        lines.append(
+            Line(
+                name=f"width {width}",
+                places=[math.exp(float(np.mean([p.data for p in ps]))) for ps in known],
+                values=[math.exp(float(np.mean([p.critical for p in ps]))) for ps in known],
+            )
+        )
+    return Figure(
+        title="Critical batch size of byte transformers against data",
+        x="windows to the target at the smallest batch",
+        y="B_2x",
+        lines=tuple(lines),
+        logarithmic=(True, True),
+    )
