@@ -29,7 +29,7 @@ _PILOTS = 2
 # Least squares, judged beside, cost nothing: they may have more.
 _MOST_SEEDS = 10
 # Of the windows to train on: the two amounts of data, and what a run may take in all.
-_LITTLE, _MUCH, _MOST = 0.5, 2.0, 6.0
+_LITTLE, _MUCH, _MOST = 0.5, 2.0, 4.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,8 +155,9 @@ def measure_growth(lab: Lab, setting: Setting) -> Grown:
     for width in setting.widths:
         task = make_task(setting, width, is_shuffled=lab.is_control)
         parameters[width] = sum(weight.numel() for weight in task.model().parameters())
-        targets = _find_targets(lab, task, setting)
-        rates = {size: _choose_rate(lab, task, size, targets[1]) for size in setting.batch_sizes}
+        smallest, *others = setting.batch_sizes
+        rate, targets = _find_targets(lab, task, smallest)
+        rates = {smallest: rate} | {b: _choose_rate(lab, task, b, targets[1]) for b in others}
         runs = {
             size: lab.train(
                 task,
@@ -209,10 +210,9 @@ def _rates_at(size: int) -> list[float]:
     return [on_ladder(middle, rung) for rung in _RUNGS]
 
 
-def _find_targets(lab: Lab, task: Task, setting: Setting) -> tuple[Target, Target]:
-    """What the smallest batch gets to on little and on much data, at its best rate."""
-    smallest, seeds = setting.batch_sizes[0], lab.pilot[:_PILOTS]
-    rates = _rates_at(smallest)
+def _find_targets(lab: Lab, task: Task, smallest: int) -> tuple[float, tuple[Target, Target]]:
+    """The best rate of the smallest batch, and what it gets to on little and on much data."""
+    seeds, rates = lab.pilot[:_PILOTS], _rates_at(smallest)
     runs = lab.train(
         task, [smallest], rates=rates, budget=f"{_MUCH:g}ep", seeds=seeds, schedule=_SCHEDULE
     )
@@ -230,7 +230,7 @@ def _find_targets(lab: Lab, task: Task, setting: Setting) -> tuple[Target, Targe
     ]
     best = min(finished or rates, key=lambda rate: losses(rate, _MUCH))
     little, much = (float(f"{losses(best, epochs):.4g}") for epochs in (_LITTLE, _MUCH))
-    return Target("val_loss", little, "<="), Target("val_loss", much, "<=")
+    return best, (Target("val_loss", little, "<="), Target("val_loss", much, "<="))
 
 
 def _choose_rate(lab: Lab, task: Task, size: int, target: Target) -> float:
