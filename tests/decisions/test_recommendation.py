@@ -197,6 +197,10 @@ def test_where_larger_batches_take_more_power_the_least_energy_is_at_a_smaller_o
     assert isinstance(found.predicted.seconds, Interval)
     joules = found.usage.kilowatt_hours.value * 3.6e6
     assert joules == pytest.approx(found.predicted.seconds.value * watts[best])
+    assert found.second_counts[64] == pytest.approx(8**power)
+    lines = [line for line in found.explain().splitlines() if ", each counting " in line]
+    assert len(lines) == len(sizes)
+    assert recommend(curves).second_counts == {}
 
 
 def test_a_limit_in_money_is_of_the_power_at_each_size(rng: np.random.Generator) -> None:

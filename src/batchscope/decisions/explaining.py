@@ -1,5 +1,7 @@
 """The two curves that decide a batch size, their product, and where the evidence is thin."""
 
+from collections.abc import Mapping
+
 from batchscope.decisions.reasons import join_sizes
 from batchscope.estimate import Interval, write_number
 from batchscope.findings.analysis import Analysis
@@ -8,9 +10,13 @@ from batchscope.findings.sizes import SizeFindings
 _FEW_SEEDS = 3
 
 
-def explain_curves(analysis: Analysis) -> list[str]:
-    """A line per batch size: steps to the target times seconds per step, and their product."""
-    return [_explain_size(size) for size in analysis.sizes]
+def explain_curves(analysis: Analysis, second_counts: Mapping[int, float]) -> list[str]:
+    """A line per batch size: steps to the target times seconds per step, and their product.
+
+    Args:
+        second_counts: batch size -> what a second counts there; empty where all count alike.
+    """
+    return [_explain_size(size, second_counts.get(size.batch_size)) for size in analysis.sizes]
 
 
 def find_thin(analysis: Analysis) -> list[str]:
@@ -36,11 +42,15 @@ def find_thin(analysis: Analysis) -> list[str]:
     return thin
 
 
-def _explain_size(size: SizeFindings) -> str:
+def _explain_size(size: SizeFindings, second_counts: float | None) -> str:
     steps, seconds = size.steps, size.seconds
     if not isinstance(steps, Interval):
         return f"{size.batch_size:,}: {steps}"
     if not isinstance(seconds, Interval):
         return f"{size.batch_size:,}: {steps}; seconds {seconds}"
     each = write_number(1000 * seconds.value / steps.value)
-    return f"{size.batch_size:,}: {steps} x {each} ms per step = {seconds}"
+    line = f"{size.batch_size:,}: {steps} x {each} ms per step = {seconds}"
+    if second_counts is None:
+        return line
+    counted = write_number(second_counts * seconds.value)
+    return f"{line}, each counting {write_number(second_counts)}: {counted}"

@@ -57,6 +57,8 @@ class Recommendation:
         optimum: where steps times seconds per step, or what else a step takes of the objective, is
             lowest by the two fitted curves, between and beyond the sizes that were run; None
             without both curves.
+        second_counts: batch size -> what a second counts in the objective, as a multiple of the
+            smallest's; empty where all count alike.
         odds: batch size -> how surely it takes the least, of those that were repeated; empty where
             fewer than two were, or quality is what counts.
         doubt: why the choice may well be wrong, in a sentence; None where settings were compared
@@ -81,6 +83,7 @@ class Recommendation:
     memory: MemoryNeed | None
     optimum: Estimate | None
     spent: Spent
+    second_counts: Mapping[int, float]
     odds: Mapping[int, Odds]
     doubt: str | None
     reasons: tuple[str, ...]
@@ -130,7 +133,7 @@ class Recommendation:
     def explain(self) -> str:
         """The two curves, their product, the reasons, and where the evidence is thin."""
         parts = [self.answer, "", "Steps to the target x time per step:"]
-        parts += explain_curves(self.analysis)
+        parts += explain_curves(self.analysis, self.second_counts)
         parts += ["", "Why:", *self.reasons]
         parts += ["", "Where the evidence is thin:", *self.thin] if self.thin else []
         return "\n".join([*parts, "", f"What would narrow it: {self.next_command}"])
@@ -220,6 +223,7 @@ def recommend_from(
         memory=memory,
         optimum=optimum,
         spent=spent,
+        second_counts={} if terms.is_alike else _relate(second_costs),
         odds=odds,
         doubt=choice.doubt,
         reasons=explain(
@@ -238,6 +242,12 @@ def recommend_from(
         next_command=next_command,
         analysis=analysis,
     )
+
+
+def _relate(second_costs: Mapping[int, float]) -> dict[int, float]:
+    """As multiples of the smallest batch size's."""
+    least = second_costs[min(second_costs)] if second_costs else 1.0
+    return {size: cost / least for size, cost in second_costs.items()}
 
 
 def _weigh(
