@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+import batchscope as bs
 from batchscope.errors import InvalidTask
 from batchscope.task import Task
 
@@ -10,10 +11,17 @@ from ..conftest import make_task
 from .labs import make_lab
 
 
-def square(task: Task, number: int, *, report: Callable[[object], None]) -> tuple[int, int]:
+def square(task: Task, number: int, *, report: Callable[[object], None]) -> list[int]:
     if number < 0:
         raise ValueError("below 0")
-    return task.train_size, number**2
+    return [task.train_size, number**2]
+
+
+def mark_or_fail(task: Task, folder: str, number: int, *, report: Callable[[object], None]) -> None:
+    if number < 0:
+        raise ValueError("below 0")
+    with Path(folder, str(number)).open("a") as file:
+        file.write("x")
 
 
 def test_calls_are_answered_in_their_order(tmp_path: Path) -> None:
@@ -21,7 +29,33 @@ def test_calls_are_answered_in_their_order(tmp_path: Path) -> None:
 
     found = make_lab(tmp_path).ask(make_task(), square, calls, words="squaring")
 
-    assert found == [(64, number**2) for (number,) in calls]
+    assert found == [[64, number**2] for (number,) in calls]
+
+
+def test_a_call_is_made_once_and_its_answer_kept_be_it_none(tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+
+    for task in (make_task(), make_task(), make_task(optimizer=bs.SGD(lr=0.7))):
+        found = make_lab(tmp_path).ask(task, mark_or_fail, [(str(marks), 7)], words="marking")
+        assert found == [None]
+
+    # The third is another task.
+    assert (marks / "7").read_text() == "xx"
+
+
+def test_what_was_answered_before_a_call_failed_is_kept(tmp_path: Path) -> None:
+    marks, lab, task = tmp_path / "marks", make_lab(tmp_path), make_task()
+    marks.mkdir()
+    with pytest.raises(InvalidTask, match="below 0"):
+        lab.ask(task, mark_or_fail, [(str(marks), n) for n in (1, 2, 3, 4, -1)], words="marking")
+
+    lab.ask(task, mark_or_fail, [(str(marks), number) for number in (1, 2, 3, 4)], words="marking")
+
+    # At most the one that was under way beside the failure was made again.
+    counts = [len((marks / str(number)).read_text()) for number in (1, 2, 3, 4)]
+    assert counts[:3] == [1, 1, 1]
+    assert counts[3] <= 2
 
 
 def test_a_call_that_fails_ends_the_rest(tmp_path: Path) -> None:

@@ -1,11 +1,15 @@
 """Where a replication trains: ordinary studies in one store, and what it reads of their runs."""
 
+import hashlib
+import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import cloudpickle
+import torch
 
 from batchscope import replications
 from batchscope.budget import Target
@@ -14,14 +18,16 @@ from batchscope.findings.claims import Seen
 from batchscope.findings.curves import read_curves, tabulate_runs
 from batchscope.findings.to_target import reach_target
 from batchscope.records import Run
+from batchscope.studies.fingerprint import fingerprint
 from batchscope.studies.progress import Watcher
+from batchscope.studies.store import Store
 from batchscope.task import Task
 from batchscope.training.devices import count_cores
 from batchscope.verbs.analyzing import analyze
 from batchscope.verbs.studying import Study, study
 from batchscope.workers.calls import TaskFunction
 from batchscope.workers.keeping import open_processes
-from batchscope.workers.travel import pack_task
+from batchscope.workers.travel import TaskSource, pack_task
 
 # Workers need not load this package to train what it trains.
 cloudpickle.register_pickle_by_value(replications)
@@ -138,26 +144,47 @@ class Lab:
     ) -> list[object]:
         """What function(task, *call, report=...) returns for each call, made on all cores.
 
+        The store keeps each answer: a call that it has, of the same task and source, is not made
+        again.
+
         Args:
+            function: returns what JSON holds, lists rather than tuples.
             words: on what is done, for whoever watches.
 
         Raises:
             BatchscopeError: what a call raised.
         """
-        waiting = list(enumerate(calls))[::-1]
-        found: dict[str, object] = {}
-        self.watcher.begin(words)
-        with open_processes(pack_task(task), count=count_cores(), threads=1) as pool:
-            while len(found) < len(calls):
+        source = pack_task(task)
+        digest = fingerprint(task, source).digest
+        keys = [_name_call(digest, function, call) for call in calls]
+        with closing(Store(self.store, create=True)) as store:
+            found = store.read_answers(digest)
+            waiting = {key: call for key, call in zip(keys, calls, strict=True) if key not in found}
+            if waiting:
+                self.watcher.begin(words)
+                for key, answer in self._call_all(source, function, waiting):
+                    store.save_answer(key, task=task.name, fingerprint=digest, answer=answer)
+                    found[key] = answer
+                    self.watcher.advance(words, 1.0)
+                    self.watcher.expect(float(sum(key not in found for key in waiting)))
+                self.watcher.end(words)
+        return [found[key] for key in keys]
+
+    def _call_all(
+        self,
+        source: TaskSource,
+        function: TaskFunction,
+        calls: Mapping[str, tuple[object, ...]],
+    ) -> Iterator[tuple[str, object]]:
+        """Answers by their keys, as they come."""
+        waiting = list(calls.items())[::-1]
+        with open_processes(source, count=count_cores(), threads=1) as pool:
+            for _ in calls:
                 while waiting and pool.free:
-                    number, call = waiting.pop()
-                    pool.submit(str(number), function, *call)
+                    key, call = waiting.pop()
+                    pool.submit(key, function, *call)
                 answer = pool.wait_for_result()
-                found[answer.label] = answer.value
-                self.watcher.advance(words, 1.0)
-                self.watcher.expect(float(len(calls) - len(found)))
-        self.watcher.end(words)
-        return [found[str(number)] for number in range(len(calls))]
+                yield answer.label, answer.value
 
     def train(
         self,
@@ -197,3 +224,11 @@ class Lab:
                 for run in done.runs
             },
         )
+
+
+def _name_call(fingerprint: str, function: TaskFunction, call: tuple[object, ...]) -> str:
+    """The same for the same call of the same source on the same task."""
+    module = inspect.getmodule(function)
+    source = inspect.getsource(function if module is None else module)
+    said = fingerprint, source, getattr(function, "__qualname__", ""), call, torch.__version__
+    return hashlib.sha256(repr(said).encode()).hexdigest()[:24]

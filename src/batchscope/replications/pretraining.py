@@ -23,7 +23,7 @@ from batchscope.task import Task
 # A constant rate, judged by averaged weights, as in the source.
 _SCHEDULE = "averaged"
 # At a batch of 32; those of others by the square root, half a decade to either side.
-_RATE, _AT = 3.2e-3, 32
+_RATE, _AT = 1e-2, 32
 _RUNGS = (-1, 0, 1)
 _PILOTS = 2
 # Least squares, judged beside, cost nothing: they may have more.

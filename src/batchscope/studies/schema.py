@@ -68,6 +68,15 @@ measurements = sa.Table(
     sa.Column("provenance", sa.JSON, nullable=False),
 )
 
+answers = sa.Table(
+    "answers",
+    metadata,
+    sa.Column("key", sa.String(24), primary_key=True),
+    sa.Column("task", sa.Text, nullable=False),
+    sa.Column("fingerprint", sa.String(16), nullable=False, index=True),
+    sa.Column("answer", sa.JSON, nullable=False),
+)
+
 claims = sa.Table(
     "claims",
     metadata,

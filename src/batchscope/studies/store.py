@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Generator, Iterable, Mapping
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import exc as sa_errors
@@ -201,6 +202,21 @@ class Store:
             rows = connection.execute(query).mappings()
             return [measurement_from_row(row) for row in rows]
 
+    @patient
+    def save_answer(self, key: str, *, task: str, fingerprint: str, answer: object) -> None:
+        """Keep what a call on a task returned, in JSON; an answer that is there stays."""
+        row = {"key": key, "task": task, "fingerprint": fingerprint, "answer": [answer]}
+        with self.speaking(), self.engine.begin() as connection:
+            connection.execute(self._insert_new(schema.answers, row))
+
+    @patient
+    def read_answers(self, fingerprint: str) -> dict[str, Any]:
+        """What calls on a task returned, by their keys."""
+        table = schema.answers
+        query = sa.select(table.c.key, table.c.answer).where(table.c.fingerprint == fingerprint)
+        with self.speaking(), self.engine.connect() as connection:
+            return {key: answer for key, (answer,) in connection.execute(query)}
+
     def _insert_new(self, table: sa.Table, row: Mapping[str, object]) -> sa.Insert:
         """An insert that leaves a row with the same key as it is."""
         dialect = postgresql if self.engine.dialect.name == "postgresql" else sqlite
@@ -214,8 +230,9 @@ class Store:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             else:
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
-            if not sa.inspect(connection).get_table_names():
-                schema.metadata.create_all(connection)
+            is_new = schema.about.name not in sa.inspect(connection).get_table_names()
+            schema.metadata.create_all(connection)
+            if is_new:
                 connection.execute(
                     sa.insert(schema.about).values(schema_version=schema.SCHEMA_VERSION)
                 )
@@ -245,10 +262,12 @@ class Store:
 
     def _check_schema(self, *, create: bool) -> None:
         tables = sa.inspect(self.engine).get_table_names()
-        if not tables and create:
+        if tables and schema.about.name not in tables:
+            raise self._refusal("is a database, but not a Batchscope store")
+        # A store of before there were answers has none yet.
+        if create and not {schema.about.name, schema.answers.name}.issubset(tables):
             self._make_tables()
-            tables = sa.inspect(self.engine).get_table_names()
-        if schema.about.name not in tables:
+        elif not tables:
             raise self._refusal("is a database, but not a Batchscope store")
         if create and self.engine.dialect.name == "sqlite":
             self._prefer_wal()

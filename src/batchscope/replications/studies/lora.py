@@ -244,51 +244,46 @@ def _over(one: float | None, other: float | None) -> Seen:
 
 
 def _compare_versions(lab: Lab, task: Task) -> list[Seen]:
-    """Per seed the log of the divergence of pairs that the lore calls equal, less of all others."""
-    calls = [(version, seed) for seed in lab.seeds for version in _VERSIONS]
-    answers = lab.ask(task, _speak, calls, words="training versions")
-    spoken = dict(zip(calls, answers, strict=True))
+    calls = [(seed,) for seed in lab.seeds]
+    ratios = lab.ask(task, _compare_at_seed, calls, words="training versions")
     return [
-        _compare({v: cast(torch.Tensor | None, spoken[v, seed]) for v in _VERSIONS})
-        for seed in lab.seeds
+        ANYTHING if ratio is None else Seen(ratio, ratio)
+        for ratio in cast(list[float | None], ratios)
     ]
 
 
-def _compare(spoken: Mapping[_Version, torch.Tensor | None]) -> Seen:
-    equal: list[float] = []
-    other: list[float] = []
-    for (one, said), (two, also_said) in combinations(spoken.items(), 2):
-        if said is None or also_said is None:
-            return ANYTHING
-        divergence = _divergence(said, also_said)
-        if divergence <= 1e-12:
-            return ANYTHING
-        (equal if one[1:] == two[1:] else other).append(math.log(divergence))
-    value = float(np.mean(equal) - np.mean(other))
-    return Seen(value, value)
+def _compare_at_seed(task: Task, seed: int, *, report: Callable[[object], None]) -> float | None:
+    """The log of the divergence of pairs that the lore calls equal, less that of all others.
 
-
-def _speak(
-    task: Task, version: _Version, seed: int, *, report: Callable[[object], None]
-) -> torch.Tensor | None:
-    """Logs of the next byte's probabilities on the test windows, shape (bytes, 256).
-
-    None of a version that diverges.
+    None where a version diverges or learns nothing.
     """
     del report
-    size, examples, rate_per_example = version
     try:
-        place = reach_checkpoint(
-            task,
-            after=steps(examples // size),
-            device=torch.device("cpu"),
-            precision="float32",
-            batch_size=size,
-            learning_rate=rate_per_example * size,
-            seed=seed,
-        )
+        spoken = {version: _speak(task, version, seed) for version in _VERSIONS}
     except CannotTell:
         return None
+    equal: list[float] = []
+    other: list[float] = []
+    for one, two in combinations(_VERSIONS, 2):
+        divergence = _divergence(spoken[one], spoken[two])
+        if divergence <= 1e-12:
+            return None
+        (equal if one[1:] == two[1:] else other).append(math.log(divergence))
+    return float(np.mean(equal) - np.mean(other))
+
+
+def _speak(task: Task, version: _Version, seed: int) -> torch.Tensor:
+    """Logs of the next byte's probabilities on the test windows, shape (bytes, 256)."""
+    size, examples, rate_per_example = version
+    place = reach_checkpoint(
+        task,
+        after=steps(examples // size),
+        device=torch.device("cpu"),
+        precision="float32",
+        batch_size=size,
+        learning_rate=rate_per_example * size,
+        seed=seed,
+    )
     tensors = tensors_of(task.datasets["test"])
     assert tensors is not None
     place.model.eval()
