@@ -194,6 +194,34 @@ def test_a_store_from_before_leases_is_read_and_brought_up_to_date(tmp_path: Pat
         assert len(store.read_runs()) == 1
 
 
+def keep_answers(store: Store) -> None:
+    store.save_answer("a", task="t", fingerprint="0" * 16, answer={"trace": 1.5})
+    store.save_answer("b", task="t", fingerprint="0" * 16, answer=None)
+    store.save_answer("c", task="t", fingerprint="1" * 16, answer=[1])
+    # What is there stays.
+    store.save_answer("a", task="t", fingerprint="0" * 16, answer=7)
+
+    assert store.read_answers("0" * 16) == {"a": {"trace": 1.5}, "b": None}
+
+
+def test_answers_are_kept_once_by_their_task(store: Store) -> None:
+    keep_answers(store)
+
+
+def test_a_store_from_before_answers_gets_room_for_them(tmp_path: Path) -> None:
+    place = str(tmp_path / "old.db")
+    with closing(Store(place, create=True)) as store:
+        store.save_runs([train_one()])
+        with store.engine.begin() as connection:
+            connection.exec_driver_sql("DROP TABLE answers")
+
+    with closing(Store(place, create=False)) as store:
+        assert len(store.read_runs()) == 1
+    with closing(Store(place, create=True)) as store:
+        keep_answers(store)
+        assert len(store.read_runs()) == 1
+
+
 def test_a_finished_run_cannot_be_claimed(store: Store) -> None:
     run = train_one()
     assert claim(store, run.key)
@@ -215,6 +243,7 @@ def test_postgresql_keeps_runs_and_claims_as_sqlite_does(postgresql: str) -> Non
 
     assert as_text(store.read_study("abc")[0]) == as_text(run)
     assert not claim(store, run.key)
+    keep_answers(store)
     store.close()
 
 
