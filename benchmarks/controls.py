@@ -1,23 +1,26 @@
 """The control of every study: once with 20 fresh seeds and four times with five.
 
     make controls
+    python -m benchmarks.controls NAME ...
 
 No claim that a control is meant to kill may hold in it. And over three fresh sets of seeds no claim
-of a study may both hold and not hold. Runs are kept, so that what was interrupted goes on.
+of a study may both hold and not hold. Runs are kept, so that what was interrupted goes on, and so
+are the rows of studies that are not named.
 """
 
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
-from batchscope.replications.reproducing import NAMES, Replication, reproduce
+from batchscope.replications.reproducing import NAMES, Replication, find_study, reproduce
 
 RESULTS = Path(__file__).parent / "results" / "studies" / "controls.json"
 CONTROLS = [(1000, 20), *((2000 + 100 * number, 5) for number in range(4))]
 FRESH = [3000, 3100, 3200]
 
 
-def _row(found: Replication, first_seed: int) -> dict[str, object]:
+def _row(found: Replication, first_seed: int) -> dict[str, Any]:
     return {
         "study": found.study.name,
         "control": found.is_control,
@@ -28,25 +31,37 @@ def _row(found: Replication, first_seed: int) -> dict[str, object]:
 
 
 def main(names: tuple[str, ...], store: str) -> None:
-    rows: list[dict[str, object]] = []
-    wrong: list[str] = []
+    known = json.loads(RESULTS.read_text())["runs"] if RESULTS.exists() else []
+    rows = [row for row in known if row["study"] not in names]
     for name in names:
-        for first, count in CONTROLS:
-            found = reproduce(name, control=True, seeds=count, first_seed=first, store=store)
+        for is_control, first, count in [(True, *one) for one in CONTROLS] + [
+            (False, first, None) for first in FRESH
+        ]:
+            found = reproduce(name, control=is_control, seeds=count, first_seed=first, store=store)
             rows.append(_row(found, first))
             print(json.dumps(rows[-1]), flush=True)
-            held = {one.claim.id for one in found.judged if one.verdict == "holds"}
-            wrong += [f"{name} {kill} at {first}" for kill in found.study.kills if kill in held]
+        document = {"wrong": _find_wrong(rows), "runs": rows}
+        RESULTS.write_text(json.dumps(document, indent=1) + "\n")
+    print(f"wrong: {_find_wrong(rows) or 'none'}")
+
+
+def _find_wrong(rows: list[dict[str, Any]]) -> list[str]:
+    """Killed claims that held, and claims that both held and did not."""
+    wrong: list[str] = []
+    for name in dict.fromkeys(row["study"] for row in rows):
         said: dict[str, set[str]] = {}
-        for first in FRESH:
-            found = reproduce(name, first_seed=first, store=store)
-            rows.append(_row(found, first))
-            print(json.dumps(rows[-1]), flush=True)
-            for one in found.judged:
-                said.setdefault(one.claim.id, set()).add(one.verdict)
-        wrong += [f"{name} {c}" for c, seen in said.items() if {"holds", "does not hold"} <= seen]
-    RESULTS.write_text(json.dumps({"wrong": wrong, "runs": rows}, indent=1) + "\n")
-    print(f"wrong: {wrong or 'none'}")
+        for row in (row for row in rows if row["study"] == name):
+            if row["control"]:
+                held = {id_ for id_, verdict in row["verdicts"].items() if verdict == "holds"}
+                kills = find_study(name).kills
+                wrong += [f"{name} {kill} at {row['first_seed']}" for kill in kills if kill in held]
+                continue
+            for id_, verdict in row["verdicts"].items():
+                said.setdefault(id_, set()).add(verdict)
+        wrong += [
+            f"{name} {id_}" for id_, seen in said.items() if {"holds", "does not hold"} <= seen
+        ]
+    return wrong
 
 
 if __name__ == "__main__":
