@@ -23,7 +23,7 @@ from batchscope.task import Task
 # A constant rate, judged by averaged weights, as in the source.
 _SCHEDULE = "averaged"
 # At a batch of 32; those of others by the square root, half a decade to either side.
-_RATE, _AT = 1e-2, 32
+_RATE, _AT = 2e-2, 32
 _RUNGS = (-1, 0, 1)
 _PILOTS = 2
 # Least squares, judged beside, cost nothing: they may have more.
@@ -234,16 +234,18 @@ def _find_targets(lab: Lab, task: Task, smallest: int) -> tuple[float, tuple[Tar
 
 
 def _choose_rate(lab: Lab, task: Task, size: int, target: Target) -> float:
-    """The one that gets there first on two seeds of the pilot."""
+    """The one that gets there first on two seeds of the pilot, or comes nearest."""
     seeds, rates = lab.pilot[:_PILOTS], _rates_at(size)
     runs = lab.train(
         task, [size], rates=rates, budget=_until(target), seeds=seeds, schedule=_SCHEDULE
     )
 
-    def slowness(rate: float) -> tuple[int, float]:
-        found = [runs.reach((size, rate, seed), target, "step") for seed in seeds]
+    def slowness(rate: float) -> tuple[int, float, float]:
+        arms = [(size, rate, seed) for seed in seeds]
+        found = [runs.reach(arm, target, "step") for arm in arms]
         there = [steps for steps in found if steps is not None]
-        return -len(there), sum(map(math.log, there))
+        losses = [runs.last(arm, "val_loss", censored=(0.0, math.inf)).high for arm in arms]
+        return -len(there), sum(map(math.log, there)), sum(losses)
 
     return min(rates, key=slowness)
 
