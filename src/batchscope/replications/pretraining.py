@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from batchscope.budget import Target
-from batchscope.errors import InvalidInput
+from batchscope.errors import CannotTell, InvalidInput
+from batchscope.estimate import Interval
 from batchscope.findings.claims import Seen
 from batchscope.findings.scaling import ScalingFit, StepsToTarget, fit_scaling
 from batchscope.gallery import stdlib_lm
@@ -26,8 +27,8 @@ _SCHEDULE = "averaged"
 _RATE, _AT = 2e-2, 32
 _RUNGS = (-1, 0, 1)
 _PILOTS = 2
-# Least squares, judged beside, cost nothing: they may have more.
-_MOST_SEEDS = 10
+# Of the log of the data: below it a slope is mostly noise.
+_LEAST_RUN = math.log(1.5)
 # Of the windows to train on: the two amounts of data, and what a run may take in all.
 _LITTLE, _MUCH, _MOST = 0.5, 2.0, 4.0
 
@@ -146,8 +147,11 @@ class _Place:
 
 
 def measure_growth(lab: Lab, setting: Setting) -> Grown:
-    """Targets and rates are found on two other seeds, then held fixed for ten at most."""
-    seeds = lab.seeds[:_MOST_SEEDS]
+    """Targets and rates are found on two other seeds, then held fixed.
+
+    Raises:
+        CannotTell: more data do not bring the smallest batch further.
+    """
     # Width -> seed -> for little and for much data.
     found: dict[int, dict[int, list[_Place | None]]] = {}
     parameters: dict[int, int] = {}
@@ -164,7 +168,6 @@ def measure_growth(lab: Lab, setting: Setting) -> Grown:
                 [size],
                 rates=[rate],
                 budget=_until(targets[1]),
-                seeds=seeds,
                 schedule=_SCHEDULE,
             )
             for size, rate in rates.items()
@@ -174,14 +177,14 @@ def measure_growth(lab: Lab, setting: Setting) -> Grown:
                 _fit([_count_steps(runs[b], (b, rates[b], seed), target) for b in rates])
                 for target in targets
             ]
-            for seed in seeds
+            for seed in lab.seeds
         }
         levels = " and ".join(f"{target.value:.3g}" for target in targets)
         words.append(f"width {width} ({parameters[width]:,} parameters) to {levels} nats per byte")
     small, large = setting.widths
     by_data = [
         _mean([_slope(*found[width][seed], along=None) for width in setting.widths])
-        for seed in seeds
+        for seed in lab.seeds
     ]
     growth = math.log(parameters[large] / parameters[small])
     by_size = [
@@ -191,7 +194,7 @@ def measure_growth(lab: Lab, setting: Setting) -> Grown:
                 for place in (0, 1)
             ]
         )
-        for seed in seeds
+        for seed in lab.seeds
     ]
     return Grown(
         by_data=by_data,
@@ -230,6 +233,14 @@ def _find_targets(lab: Lab, task: Task, smallest: int) -> tuple[float, tuple[Tar
     ]
     best = min(finished or rates, key=lambda rate: losses(rate, _MUCH))
     little, much = (float(f"{losses(best, epochs):.4g}") for epochs in (_LITTLE, _MUCH))
+    if not (math.isfinite(little) and much < little):
+        raise CannotTell(
+            f"{task.name}: a validation loss of {little:g} on {_LITTLE:g} epochs and of {much:g} "
+            f"on {_MUCH:g}",
+            where="reproduce critical-batch",
+            expected="more data to bring the model further",
+            do="take more or other texts, or other seeds with --first-seed",
+        )
     return best, (Target("val_loss", little, "<="), Target("val_loss", much, "<="))
 
 
@@ -258,9 +269,11 @@ def _count_steps(runs: Trained, arm: Arm, target: Target) -> StepsToTarget:
 
 
 def _fit(steps: Sequence[StepsToTarget]) -> _Place | None:
-    """B_2x of one seed; None where too few batch sizes got there, or not the smallest."""
+    """B_2x of one seed; None where it is not identified or the smallest batch did not get there."""
     fit, smallest = fit_scaling(steps), steps[0]
     if not isinstance(fit, ScalingFit) or smallest.is_censored:
+        return None
+    if not isinstance(fit.critical, Interval):
         return None
     data = math.log(smallest.batch_size * smallest.steps)
     return _Place(data, float(np.median(fit.draws[:, 1])))
@@ -271,6 +284,8 @@ def _slope(one: _Place | None, other: _Place | None, *, along: float | None) -> 
     if one is None or other is None:
         return ANYTHING
     run = other.data - one.data if along is None else along
+    if run < _LEAST_RUN:
+        return ANYTHING
     value = (other.critical - one.critical) / run
     return Seen(value, value)
 
