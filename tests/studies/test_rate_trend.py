@@ -23,8 +23,10 @@ def test_at_the_noise_scale_doubling_the_batch_gains_a_third_and_far_above_it_no
 
 def test_far_below_the_noise_scale_sgd_follows_the_linear_rule_and_adam_the_square_root() -> None:
     sgd, adam = (
-        RateTrend(optimizer=optimizer, noise_scale=1e9).move(0.1, known=16, size=64)
-        for optimizer in ("SGD", "AdamW")
+        RateTrend(optimizer=name, is_adaptive=name == "AdamW", noise_scale=1e9).move(
+            0.1, known=16, size=64
+        )
+        for name in ("SGD", "AdamW")
     )
 
     assert sgd == pytest.approx(0.4, rel=1e-6)

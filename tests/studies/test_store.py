@@ -195,6 +195,7 @@ def test_a_store_from_before_leases_is_read_and_brought_up_to_date(tmp_path: Pat
 
 
 def keep_answers(store: Store) -> None:
+    assert store.read_answers("0" * 16) == {}
     store.save_answer("a", task="t", fingerprint="0" * 16, answer={"trace": 1.5})
     store.save_answer("b", task="t", fingerprint="0" * 16, answer=None)
     store.save_answer("c", task="t", fingerprint="1" * 16, answer=[1])

@@ -116,8 +116,8 @@ NoiseScaleOption = Annotated[
     typer.Option(
         "--noise-scale",
         metavar="EXAMPLES",
-        help="As batchscope noise measures it: a search moves the best rate by its gain to the "
-        "next batch size, until three sizes are known.",
+        help="As batchscope noise --method training measures it: a search moves the best rate by "
+        "its gain to the next batch size, until three sizes are known.",
     ),
 ]
 DetectOption = Annotated[

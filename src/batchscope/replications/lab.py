@@ -3,9 +3,10 @@
 import hashlib
 import inspect
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
 import cloudpickle
@@ -144,11 +145,11 @@ class Lab:
     ) -> list[object]:
         """What function(task, *call, report=...) returns for each call, made on all cores.
 
-        The store keeps each answer: a call that it has, of the same task and source, is not made
-        again.
+        The store keeps each answer: a call that it has, of the same task, source of the function's
+        module and version of this package, is not made again.
 
         Args:
-            function: returns what JSON holds, lists rather than tuples.
+            function: returns what JSON holds, lists rather than tuples and finite numbers.
             words: on what is done, for whoever watches.
 
         Raises:
@@ -162,11 +163,12 @@ class Lab:
             waiting = {key: call for key, call in zip(keys, calls, strict=True) if key not in found}
             if waiting:
                 self.watcher.begin(words)
-                for key, answer in self._call_all(source, function, waiting):
-                    store.save_answer(key, task=task.name, fingerprint=digest, answer=answer)
-                    found[key] = answer
-                    self.watcher.advance(words, 1.0)
-                    self.watcher.expect(float(sum(key not in found for key in waiting)))
+                with closing(self._call_all(source, function, waiting)) as answers:
+                    for key, answer in answers:
+                        store.save_answer(key, task=task.name, fingerprint=digest, answer=answer)
+                        found[key] = answer
+                        self.watcher.advance(words, 1.0)
+                        self.watcher.expect(float(sum(key not in found for key in waiting)))
                 self.watcher.end(words)
         return [found[key] for key in keys]
 
@@ -175,7 +177,7 @@ class Lab:
         source: TaskSource,
         function: TaskFunction,
         calls: Mapping[str, tuple[object, ...]],
-    ) -> Iterator[tuple[str, object]]:
+    ) -> Generator[tuple[str, object]]:
         """Answers by their keys, as they come."""
         waiting = list(calls.items())[::-1]
         with open_processes(source, count=count_cores(), threads=1) as pool:
@@ -230,5 +232,6 @@ def _name_call(fingerprint: str, function: TaskFunction, call: tuple[object, ...
     """The same for the same call of the same source on the same task."""
     module = inspect.getmodule(function)
     source = inspect.getsource(function if module is None else module)
-    said = fingerprint, source, getattr(function, "__qualname__", ""), call, torch.__version__
+    versions = version("batchscope"), torch.__version__
+    said = fingerprint, source, getattr(function, "__qualname__", ""), call, versions
     return hashlib.sha256(repr(said).encode()).hexdigest()[:24]

@@ -68,6 +68,12 @@ class Replication:
             return self.study.paper_control
         return self.study.control
 
+    @property
+    def kills(self) -> tuple[str, ...]:
+        """Claims measured here that must not hold where the mechanism is removed."""
+        measured = {one.claim.id for one in self.judged}
+        return tuple(name for name in self.study.kills if name in measured)
+
     def to_dict(self) -> dict[str, object]:
         """The replication as JSON."""
         return {
@@ -78,7 +84,7 @@ class Replication:
             "scale": self.scale,
             "seeds": self.seeds,
             "control": self.control if self.is_control else None,
-            "kills": list(self.study.kills) if self.is_control else [],
+            "kills": list(self.kills) if self.is_control else [],
             "claims": [judged.to_dict() for judged in self.judged],
             "notes": list(self.measured.notes),
             "runs": self.runs,
@@ -169,7 +175,8 @@ def reproduce(
         measured = published.measure(lab)
     claims = published.claims_at(chosen)
     if control:
-        claims = [replace(claim, kind="control") for claim in claims]
+        # What a control leaves out is no part of it.
+        claims = [replace(claim, kind="control") for claim in claims if claim.id in measured.seen]
     judged = judge_claims(claims, measured.seen, causes=measured.causes)
     return Replication(
         study=published,

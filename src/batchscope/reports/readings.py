@@ -105,7 +105,7 @@ def _describe_probe(reading: NoiseScale) -> Description:
         sentences.append("Examples are coupled: this holds for micro-batches of this size only.")
     sentences.append(
         "It is a statistic of this place, not a batch size to use: batchscope recommend trains "
-        "and compares, and --noise-scale lets it begin there."
+        "and compares."
     )
     return Description(
         title=f"Gradient noise scale of {reading.task}, {reading.where}",
@@ -179,8 +179,17 @@ def _describe_meter(reading: NoiseReading, where: str) -> Description:
             ("abs(G)^2", reading.gradient_squared),
             ("tr(Sigma)", reading.noise_trace),
         ),
-        sentences=(often,),
+        sentences=(often, *_lead_search(reading.noise_scale)),
         quantity="estimate",
+    )
+
+
+def _lead_search(noise_scale: Estimate) -> tuple[str, ...]:
+    if not isinstance(noise_scale, Interval):
+        return ()
+    return (
+        "It may lead the learning rates of a search: batchscope recommend --noise-scale "
+        f"{noise_scale.value:.3g}.",
     )
 
 

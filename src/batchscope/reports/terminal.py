@@ -170,7 +170,7 @@ def show_replication(console: Console, found: Replication) -> None:
     say(console, found.data)
     say(console, f"{found.study.title}: {found.study.source}")
     if found.is_control:
-        kills = ", ".join(found.study.kills)
+        kills = ", ".join(found.kills)
         say(console, f"Control: {found.control}. Must not hold here: {kills}.")
     for one in found.judged:
         claim = one.claim

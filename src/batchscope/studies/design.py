@@ -272,8 +272,12 @@ class StudyDesign:
 
     @property
     def _trend(self) -> RateTrend:
-        optimizer = self.task.optimizer_spec.name
-        return RateTrend(optimizer=optimizer, noise_scale=self.plan.noise_scale)
+        spec = self.task.optimizer_spec
+        return RateTrend(
+            optimizer=spec.name,
+            is_adaptive="beta2" in spec.hyper_parameters(batch_size=1, lr=1.0),
+            noise_scale=self.plan.noise_scale,
+        )
 
     def _race(self, runs: Sequence[Run] = ()) -> Race:
         """Among the sizes that fit; what was spent on others is spent."""

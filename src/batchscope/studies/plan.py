@@ -260,7 +260,7 @@ def make_plan(
         schedule=str(chosen_schedule),
         rule=rule,
         base=_BASE if rule in (None, FITTED) else base,
-        noise_scale=noise_scale,
+        noise_scale=None if noise_scale is None else float(noise_scale),
         detect=detect,
         tune=chosen_constants,
         also_read=tuple(resolve_budget(task, also) for also in also_read),

@@ -16,24 +16,25 @@ class RateTrend:
 
     Attributes:
         optimizer: its name.
+        is_adaptive: as for the published rules: whether it has a beta2.
         noise_scale: in examples; None where nobody has measured it.
     """
 
     optimizer: str
+    is_adaptive: bool = False
     noise_scale: float | None = None
 
     def move(self, rate: float, *, known: int, size: int) -> float:
         """The rate to look at first, from the best one of another batch size.
 
         With a noise scale n by the gain (n / known + 1) / (n / size + 1) (McCandlish et al. 2018),
-        for others than SGD by its square root (Qiao et al. 2021); else by the usual exponent.
+        for Adam by its square root (Qiao et al. 2021); else by the optimizer's usual exponent.
 
         Example:
             >>> round(RateTrend(optimizer="SGD", noise_scale=64.0).move(0.1, known=64, size=128), 4)
             0.1333
         """
         if self.noise_scale is not None:
-            is_adaptive = self.optimizer not in _EXPONENTS
-            return rate * gain(self.noise_scale, known, size, is_adaptive=is_adaptive)
+            return rate * gain(self.noise_scale, known, size, is_adaptive=self.is_adaptive)
         exponent = _EXPONENTS.get(self.optimizer, _USUAL_EXPONENT)
         return rate * (size / known) ** exponent

@@ -212,6 +212,9 @@ class Store:
     @patient
     def read_answers(self, fingerprint: str) -> dict[str, Any]:
         """What calls on a task returned, by their keys."""
+        # Stores of before there were answers have no room for them.
+        if schema.answers.name not in sa.inspect(self.engine).get_table_names():
+            self._make_tables()
         table = schema.answers
         query = sa.select(table.c.key, table.c.answer).where(table.c.fingerprint == fingerprint)
         with self.speaking(), self.engine.connect() as connection:
@@ -262,12 +265,10 @@ class Store:
 
     def _check_schema(self, *, create: bool) -> None:
         tables = sa.inspect(self.engine).get_table_names()
-        if tables and schema.about.name not in tables:
-            raise self._refusal("is a database, but not a Batchscope store")
-        # A store of before there were answers has none yet.
-        if create and not {schema.about.name, schema.answers.name}.issubset(tables):
+        if not tables and create:
             self._make_tables()
-        elif not tables:
+            tables = sa.inspect(self.engine).get_table_names()
+        if schema.about.name not in tables:
             raise self._refusal("is a database, but not a Batchscope store")
         if create and self.engine.dialect.name == "sqlite":
             self._prefer_wal()

@@ -1,5 +1,7 @@
 import gzip
 import json
+import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -87,14 +89,45 @@ def test_links_to_somewhere_else_are_not_followed(tmp_path: Path) -> None:
         read_texts(folder)
 
 
-def test_a_bomb_without_a_line_is_left_out(tmp_path: Path) -> None:
-    (tmp_path / "a.json.gz").write_bytes(gzip.compress(bytes(600_000_000), 1))
+def write_bomb(path: Path, piece: bytes, pieces: int) -> None:
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        for _ in range(pieces):
+            file.write(piece)
+
+
+@pytest.mark.parametrize(
+    ("piece", "why"),
+    [
+        (bytes(2**20), "unpacks to more than 67,108,864 bytes"),
+        (b"\n" * 2**20, "has more than 1,000 lines"),
+    ],
+    ids=["no-line", "empty-lines"],
+)
+def test_a_bomb_is_left_out_and_never_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: bytes, why: str
+) -> None:
+    monkeypatch.setattr(texts, "_MOST_UNPACKED", 2**26)
+    monkeypatch.setattr(texts, "_MOST_LINES", 1000)
+    write_bomb(tmp_path / "a.json.gz", piece, 80)
     (tmp_path / "b.json").write_bytes(line("one"))
 
+    tracemalloc.start()
     text, skips = read_texts(tmp_path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
 
     assert text == b"one"
-    assert len(skips.notes) == 1
+    assert any(why in note for note in skips.notes)
+    # A line that is too long is read in pieces of 4 MiB.
+    assert most < 2**25
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.json")
+    (tmp_path / "b.json").mkdir()
+    (tmp_path / "c.json").write_bytes(line("one"))
+
+    assert read_texts(tmp_path)[0] == b"one"
 
 
 def test_a_folder_without_texts_is_refused(tmp_path: Path) -> None:

@@ -125,16 +125,24 @@ def refuse_pickle(path: Path, start: bytes) -> None:
         raise refuse(path, "is a pickle, which would run code", "the binary version of the data")
 
 
-def read_lines(path: Path, longest: int, skips: Skips) -> Iterator[tuple[int, bytes]]:
+def read_lines(
+    path: Path, longest: int, skips: Skips, *, most: int | None = None
+) -> Iterator[tuple[int, bytes]]:
     """The lines of a file with their numbers; those that are too long are left out, not held.
 
+    Args:
+        most: bytes that it may unpack to; None for any.
+
     Raises:
-        InvalidInput: the file cannot be unpacked.
+        InvalidInput: the file cannot be unpacked, or to no more than that.
     """
     try:
         with open_plain_or_gzip(path) as file:
-            number, is_rest = 1, False
+            number, is_rest, size = 1, False, 0
             while line := file.readline(longest + 1):
+                size += len(line)
+                if most is not None and size > most:
+                    raise refuse(path, f"unpacks to more than {most:,} bytes", "a smaller file")
                 ends = line.endswith(b"\n") or len(line) <= longest
                 if is_rest or not ends:
                     if ends:

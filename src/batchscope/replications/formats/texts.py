@@ -1,6 +1,7 @@
 """Texts as in C4: files of JSON lines, packed or not, each line with its `text`."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +16,8 @@ from batchscope.replications.formats.files import (
 
 _LONGEST_LINE = 2**22
 _MOST_BYTES = 2**28
+# Of each file, unpacked: a part of C4 has less than 1 GB and a million lines.
+_MOST_UNPACKED, _MOST_LINES = 2**32, 10_000_000
 _ENDINGS = (".json.gz", ".jsonl.gz", ".json", ".jsonl")
 
 
@@ -31,30 +34,38 @@ def read_texts(folder: Path, *, limit: int | None = None) -> tuple[bytes, Skips]
         InvalidInput: no text was found.
     """
     check_folder(folder)
-    paths = [path for path in sorted(folder.rglob("*")) if path.name.endswith(_ENDINGS)]
+    named = [path for path in sorted(folder.rglob("*")) if path.name.endswith(_ENDINGS)]
     skips = Skips()
-    texts: list[bytes] = []
-    size = 0
-    for path in paths:
+    joined = bytearray()
+    count = 0
+    # What is no file, such as a pipe, may be waited for without end.
+    for path in (path for path in named if path.is_file()):
         try:
-            for number, line in read_lines(check_inside(folder, path), _LONGEST_LINE, skips):
-                if len(texts) == limit or size > _MOST_BYTES:
-                    return b"\n".join(texts), skips
+            for number, line in _read_lines(check_inside(folder, path), skips):
+                if count == limit or len(joined) > _MOST_BYTES:
+                    return bytes(joined[:-1]), skips
                 text = _read_text(line)
                 if text is None:
                     skips.add(f"{path.name}:{number}", "lines without a text")
                     continue
-                texts.append(text)
-                size += len(text)
+                joined += text + b"\n"
+                count += 1
         except InvalidInput as error:
             skips.add(path.name, str(error.args[0]).partition(": ")[2])
-    if not texts:
+    if not count:
         raise refuse(
             folder,
             "; ".join(skips.notes) or "there are no such files",
             'files of JSON lines such as c4-train.00000-of-01024.json.gz, each with a "text"',
         )
-    return b"\n".join(texts), skips
+    return bytes(joined[:-1]), skips
+
+
+def _read_lines(path: Path, skips: Skips) -> Iterator[tuple[int, bytes]]:
+    for number, line in read_lines(path, _LONGEST_LINE, skips, most=_MOST_UNPACKED):
+        if number > _MOST_LINES:
+            raise refuse(path, f"has more than {_MOST_LINES:,} lines", "a file of C4")
+        yield number, line
 
 
 def _read_text(line: bytes) -> bytes | None:

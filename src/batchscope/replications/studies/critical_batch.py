@@ -281,7 +281,7 @@ STUDY = Published(
     "transformers of two widths on the source of Python's library beside.",
     claims=CLAIMS,
     control="curvatures 1/i: every further dimension matters",
-    kills=("C2",),
+    kills=("C2", "C4"),
     seeds={"quick": 12, "standard": 12},
     minutes={"quick": 1, "standard": 20},
     measure=measure,

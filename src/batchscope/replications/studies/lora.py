@@ -266,7 +266,7 @@ def _compare_at_seed(task: Task, seed: int, *, report: Callable[[object], None])
     other: list[float] = []
     for one, two in combinations(_VERSIONS, 2):
         divergence = _divergence(spoken[one], spoken[two])
-        if divergence <= 1e-12:
+        if not 1e-12 < divergence < math.inf:
             return None
         (equal if one[1:] == two[1:] else other).append(math.log(divergence))
     return float(np.mean(equal) - np.mean(other))

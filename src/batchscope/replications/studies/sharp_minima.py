@@ -227,7 +227,7 @@ def _logs(found: Any) -> tuple[float, Mapping[str, float] | None]:
     values: dict[str, float] = {}
     for name in _MEASURES:
         estimate = getattr(found, name)
-        if not isinstance(estimate, Interval) or estimate.value <= 0:
+        if not isinstance(estimate, Interval) or not 0 < estimate.value < math.inf:
             return math.log(found.train_loss), None
         values[name] = math.log(estimate.value)
     return math.log(found.train_loss), values
