@@ -146,61 +146,67 @@ class _Place:
     critical: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Measured:
+    """What one width came to.
+
+    Attributes:
+        places: seed -> for little and for much data; None where it is not identified.
+        levels: of the loss, for a reader.
+    """
+
+    places: Mapping[int, tuple[_Place | None, _Place | None]]
+    levels: str
+
+
 def measure_growth(lab: Lab, setting: Setting) -> Grown:
     """Targets and rates are found on two other seeds, then held fixed.
 
     Raises:
         CannotTell: more data do not bring the smallest batch further.
     """
-    # Width -> seed -> for little and for much data.
-    found: dict[int, dict[int, list[_Place | None]]] = {}
-    parameters: dict[int, int] = {}
-    words: list[str] = []
-    for width in setting.widths:
-        task = make_task(setting, width, is_shuffled=lab.is_control)
-        parameters[width] = sum(weight.numel() for weight in task.model().parameters())
-        smallest, *others = setting.batch_sizes
-        rate, targets = _find_targets(lab, task, smallest)
-        rates = {smallest: rate} | {b: _choose_rate(lab, task, b, targets[1]) for b in others}
-        runs = {
-            size: lab.train(
-                task,
-                [size],
-                rates=[rate],
-                budget=_until(targets[1]),
-                schedule=_SCHEDULE,
-            )
-            for size, rate in rates.items()
-        }
-        found[width] = {
-            seed: [
-                _fit([_count_steps(runs[b], (b, rates[b], seed), target) for b in rates])
-                for target in targets
-            ]
-            for seed in lab.seeds
-        }
-        levels = " and ".join(f"{target.value:.3g}" for target in targets)
-        words.append(f"width {width} ({parameters[width]:,} parameters) to {levels} nats per byte")
-    small, large = setting.widths
-    by_data = [
-        _mean([_slope(*found[width][seed], along=None) for width in setting.widths])
-        for seed in lab.seeds
-    ]
-    growth = math.log(parameters[large] / parameters[small])
-    by_size = [
-        _mean(
-            [
-                _slope(found[small][seed][place], found[large][seed][place], along=growth)
-                for place in (0, 1)
-            ]
-        )
-        for seed in lab.seeds
-    ]
+    tasks = [make_task(setting, width, is_shuffled=lab.is_control) for width in setting.widths]
+    parameters = [sum(weight.numel() for weight in task.model().parameters()) for task in tasks]
+    measured = [_measure_width(lab, task, setting.batch_sizes) for task in tasks]
+    (small, large), growth = measured, math.log(parameters[1] / parameters[0])
+    described = "; ".join(
+        f"width {width} ({count:,} parameters) to {one.levels} nats per byte"
+        for width, count, one in zip(setting.widths, parameters, measured, strict=True)
+    )
     return Grown(
-        by_data=by_data,
-        by_size=by_size,
-        figure=_draw(found),
-        note=f"Byte transformers, constant rate with averaged weights: {'; '.join(words)}.",
+        by_data=[
+            _mean([_slope(*one.places[seed], along=None) for one in measured]) for seed in lab.seeds
+        ],
+        by_size=[
+            _mean(
+                [
+                    _slope(one, other, along=growth)
+                    for one, other in zip(small.places[seed], large.places[seed], strict=True)
+                ]
+            )
+            for seed in lab.seeds
+        ],
+        figure=_draw(dict(zip(setting.widths, measured, strict=True))),
+        note=f"Byte transformers, constant rate with averaged weights: {described}.",
+    )
+
+
+def _measure_width(lab: Lab, task: Task, batch_sizes: Sequence[int]) -> _Measured:
+    smallest, *others = batch_sizes
+    rate, targets = _find_targets(lab, task, smallest)
+    rates = {smallest: rate} | {b: _choose_rate(lab, task, b, targets[1]) for b in others}
+    budget = _until(targets[1])
+    runs = {
+        size: lab.train(task, [size], rates=[rate], budget=budget, schedule=_SCHEDULE)
+        for size, rate in rates.items()
+    }
+
+    def place(seed: int, target: Target) -> _Place | None:
+        return _fit([_count_steps(runs[b], (b, rates[b], seed), target) for b in rates])
+
+    return _Measured(
+        places={seed: (place(seed, targets[0]), place(seed, targets[1])) for seed in lab.seeds},
+        levels=" and ".join(f"{target.value:.3g}" for target in targets),
     )
 
 
@@ -294,13 +300,12 @@ def _mean(seen: Sequence[Seen]) -> Seen:
     return Seen(float(np.mean([s.low for s in seen])), float(np.mean([s.high for s in seen])))
 
 
-def _draw(found: Mapping[int, Mapping[int, Sequence[_Place | None]]]) -> Figure:
+def _draw(found: Mapping[int, _Measured]) -> Figure:
     """Means over seeds of the logs."""
     lines: list[Line] = []
-    for width, seeds in found.items():
-        columns = [
-            [p for p in places if p is not None] for places in zip(*seeds.values(), strict=True)
-        ]
+    for width, measured in found.items():
+        by_target = zip(*measured.places.values(), strict=True)
+        columns = [[p for p in places if p is not None] for places in by_target]
         known = [places for places in columns if places]
         lines.append(
             Line(

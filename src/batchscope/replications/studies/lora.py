@@ -322,6 +322,6 @@ STUDY = Published(
     control="adapters that count for nothing",
     kills=("C1", "C2a", "C2b", "C3a", "C3b", "C4"),
     seeds={"quick": 5, "standard": 10},
-    minutes={"quick": 10, "standard": 25},
+    minutes={"quick": 7, "standard": 25},
     measure=measure,
 )
