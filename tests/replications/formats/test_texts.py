@@ -85,8 +85,9 @@ def test_links_to_somewhere_else_are_not_followed(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "a.json").symlink_to(tmp_path / "outside.json")
 
-    with pytest.raises(InvalidInput, match=r"a\.json"):
+    with pytest.raises(InvalidInput) as caught:
         read_texts(folder)
+    assert "a link that leaves the folder, such as a.json" in caught.value.args[0]
 
 
 def write_bomb(path: Path, piece: bytes, pieces: int) -> None:
@@ -131,5 +132,6 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_texts_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="there are no such files"):
+    with pytest.raises(InvalidInput) as caught:
         read_texts(tmp_path)
+    assert "there are no such files" in caught.value.args[0]
