@@ -17,6 +17,8 @@ def test_every_study_is_whole() -> None:
         ids = [claim.id for claim in study.claims]
         assert len(set(ids)) == len(ids)
         assert set(study.kills) <= set(ids)
+        assert set(study.only_at) <= set(ids)
+        assert all(study.claims_at(scale) for scale in study.seeds)
         assert {claim.kind for claim in study.claims} <= KINDS
         assert min(study.seeds.values()) >= 5
         assert study.source

@@ -179,16 +179,26 @@ def test_a_renewed_claim_says_how_far_its_run_is(store: Store) -> None:
         assert connection.scalar(sa.select(schema.claims.c.renewed)) > 1e9
 
 
-def test_a_store_from_before_leases_is_read_and_brought_up_to_date(tmp_path: Path) -> None:
-    place = str(tmp_path / "old.db")
+def make_old_store(folder: Path, *changes: str) -> str:
+    """With a run, as it was before the changes that these statements undo."""
+    place = str(folder / "old.db")
     with closing(Store(place, create=True)) as store:
         store.save_runs([train_one()])
         with store.engine.begin() as connection:
-            connection.exec_driver_sql("ALTER TABLE claims DROP COLUMN renewed")
-            connection.execute(schema.about.update().values(schema_version=1))
-
+            for statement in changes:
+                connection.exec_driver_sql(statement)
     with closing(Store(place, create=False)) as store:
         assert len(store.read_runs()) == 1
+    return place
+
+
+def test_a_store_from_before_leases_is_read_and_brought_up_to_date(tmp_path: Path) -> None:
+    place = make_old_store(
+        tmp_path,
+        "ALTER TABLE claims DROP COLUMN renewed",
+        "UPDATE batchscope SET schema_version = 1",
+    )
+
     with closing(Store(place, create=True)) as store:
         assert claim(store, "a")
         assert len(store.read_runs()) == 1
@@ -210,14 +220,8 @@ def test_answers_are_kept_once_by_their_task(store: Store) -> None:
 
 
 def test_a_store_from_before_answers_gets_room_for_them(tmp_path: Path) -> None:
-    place = str(tmp_path / "old.db")
-    with closing(Store(place, create=True)) as store:
-        store.save_runs([train_one()])
-        with store.engine.begin() as connection:
-            connection.exec_driver_sql("DROP TABLE answers")
+    place = make_old_store(tmp_path, "DROP TABLE answers")
 
-    with closing(Store(place, create=False)) as store:
-        assert len(store.read_runs()) == 1
     with closing(Store(place, create=True)) as store:
         keep_answers(store)
         assert len(store.read_runs()) == 1

@@ -76,6 +76,20 @@ class Trained:
         """A column over the whole run."""
         return self.runs[arm].trajectory.columns[column]
 
+    def choose_fastest(
+        self, size: int, rates: Sequence[float], seeds: range, target: Target
+    ) -> float:
+        """The rate that gets to a target first over seeds; where none does, the one nearest."""
+
+        def slowness(rate: float) -> tuple[int, float, float]:
+            arms = [(size, rate, seed) for seed in seeds]
+            found = [self.reach(arm, target, "step") for arm in arms]
+            there = [steps for steps in found if steps is not None]
+            ends = [self.last(arm, target.metric, censored=(0.0, math.inf)).high for arm in arms]
+            return -len(there), sum(map(math.log, there)), sum(ends)
+
+        return min(rates, key=slowness)
+
     def explain(self, small: int, large: int) -> str:
         """Why the larger batch is worse, by the findings; empty where they have no verdict.
 
@@ -134,6 +148,11 @@ class Lab:
     def pilot(self) -> range:
         """Four seeds that no claim is judged on, for what has to be chosen first."""
         return range(self.first_seed + 10_000, self.first_seed + 10_004)
+
+    @property
+    def short_pilot(self) -> range:
+        """Its first two, for what few tell: a rate half a decade off, the best of some sizes."""
+        return self.pilot[:2]
 
     def ask(
         self,
@@ -228,10 +247,10 @@ class Lab:
         )
 
 
-def _name_call(fingerprint: str, function: TaskFunction, call: tuple[object, ...]) -> str:
+def _name_call(digest: str, function: TaskFunction, call: tuple[object, ...]) -> str:
     """The same for the same call of the same source on the same task."""
     module = inspect.getmodule(function)
     source = inspect.getsource(function if module is None else module)
     versions = version("batchscope"), torch.__version__
-    said = fingerprint, source, getattr(function, "__qualname__", ""), call, versions
+    said = digest, source, getattr(function, "__qualname__", ""), call, versions
     return hashlib.sha256(repr(said).encode()).hexdigest()[:24]

@@ -18,15 +18,13 @@ from batchscope.optimizers import AdamW
 from batchscope.replications.formats.texts import read_texts
 from batchscope.replications.lab import ANYTHING, Arm, Lab, Trained
 from batchscope.replications.published import Figure, Line
-from batchscope.studies.learning_rate import on_ladder, round_rate
+from batchscope.replications.rates import rates_by_square_root
 from batchscope.task import Task
 
 # A constant rate, judged by averaged weights, as in the source.
 _SCHEDULE = "averaged"
 # At a batch of 32; those of others by the square root, half a decade to either side.
 _RATE, _AT = 2e-2, 32
-_RUNGS = (-1, 0, 1)
-_PILOTS = 2
 # Of the log of the data: below it a slope is mostly noise.
 _LEAST_RUN = math.log(1.5)
 # Of the windows to train on: the two amounts of data, and what a run may take in all.
@@ -215,13 +213,12 @@ def _until(target: Target) -> str:
 
 
 def _rates_at(size: int) -> list[float]:
-    middle = round_rate(_RATE * math.sqrt(size / _AT))
-    return [on_ladder(middle, rung) for rung in _RUNGS]
+    return rates_by_square_root(_RATE, known=_AT, size=size)
 
 
 def _find_targets(lab: Lab, task: Task, smallest: int) -> tuple[float, tuple[Target, Target]]:
     """The best rate of the smallest batch, and what it gets to on little and on much data."""
-    seeds, rates = lab.pilot[:_PILOTS], _rates_at(smallest)
+    seeds, rates = lab.short_pilot, _rates_at(smallest)
     runs = lab.train(
         task, [smallest], rates=rates, budget=f"{_MUCH:g}ep", seeds=seeds, schedule=_SCHEDULE
     )
@@ -251,20 +248,12 @@ def _find_targets(lab: Lab, task: Task, smallest: int) -> tuple[float, tuple[Tar
 
 
 def _choose_rate(lab: Lab, task: Task, size: int, target: Target) -> float:
-    """The one that gets there first on two seeds of the pilot, or comes nearest."""
-    seeds, rates = lab.pilot[:_PILOTS], _rates_at(size)
+    """The one that gets there first on the pilot."""
+    seeds, rates = lab.short_pilot, _rates_at(size)
     runs = lab.train(
         task, [size], rates=rates, budget=_until(target), seeds=seeds, schedule=_SCHEDULE
     )
-
-    def slowness(rate: float) -> tuple[int, float, float]:
-        arms = [(size, rate, seed) for seed in seeds]
-        found = [runs.reach(arm, target, "step") for arm in arms]
-        there = [steps for steps in found if steps is not None]
-        losses = [runs.last(arm, "val_loss", censored=(0.0, math.inf)).high for arm in arms]
-        return -len(there), sum(map(math.log, there)), sum(losses)
-
-    return min(rates, key=slowness)
+    return runs.choose_fastest(size, rates, seeds, target)
 
 
 def _count_steps(runs: Trained, arm: Arm, target: Target) -> StepsToTarget:

@@ -9,7 +9,6 @@ from batchscope.findings.tuning import Ranking, Score, score_runs
 from batchscope.studies.learning_rate import (
     STEP,
     RateSearch,
-    fit_exponent,
     next_rates,
     on_ladder,
 )
@@ -22,7 +21,6 @@ SHARES = (1 / 16, 1 / 8)
 _SURVIVORS = 2
 # However far behind, so many sizes are trained to their end.
 _KEPT_SIZES = 3
-_ENOUGH_FOR_A_FIT = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,11 +214,7 @@ class FrugalSearch:
         if not settled:
             return self.start
         nearest = min(settled, key=lambda other: abs(math.log(other / size)))
-        if len(settled) >= _ENOUGH_FOR_A_FIT:
-            exponent, _ = fit_exponent(settled)
-            predicted = settled[nearest] * (size / nearest) ** exponent
-        else:
-            predicted = self.trend.move(settled[nearest], known=nearest, size=size)
+        predicted = self.trend.foresee(settled, size, nearest=nearest)
         return on_ladder(self.start, self._rung(predicted))
 
     def _rung(self, rate: float) -> int:

@@ -10,17 +10,23 @@ from typing import Literal, TypeVar, get_args
 import torch
 
 from batchscope.budget import Budget, Target, until_target
-from batchscope.errors import InvalidInput, check_above_zero
+from batchscope.errors import InvalidInput
 from batchscope.findings.power import check_difference
 from batchscope.findings.tuning import Ranking
 from batchscope.records import Configuration, HyperParameters, Precision, count_devices, name_kind
 from batchscope.studies.constants import check_tuned
+from batchscope.studies.plan_checks import (
+    check_also_read,
+    check_noise_scale,
+    check_rates,
+    check_warmup,
+)
 from batchscope.studies.racing.race import RACES
 from batchscope.studies.rules import FITTED, check_rule, parse_rule
 from batchscope.studies.weighing import Weighing
 from batchscope.task import Task
 from batchscope.training.devices import count_cores
-from batchscope.training.schedules import Schedule, parse_schedule
+from batchscope.training.schedules import parse_schedule
 
 Effort = Literal["frugal", "quick", "standard", "thorough"]
 Objective = Literal["time", "examples", "quality"]
@@ -199,16 +205,16 @@ def make_plan(
         InvalidInput: an objective or effort that there is not, a count below 1, or a rate that is
             not above 0.
     """
-    _check_rates(learning_rates, exhaustive=exhaustive, rule=rule)
+    check_rates(learning_rates, exhaustive=exhaustive, rule=rule)
     if rule is not None:
         check_rule(rule, base)
     chosen_schedule = parse_schedule(schedule)
     chosen_budget = resolve_budget(task, budget or task.budget)
-    _check_also_read(also_read, chosen_budget, chosen_schedule)
+    check_also_read(also_read, chosen_budget, chosen_schedule)
     if detect is not None:
         check_difference(detect)
     if warmup:
-        chosen_schedule = replace(chosen_schedule, warmup=_check_warmup(warmup))
+        chosen_schedule = replace(chosen_schedule, warmup=check_warmup(warmup))
     chosen_objective = _choose("--objective", objective, get_args(Objective))
     chosen_effort = _choose("--effort", effort, get_args(Effort))
     constants = task.optimizer_spec.hyper_parameters(batch_size=1, lr=1.0)
@@ -239,7 +245,7 @@ def make_plan(
     )
     is_frugal = chosen_effort == "frugal" and not (learning_rates or exhaustive or rule)
     if noise_scale is not None:
-        _check_noise_scale(noise_scale, leads_rates=is_race or is_frugal)
+        check_noise_scale(noise_scale, leads_rates=is_race or is_frugal)
     sizes = tuple(sorted(set(batch_sizes or default_batch_sizes(task.train_size))))
     second_costs = ()
     if weighing is not None and is_race and chosen_objective == "time":
@@ -365,85 +371,6 @@ def _spread(task: Task, device: torch.device, devices: int, sizes: Sequence[int]
 
 def _keeps_beta2(constants: HyperParameters, plan: Plan) -> bool:
     return "beta2" in constants and plan.rule != "sde"
-
-
-def _check_warmup(examples: float) -> float:
-    check_above_zero(
-        examples,
-        f"a warmup over {examples:g} examples",
-        where="--warmup",
-        expected="a number of examples above 0",
-        do="leave it out for none",
-    )
-    return float(examples)
-
-
-def _check_also_read(also: Sequence[Budget], whole: Budget, schedule: Schedule) -> None:
-    if not also:
-        return
-    if "seconds" in (whole.kind, *(budget.kind for budget in also)):
-        raise InvalidInput(
-            "what a run has seen after some seconds is not the same twice",
-            where="--also-read",
-            expected="budgets in epochs, steps or examples",
-            do="study each budget in seconds by itself",
-        )
-    if schedule.needs_horizon:
-        raise InvalidInput(
-            f"under the schedule {schedule.kind} a shorter run is another run",
-            where="--also-read",
-            expected="the schedule constant or averaged",
-            do="take --schedule averaged, or study each budget by itself",
-        )
-
-
-def _check_noise_scale(noise_scale: float, *, leads_rates: bool) -> None:
-    check_above_zero(
-        noise_scale,
-        f"a noise scale of {noise_scale:g}",
-        where="--noise-scale",
-        expected="examples, above 0",
-        do="take what batchscope noise says of your task, or leave it out",
-    )
-    if not leads_rates:
-        raise InvalidInput(
-            f"a noise scale of {noise_scale:g}, and rates that are not led from one batch size to "
-            "the next",
-            where="--noise-scale",
-            expected="batchscope recommend, or a study with --effort frugal",
-            do=f"leave it out, or move the rates by it with --rule adascale:{noise_scale:g}",
-        )
-
-
-def _check_rates(rates: Sequence[float] | None, *, exhaustive: bool, rule: str | None) -> None:
-    if rule is not None and exhaustive:
-        raise InvalidInput(
-            "both a rule and the exhaustive grid",
-            where="--rule, --exhaustive",
-            expected="one of them",
-            do="name the rates at the base batch size with --learning-rates",
-        )
-    if rule == FITTED and rates is not None:
-        raise InvalidInput(
-            "both rates by hand and a fitted rule, which searches them",
-            where="--rule fitted, --learning-rates",
-            expected="one of them",
-            do="leave --learning-rates out, or take --rule power:0.7",
-        )
-    if rates is not None and (not rates or not all(0 < rate < math.inf for rate in rates)):
-        raise InvalidInput(
-            f"learning rates {', '.join(map(str, rates)) or 'of none'}",
-            where="--learning-rates",
-            expected="rates above 0",
-            do="write for example --learning-rates 0.01,0.03,0.1, or leave it out for a search",
-        )
-    if rates is not None and exhaustive:
-        raise InvalidInput(
-            "both a grid by hand and the exhaustive one",
-            where="--learning-rates, --exhaustive",
-            expected="one of them",
-            do="leave --exhaustive out: a grid by hand is trained whole as well",
-        )
 
 
 def _choose(where: str, value: str, choices: tuple[_Choice, ...]) -> _Choice:

@@ -22,8 +22,8 @@ from batchscope.optimizers import SGD
 from batchscope.records import StepTime
 from batchscope.replications.lab import ANYTHING, Lab
 from batchscope.replications.published import Figure, Line, Measured, Published
+from batchscope.replications.rates import rates_by_square_root
 from batchscope.studies.in_workers import time_on_devices
-from batchscope.studies.learning_rate import on_ladder, round_rate
 from batchscope.task import Task
 from batchscope.workers.pool import ProcessPool
 from batchscope.workers.travel import pack_task
@@ -32,8 +32,6 @@ from batchscope.workers.travel import pack_task
 _NOISY = 0.5
 _QUICK = (8, 64, 128, 256, 512, 1024)
 _ALL = (8, 16, 32, 64, 128, 256, 512, 1024)
-# Seeds of the pilot that choose a rate: half a decade off is told by few.
-_PILOTS = 2
 # At a batch of 8; those of larger ones by the square root, half a decade to either side.
 _RATE, _AT = 0.003, 8
 _TARGET = Target("error", 0.1, "<=")
@@ -178,18 +176,11 @@ def measure(lab: Lab) -> Measured:
 
 
 def _choose_rate(lab: Lab, task: Task, size: int) -> float:
-    """The one that gets there first on two seeds of the pilot."""
-    seeds = lab.pilot[:_PILOTS]
-    middle = round_rate(_RATE * math.sqrt(size / _AT))
-    rates = [on_ladder(middle, rung) for rung in (-1, 0, 1)]
+    """The one that gets there first on the pilot."""
+    seeds = lab.short_pilot
+    rates = rates_by_square_root(_RATE, known=_AT, size=size)
     runs = lab.train(task, [size], rates=rates, budget=_budget(), seeds=seeds)
-
-    def slowness(rate: float) -> tuple[int, float]:
-        found = [runs.reach((size, rate, seed), _TARGET, "step") for seed in seeds]
-        there = [steps for steps in found if steps is not None]
-        return -len(there), sum(map(math.log, there))
-
-    return min(rates, key=slowness)
+    return runs.choose_fastest(size, rates, seeds, _TARGET)
 
 
 def _budget() -> str:

@@ -29,8 +29,6 @@ _EPOCHS = 25
 _QUICK_EPOCHS = 10
 _QUICK = (8, 32, 128, 512, 2048)
 _ALL = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
-# Seeds of the pilot that name the best size.
-_PILOTS = 2
 _CHANCE = (0.0, 0.9)
 _REPEATS = 5
 
@@ -174,7 +172,7 @@ def _measure_sizes(
     lab: Lab, task: Task, sizes: Sequence[int], by_epochs: Trained, found: Measured
 ) -> Measured:
     """What the control leaves out: the best size by epochs and by seconds, trends, and noise."""
-    others = lab.pilot[:_PILOTS]
+    others = lab.short_pilot
     pilot = lab.train(task, sizes, rates=[_RATE], budget=f"{_EPOCHS}ep", seeds=others)
     best = min(sizes, key=lambda size: _mean_error(pilot, size, others))
     rising = [size for size in sizes if size >= 32]

@@ -32,8 +32,6 @@ _UPDATES = "16steps"
 # Half a decade apart about these; further ones where the best lies at the edge.
 _FULL, _LORA = 1e-3, 1e-2
 _RUNGS, _MOST_RATES = (-1, 0, 1), 6
-# Seeds of the pilot that choose: a rate half a decade off is told by few.
-_PILOTS = 2
 # Nats per byte: nothing told, and twice that of a uniform guess.
 _NATS = (0.0, 2 * math.log(256))
 # Batch size, examples in all, and rate over batch size: each in two values.
@@ -194,7 +192,7 @@ def measure(lab: Lab) -> Measured:
 def _tune(lab: Lab, task: Task, start: float, sizes: Sequence[int], budget: str) -> _Tuned:
     # All sizes at once where they are tuned alike: each study times its steps first.
     rates_first = [on_ladder(start, rung) for rung in _RUNGS]
-    lab.train(task, sizes, rates=rates_first, budget=budget, seeds=lab.pilot[:_PILOTS])
+    lab.train(task, sizes, rates=rates_first, budget=budget, seeds=lab.short_pilot)
     rates = {size: _choose_rate(lab, task, start, size, budget) for size in sizes}
     return _train_at(lab, task, rates, budget)
 
@@ -209,7 +207,7 @@ def _train_at(lab: Lab, task: Task, rates: Mapping[int, float], budget: str) -> 
 
 def _choose_rate(lab: Lab, task: Task, start: float, size: int, budget: str) -> float:
     """By validation loss on seeds of the pilot; beyond the edge while the best lies there."""
-    rungs, seeds = list(_RUNGS), lab.pilot[:_PILOTS]
+    rungs, seeds = list(_RUNGS), lab.short_pilot
     while True:
         rates = [on_ladder(start, rung) for rung in rungs]
         runs = lab.train(task, [size], rates=rates, budget=budget, seeds=seeds)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from batchscope.findings.curves import Curve
-from batchscope.studies.learning_rate import STEP, fit_exponent, on_ladder
+from batchscope.studies.learning_rate import STEP, on_ladder
 from batchscope.studies.racing.ledger import Ledger, Setting, is_known, is_worse
 from batchscope.studies.racing.race import DERIVING_RUNS, REPEATS, Race, Trial, derive_race_target
 
@@ -25,7 +25,8 @@ _GIVEN_UP, _REPEAT_GIVEN_UP = 1.25, 3.0
 _REPEATED = 2
 # Jumps between batch sizes that are powers of two: fours first.
 _JUMPS = (2, 1)
-_ENOUGH_FOR_A_FIT = 3
+# What theory allows; few noisy sizes may say more.
+_EXPONENTS = (0.0, 1.0)
 
 _Asking = Generator[list[Trial], None, None]
 
@@ -312,14 +313,9 @@ class _Search:
 
     def _foresee(self, size: int) -> float:
         """The best rate of the nearest size, moved by the exponent so far."""
-        best = self._best_rates()
-        nearest = self._nearest(size)
-        if len(best) >= _ENOUGH_FOR_A_FIT:
-            # What few noisy sizes say is not let out of what theory allows.
-            exponent = float(np.clip(fit_exponent(best)[0], 0.0, 1.0))
-            moved = best[nearest] * (size / nearest) ** exponent
-        else:
-            moved = self.race.trend.move(best[nearest], known=nearest, size=size)
+        moved = self.race.trend.foresee(
+            self._best_rates(), size, nearest=self._nearest(size), exponents=_EXPONENTS
+        )
         return on_ladder(self.race.start, self._rung(moved))
 
     def _rung(self, rate: float) -> int:

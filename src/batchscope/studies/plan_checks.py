@@ -1,0 +1,108 @@
+"""What cannot be asked of a study, said before anything is trained."""
+
+import math
+from collections.abc import Sequence
+
+from batchscope.budget import Budget
+from batchscope.errors import InvalidInput, check_above_zero
+from batchscope.studies.rules import FITTED
+from batchscope.training.schedules import Schedule
+
+
+def check_warmup(examples: float) -> float:
+    """A warmup in examples, above 0.
+
+    Raises:
+        InvalidInput: it is not.
+    """
+    check_above_zero(
+        examples,
+        f"a warmup over {examples:g} examples",
+        where="--warmup",
+        expected="a number of examples above 0",
+        do="leave it out for none",
+    )
+    return float(examples)
+
+
+def check_also_read(also: Sequence[Budget], whole: Budget, schedule: Schedule) -> None:
+    """See that shorter runs are the beginnings of a longer one.
+
+    Raises:
+        InvalidInput: they are not.
+    """
+    if not also:
+        return
+    if "seconds" in (whole.kind, *(budget.kind for budget in also)):
+        raise InvalidInput(
+            "what a run has seen after some seconds is not the same twice",
+            where="--also-read",
+            expected="budgets in epochs, steps or examples",
+            do="study each budget in seconds by itself",
+        )
+    if schedule.needs_horizon:
+        raise InvalidInput(
+            f"under the schedule {schedule.kind} a shorter run is another run",
+            where="--also-read",
+            expected="the schedule constant or averaged",
+            do="take --schedule averaged, or study each budget by itself",
+        )
+
+
+def check_noise_scale(noise_scale: float, *, leads_rates: bool) -> None:
+    """See that a noise scale is above 0, and of use to a search.
+
+    Raises:
+        InvalidInput: it is not.
+    """
+    check_above_zero(
+        noise_scale,
+        f"a noise scale of {noise_scale:g}",
+        where="--noise-scale",
+        expected="examples, above 0",
+        do="take what batchscope noise --method training says of your task, or leave it out",
+    )
+    if not leads_rates:
+        raise InvalidInput(
+            f"a noise scale of {noise_scale:g}, and rates that are not led from one batch size to "
+            "the next",
+            where="--noise-scale",
+            expected="batchscope recommend, or a study with --effort frugal",
+            do=f"leave it out, or move the rates by it with --rule adascale:{noise_scale:g}",
+        )
+
+
+def check_rates(rates: Sequence[float] | None, *, exhaustive: bool, rule: str | None) -> None:
+    """See that rates are above 0, and come from one place.
+
+    Raises:
+        InvalidInput: they are not, or do not.
+    """
+    if rule is not None and exhaustive:
+        raise InvalidInput(
+            "both a rule and the exhaustive grid",
+            where="--rule, --exhaustive",
+            expected="one of them",
+            do="name the rates at the base batch size with --learning-rates",
+        )
+    if rule == FITTED and rates is not None:
+        raise InvalidInput(
+            "both rates by hand and a fitted rule, which searches them",
+            where="--rule fitted, --learning-rates",
+            expected="one of them",
+            do="leave --learning-rates out, or take --rule power:0.7",
+        )
+    if rates is not None and (not rates or not all(0 < rate < math.inf for rate in rates)):
+        raise InvalidInput(
+            f"learning rates {', '.join(map(str, rates)) or 'of none'}",
+            where="--learning-rates",
+            expected="rates above 0",
+            do="write for example --learning-rates 0.01,0.03,0.1, or leave it out for a search",
+        )
+    if rates is not None and exhaustive:
+        raise InvalidInput(
+            "both a grid by hand and the exhaustive one",
+            where="--learning-rates, --exhaustive",
+            expected="one of them",
+            do="leave --exhaustive out: a grid by hand is trained whole as well",
+        )
