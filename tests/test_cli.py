@@ -147,6 +147,16 @@ def test_every_verb_speaks_json(folder: Path, arguments: tuple[str, ...], key: s
     assert key in json.loads(done.stdout)
 
 
+def test_a_forecast_fits_80_columns_and_says_what_a_training_takes(folder: Path) -> None:
+    prices = ("--watts", "50", "--device-hour", "2")
+    done = run_command("forecast", "batchscope.db", "--batch-sizes", "24", *prices, folder=folder)
+
+    assert done.returncode == 0
+    assert "ms per step" in done.stdout
+    assert "left out" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
 def test_runs_are_exported_as_csv_with_a_row_per_evaluation(folder: Path) -> None:
     done = run_command("runs", "--csv", folder=folder)
 

@@ -103,8 +103,12 @@ Estimate = Interval | NotIdentified
 
 
 def multiply(estimates: Sequence[Estimate], *, unit: str) -> Estimate:
-    """The product of independent estimates, whose logs' half-widths add as squares do."""
+    """The product of independent estimates, whose logs' half-widths add as squares do.
+
+    Its interval is as sure as the least sure of theirs.
+    """
     value, low, high = 1.0, 0.0, 0.0
+    confidence = min((e.confidence for e in estimates if isinstance(e, Interval)), default=0.95)
     for estimate in estimates:
         if isinstance(estimate, NotIdentified):
             return NotIdentified(reason=estimate.reason, remedy=estimate.remedy, unit=unit)
@@ -114,7 +118,13 @@ def multiply(estimates: Sequence[Estimate], *, unit: str) -> Estimate:
         below = math.inf if estimate.low <= 0 else math.log(estimate.value / estimate.low)
         low = math.hypot(low, below)
         high = math.hypot(high, math.log(estimate.high / estimate.value))
-    return Interval(value=value, low=value * math.exp(-low), high=value * math.exp(high), unit=unit)
+    return Interval(
+        value=value,
+        low=value * math.exp(-low),
+        high=value * math.exp(high),
+        unit=unit,
+        confidence=confidence,
+    )
 
 
 def scale(estimate: Estimate, factor: float, *, unit: str) -> Estimate:

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from batchscope.budget import Target
-from batchscope.decisions.steps import Forecast, forecast_examples
+from batchscope.decisions.steps import ExamplesForecast, forecast_examples
 from batchscope.estimate import Interval, NotIdentified
 from batchscope.findings.curves import read_curves
 from batchscope.findings.tables.normalise import normalise_table
@@ -14,7 +14,9 @@ from batchscope.findings.tuning import Ranking, tune_sizes
 from ..shared_data import measured
 
 
-def forecast(table: pl.DataFrame, sizes: list[int], target: float, others: list[int]) -> Forecast:
+def forecast(
+    table: pl.DataFrame, sizes: list[int], target: float, others: list[int]
+) -> ExamplesForecast:
     kept = table.filter(pl.col("batch_size").is_in(sizes))
     runs = normalise_table(kept, mapping={"metric": "metric"}, where={})
     tuned = tune_sizes(read_curves(runs.frame), Ranking(quality=runs.metric, higher=True))

@@ -120,18 +120,36 @@ def forecast(
         str, typer.Option("--batch-sizes", metavar="LIST", help="To predict: 48,4096.")
     ] = "",
     target: TargetOption = None,
+    device_hour: DeviceHourOption = 0.0,
+    kilowatt_hour: KilowattHourOption = 0.0,
+    watts: WattsOption = None,
+    carbon: CarbonOption = 0.0,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Predict what batch sizes need that were never run, checked on those that were.
 
-    Example: batchscope forecast batchscope.db --batch-sizes 48,4096
+    Examples, steps, seconds, energy and money, on the device of the study.
+
+    Example: batchscope forecast batchscope.db --batch-sizes 48,4096 --watts 65
     """
     with reporting(debug):
+        from batchscope.decisions.cost import Prices
         from batchscope.verbs.forecasting import forecast as predict
 
         sizes = read_sizes(batch_sizes or None) or []
-        found = predict(store, sizes, which=study, target=target)
+        found = predict(
+            store,
+            sizes,
+            which=study,
+            target=target,
+            prices=Prices(
+                device_hour=device_hour,
+                kilowatt_hour=kilowatt_hour,
+                grams_per_kilowatt_hour=carbon,
+            ),
+            watts=read_watts(watts),
+        )
         if json:
             print_json(found.to_dict())
             return

@@ -141,6 +141,8 @@ class Cost:
             for name in self.__slots__
             if name not in {"use", "upfront"}
         }
+        for name in ("steps", "step_seconds"):
+            estimates[name] = getattr(self.use, name).to_dict()
         return {
             "batch_size": self.use.batch_size,
             "devices": self.use.devices,

@@ -33,7 +33,7 @@ class LeftOut:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Forecast:
+class ExamplesForecast:
     """Examples to a target.
 
     Attributes:
@@ -66,7 +66,7 @@ class Forecast:
 
 def forecast_examples(
     sizes: Sequence[TunedSize], target: Target, batch_sizes: Sequence[int]
-) -> Forecast:
+) -> ExamplesForecast:
     """Predict what batch sizes need that were never run, by the fitted curve of steps.
 
     Args:
@@ -95,7 +95,7 @@ def forecast_examples(
         for one in left_out
         if isinstance(one.predicted, Interval)
     ]
-    return Forecast(
+    return ExamplesForecast(
         target=target,
         examples={size: coarse or _predict(everything, size) for size in batch_sizes},
         left_out=tuple(left_out),

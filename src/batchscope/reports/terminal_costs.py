@@ -1,14 +1,16 @@
 """What training takes and costs, in a terminal of 80 columns."""
 
+from dataclasses import replace
+
 from rich.console import Console
 
 from batchscope.decisions.comparing_costs import Costs
 from batchscope.decisions.hardware.comparing import DeviceComparison, OnDevice
 from batchscope.decisions.laws import Extrapolation
 from batchscope.decisions.odds import NEAR, Odds
-from batchscope.decisions.steps import Forecast
 from batchscope.estimate import Interval, NotIdentified, scale, write_number
 from batchscope.reports.terminal_parts import make_table, say, shorten
+from batchscope.verbs.forecasting import Forecast
 
 
 def show_costs(console: Console, found: Costs) -> None:
@@ -54,23 +56,72 @@ def _write_odds(time: Odds, total: Odds) -> str:
 def show_forecast(console: Console, found: Forecast) -> None:
     """What batch sizes need that were never run, and how far off that is at those that were."""
     say(console, f"To {found.target}")
-    table = make_table("batch size", "examples", "predicted from the others", "off by")
-    for one in found.left_out:
-        predicted = one.predicted
-        off = "-"
-        if isinstance(predicted, Interval):
-            off = f"{100 * (predicted.value / one.measured - 1):+.0f}%"
-        measured = write_number(one.measured)
-        table.add_row(f"{one.batch_size:,}", measured, shorten(predicted), off)
-    for size, estimate in found.examples.items():
-        table.add_row(f"{size:,}", "never run", shorten(estimate), "")
+    table = make_table("batch size", "examples", "ms per step", "seconds")
+    for cost in found.costs:
+        table.add_row(
+            f"{cost.use.batch_size:,}",
+            shorten(cost.examples),
+            shorten(scale(cost.use.step_seconds, 1e3, unit="ms")),
+            shorten(cost.seconds),
+        )
     console.print(table)
-    reasons = {e.reason for e in found.examples.values() if isinstance(e, NotIdentified)}
-    for reason in sorted(reasons):
-        say(console, f"Not identified: {reason}.")
-    if found.error is not None:
-        share = f"{100 * found.error:.0f}%"
-        say(console, f"Leaving one batch size out is off by {share} (median). 90% intervals.")
+    for cost in found.costs:
+        taken = [
+            ("of money", cost.usage),
+            ("kWh", cost.kilowatt_hours),
+            ("g CO2", cost.carbon_grams),
+        ]
+        known = [
+            f"{replace(amount, unit=name)}"
+            for name, amount in taken
+            if isinstance(amount, Interval) and amount.value > 0
+        ]
+        if known:
+            say(console, f"Batch size {cost.use.batch_size:,} takes {', '.join(known)}.")
+    parts = [part for cost in found.costs for part in (cost.examples, cost.use.step_seconds)]
+    whys = [(part.reason, part.remedy) for part in parts if isinstance(part, NotIdentified)]
+    for reason, remedy in dict.fromkeys(whys):
+        say(console, f"Not identified: {reason}. It takes: {remedy}.")
+    _show_left_out(console, found)
+
+
+def _show_left_out(console: Console, found: Forecast) -> None:
+    """How far off the others are at each batch size that was run."""
+    steps = {one.batch_size: one for one in found.step_seconds.left_out}
+    if not found.left_out and not steps:
+        return
+    table = make_table("left out", "examples", "off by", "ms per step", "off by")
+    runs = {one.batch_size: one for one in found.left_out}
+    for size in sorted({*runs, *steps}):
+        run, step = runs.get(size), steps.get(size)
+        row = [f"{size:,}", "-", "-", "-", "-"]
+        if run is not None:
+            row[1] = write_number(run.measured)
+            if isinstance(run.predicted, Interval):
+                row[2] = _write_error(run.predicted.value / run.measured)
+        if step is not None:
+            row[3] = write_number(1e3 * step.measured)
+            row[4] = _write_error(step.predicted / step.measured)
+        table.add_row(*row)
+    console.print(table)
+    said = [
+        f"{what} by {100 * error:.0f}%"
+        for what, error in (
+            ("examples", found.error),
+            ("seconds per step", found.step_seconds.error),
+        )
+        if error is not None
+    ]
+    if said:
+        say(
+            console,
+            f"Left out, a batch size is predicted from the others: {', '.join(said)} (median). "
+            "90% intervals.",
+        )
+
+
+def _write_error(ratio: float) -> str:
+    return f"{100 * (ratio - 1):+.0f}%"
 
 
 def show_laws(console: Console, found: Extrapolation) -> None:

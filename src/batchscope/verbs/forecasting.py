@@ -1,12 +1,65 @@
-"""Examples, steps and seconds to the target at batch sizes that were never run."""
+"""What batch sizes need that were never run: examples, steps, seconds, energy and money."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from batchscope.budget import Target, parse_target
-from batchscope.decisions.steps import Forecast, forecast_examples
+from batchscope.decisions.cost import Cost, Prices, Use, cost_of
+from batchscope.decisions.power import power_of
+from batchscope.decisions.steps import ExamplesForecast, LeftOut, forecast_examples
 from batchscope.errors import CannotTell, InvalidInput
+from batchscope.estimate import Estimate, Interval, scale
+from batchscope.findings.analysis import Analysis
+from batchscope.findings.seeds import estimate_median
+from batchscope.instruments.speed.foreseeing import StepForecast, foresee_step_seconds
+from batchscope.records import StepTime, count_devices
 from batchscope.verbs.analyzing import analyze
+from batchscope.verbs.importing import is_table
+from batchscope.verbs.listing import read_measurement
+from batchscope.verbs.opening import find_row, open_study
 from batchscope.verbs.studying import Study
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What batch sizes need to a target.
+
+    Attributes:
+        to_target: examples.
+        step_seconds: seconds per step, on the device of the study.
+        costs: what one training takes at each batch size, by the two.
+    """
+
+    to_target: ExamplesForecast
+    step_seconds: StepForecast
+    costs: tuple[Cost, ...]
+
+    @property
+    def target(self) -> Target:
+        """That runs of the study reached."""
+        return self.to_target.target
+
+    @property
+    def examples(self) -> Mapping[int, Estimate]:
+        """Batch size -> examples."""
+        return self.to_target.examples
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """Of each batch size that was run, what the others predict of its examples."""
+        return self.to_target.left_out
+
+    @property
+    def error(self) -> float | None:
+        """The median of what that is off by, as a share; None where nothing was left out."""
+        return self.to_target.error
+
+    def to_dict(self) -> dict[str, object]:
+        """The forecast as JSON."""
+        return self.to_target.to_dict() | {
+            "step_seconds": self.step_seconds.to_dict(),
+            "costs": [cost.to_dict() for cost in self.costs],
+        }
 
 
 def forecast(
@@ -15,6 +68,8 @@ def forecast(
     *,
     which: str | None = None,
     target: Target | str | None = None,
+    prices: Prices | None = None,
+    watts: float | Mapping[int, float] | None = None,
 ) -> Forecast:
     """Predict what batch sizes need that were never run, and how far such predictions are off.
 
@@ -23,9 +78,11 @@ def forecast(
         batch_sizes: to predict.
         which: a study's id or its task's name; None for the latest.
         target: None for the study's own, or one derived from its runs.
+        prices: None for time alone.
+        watts: of each device while it trains, at every batch size or by batch size.
 
     Raises:
-        InvalidInput: a batch size is below 1.
+        InvalidInput: a batch size is below 1, or a price makes no sense.
         CannotTell: there is no target that runs reached.
     """
     if not batch_sizes or min(batch_sizes) < 1:
@@ -35,6 +92,7 @@ def forecast(
             expected="whole numbers from 1 on",
             do="name the batch sizes to predict",
         )
+    power = power_of(watts)
     wanted = parse_target(target) if isinstance(target, str) else target
     analysis = analyze(study, which=which, target=wanted)
     if analysis.target is None:
@@ -44,4 +102,62 @@ def forecast(
             expected="runs that reach a target",
             do="name one with --target",
         )
-    return forecast_examples(analysis.tuned, analysis.target, batch_sizes)
+    to_target = forecast_examples(analysis.tuned, analysis.target, batch_sizes)
+    timing = _read_timing(study, which, analysis)
+    step_seconds = foresee_step_seconds(timing.of_study, batch_sizes)
+    costs = tuple(
+        cost_of(
+            Use(
+                batch_size=size,
+                devices=timing.devices,
+                steps=scale(to_target.examples[size], 1 / size, unit="steps"),
+                step_seconds=timing.measured.get(size, step_seconds.by_size[size]),
+                watts=None if power is None else power.at(size),
+            ),
+            prices or Prices(),
+        )
+        for size in batch_sizes
+    )
+    return Forecast(to_target=to_target, step_seconds=step_seconds, costs=costs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Timing:
+    """The steps that were timed of a study's task on its devices.
+
+    Attributes:
+        of_study: at its batch sizes, by one measurement.
+        measured: batch size -> seconds per step, of every batch size that was timed.
+    """
+
+    of_study: tuple[StepTime, ...]
+    measured: Mapping[int, Interval]
+    devices: int
+
+
+def _read_timing(study: Study | str, which: str | None, analysis: Analysis) -> _Timing:
+    if isinstance(study, str) and is_table(study):
+        steps = tuple(
+            StepTime(batch_size=size.batch_size, seconds=(size.seconds.value / size.steps.value,))
+            for size in analysis.sizes
+            if isinstance(size.seconds, Interval) and isinstance(size.steps, Interval)
+        )
+        return _Timing(of_study=steps, measured={}, devices=1)
+    with open_study(study) as store:
+        row = find_row(store, study, which)
+        kept = store.read_measurements(row["fingerprint"])
+        measured = read_measurement(store, row)
+    plan = row["plan"]
+    alike = (plan["precision"], plan["device_kind"])
+    # The latest comes first, and counts.
+    timed = {
+        step.batch_size: estimate_median(step.seconds, unit="s/step")
+        for measurement in reversed(kept)
+        if (measurement.precision, measurement.device_kind) == alike
+        for step in measurement.steps
+    }
+    return _Timing(
+        of_study=() if measured is None else measured.steps,
+        measured={size: found for size, found in timed.items() if isinstance(found, Interval)},
+        devices=count_devices(plan["device_kind"]),
+    )

@@ -92,16 +92,16 @@ def fit_step_times(times: Sequence[StepTime], *, unit: str, seed: int = 0) -> St
         return StepTimeLaw(
             floor=float(medians.min()), fixed=few, each=few, knee=few, jumps=jumps, worst=0.0
         )
-    law = _fit(sizes[smooth], medians[smooth])
+    law = fit_law(sizes[smooth], medians[smooth])
     rng = np.random.default_rng(seed)
     draws = np.array(
         [
-            _fit(sizes[smooth], _resample(known, rng)[smooth], start=np.log(law))
+            fit_law(sizes[smooth], _resample(known, rng)[smooth], start=np.log(law))
             for _ in range(_RESAMPLES)
         ]
     )
     floor, fixed, each = (float(value) for value in law)
-    misses = np.abs(_predict(law, sizes[smooth]) / medians[smooth] - 1)
+    misses = np.abs(law_at(law, sizes[smooth]) / medians[smooth] - 1)
     # Medians of fast steps agree with one another more closely than the law agrees with them.
     blur = 1 + float(misses.max())
     return StepTimeLaw(
@@ -135,10 +135,11 @@ def find_jumps(sizes: Floats, medians: Floats) -> tuple[Jump, ...]:
     return tuple(found)
 
 
-def _fit(sizes: Floats, medians: Floats, *, start: Floats | None = None) -> Floats:
-    """floor, fixed and each, all above 0.
+def fit_law(sizes: Floats, medians: Floats, *, start: Floats | None = None) -> Floats:
+    """floor, fixed and each, all above 0, of sizes in increasing order.
 
     Args:
+        medians: seconds per step.
         start: their logarithms, where a near fit is known.
     """
     if start is None:
@@ -148,13 +149,14 @@ def _fit(sizes: Floats, medians: Floats, *, start: Floats | None = None) -> Floa
         start = np.log([medians.min(), fixed, slope])
 
     def misses(logs: Floats) -> Floats:
-        return np.log(_predict(np.exp(logs), sizes) / medians)
+        return np.log(law_at(np.exp(logs), sizes) / medians)
 
     found: Any = cast(Any, optimize).least_squares(misses, start, loss="soft_l1", f_scale=0.05)
     return np.exp(found.x)
 
 
-def _predict(law: Floats, sizes: Floats) -> Floats:
+def law_at(law: Floats, sizes: Floats) -> Floats:
+    """Seconds per step that a law says."""
     return np.maximum(law[0], law[1] + law[2] * sizes)
 
 

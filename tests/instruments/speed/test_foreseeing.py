@@ -1,0 +1,82 @@
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from batchscope.estimate import Interval, NotIdentified
+from batchscope.instruments.speed.foreseeing import foresee_step_seconds
+from batchscope.records import StepTime
+
+SIZES = [8, 16, 32, 64, 128, 256, 512]
+NOISE = 0.03
+
+
+def timed(
+    knee: float, rng: np.random.Generator, *, sizes: Sequence[int] = SIZES, noise: float = NOISE
+) -> list[StepTime]:
+    """Steps of 1 ms (1 + B / knee), each size off by its own noise."""
+    return [
+        StepTime(
+            batch_size=size,
+            seconds=tuple(
+                1e-3
+                * (1 + size / knee)
+                * np.exp(noise * rng.standard_normal() + 0.02 * rng.standard_normal(21))
+            ),
+        )
+        for size in sizes
+    ]
+
+
+@pytest.mark.parametrize("size", [48, 1024, 2048])
+def test_the_interval_of_a_size_that_was_not_timed_covers_its_timing(size: int) -> None:
+    inside = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        knee = 2 ** rng.uniform(3, 9)
+        found = foresee_step_seconds(timed(knee, rng), [size]).by_size[size]
+        true = 1e-3 * (1 + size / knee) * math.exp(NOISE * rng.standard_normal())
+        assert isinstance(found, Interval)
+        inside += found.low <= true <= found.high
+
+    # 90% of 60, less three standard errors.
+    assert inside >= 47
+
+
+def test_intervals_widen_with_the_distance(rng: np.random.Generator) -> None:
+    found = foresee_step_seconds(timed(64, rng), [384, 1024, 4096]).by_size
+    widths = [e.high / e.low for e in found.values() if isinstance(e, Interval)]
+
+    assert len(widths) == 3
+    assert widths == sorted(widths)
+
+
+def test_each_timed_size_is_predicted_from_the_others(rng: np.random.Generator) -> None:
+    found = foresee_step_seconds(timed(64, rng, noise=0.0), [48])
+
+    assert [one.batch_size for one in found.left_out] == SIZES
+    # Medians of 21 steps with a noise of 2% are off by 0.5%; the outermost sizes by a few times that.
+    assert found.error is not None
+    assert found.error < 0.02
+
+
+def test_four_timed_sizes_are_too_few(rng: np.random.Generator) -> None:
+    found = foresee_step_seconds(timed(64, rng, sizes=SIZES[:4]), [48])
+
+    assert isinstance(found.by_size[48], NotIdentified)
+    assert found.error is None
+
+
+def test_behind_a_jump_nothing_is_predicted(rng: np.random.Generator) -> None:
+    slow = [
+        StepTime(batch_size=size, seconds=tuple(3 * s for s in step.seconds))
+        for size in (1024, 2048)
+        for step in timed(64, rng, sizes=[size])
+    ]
+    found = foresee_step_seconds([*timed(64, rng), *slow], [48, 4096]).by_size
+
+    assert isinstance(found[48], Interval)
+    refused = found[4096]
+    assert isinstance(refused, NotIdentified)
+    assert "jump from batch size 512 to 1024" in refused.reason

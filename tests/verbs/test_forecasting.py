@@ -1,0 +1,88 @@
+"""What batch sizes need that were never run."""
+
+import pytest
+
+import batchscope as bs
+from batchscope.errors import InvalidInput
+from batchscope.estimate import Interval, NotIdentified
+from batchscope.verbs.forecasting import Forecast
+
+from ..conftest import make_task
+
+SIZES = [2, 4, 8, 16, 32]
+JOULES = 3.6e6
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> str:
+    store = str(tmp_path_factory.mktemp("forecasting") / "runs.db")
+    bs.study(
+        make_task(budget=bs.epochs(20)),
+        batch_sizes=SIZES,
+        learning_rates=[0.1],
+        seeds=2,
+        target="val_loss<=0.55",
+        objective="time",
+        store=store,
+        jobs=1,
+    )
+    return store
+
+
+@pytest.fixture(scope="module")
+def found(place: str) -> Forecast:
+    return bs.forecast(place, [6, 64], prices=bs.Prices(device_hour=36.0), watts=100)
+
+
+def test_a_size_that_was_never_run_gets_its_seconds_and_what_they_take(found: Forecast) -> None:
+    six = found.costs[0]
+
+    assert [cost.use.batch_size for cost in found.costs] == [6, 64]
+    for part in (six.use.steps, six.use.step_seconds, six.seconds, six.kilowatt_hours, six.usage):
+        assert isinstance(part, Interval)
+        assert part.low < part.value < part.high
+        assert part.confidence == 0.9
+    assert isinstance(six.seconds, Interval)
+    assert isinstance(six.use.steps, Interval)
+    assert isinstance(six.use.step_seconds, Interval)
+    assert isinstance(six.kilowatt_hours, Interval)
+    assert isinstance(six.usage, Interval)
+    product = six.use.steps.value * six.use.step_seconds.value
+    assert six.seconds.value == pytest.approx(product)
+    assert six.kilowatt_hours.value == pytest.approx(100 * product / JOULES)
+    assert six.usage.value == pytest.approx(0.01 * product)
+
+
+def test_each_size_that_was_run_is_predicted_from_the_others(found: Forecast) -> None:
+    assert [one.batch_size for one in found.left_out] == SIZES
+    assert [one.batch_size for one in found.step_seconds.left_out] == SIZES
+    assert found.error is not None
+    assert found.step_seconds.error is not None
+
+
+def test_a_size_that_was_timed_is_not_predicted(place: str, found: Forecast) -> None:
+    timed = bs.profile(make_task(budget=bs.epochs(20)), batch_sizes=[6], store=place).sizes[0]
+
+    use = bs.forecast(place, [6]).costs[0].use
+
+    assert use.step_seconds == timed.step_seconds
+    assert use.step_seconds != found.costs[0].use.step_seconds
+
+
+def test_few_sizes_leave_the_seconds_open(tmp_path_factory: pytest.TempPathFactory) -> None:
+    store = str(tmp_path_factory.mktemp("few") / "runs.db")
+    task = make_task(budget=bs.epochs(20))
+    bs.study(
+        task, batch_sizes=[4, 8, 16], learning_rates=[0.1], target="val_loss<=0.55", store=store
+    )
+
+    cost = bs.forecast(store, [6]).costs[0]
+
+    assert isinstance(cost.examples, Interval)
+    assert isinstance(cost.seconds, NotIdentified)
+    assert "batchscope profile" in cost.seconds.remedy
+
+
+def test_no_batch_size_is_one_error(place: str) -> None:
+    with pytest.raises(InvalidInput, match="batch sizes \\[0\\]"):
+        bs.forecast(place, [0])
