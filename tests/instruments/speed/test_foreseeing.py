@@ -56,7 +56,7 @@ def test_each_timed_size_is_predicted_from_the_others(rng: np.random.Generator) 
     found = foresee_step_seconds(timed(64, rng, noise=0.0), [48])
 
     assert [one.batch_size for one in found.left_out] == SIZES
-    # Medians of 21 steps with a noise of 2% are off by 0.5%; the outermost sizes by a few times that.
+    # Medians of 21 steps with a noise of 2% are off by 0.5%; outermost sizes by more.
     assert found.error is not None
     assert found.error < 0.02
 
