@@ -149,6 +149,29 @@ def pick(race: Race, done: dict[Trial, Curve]) -> tuple[int, float]:
     return fastest.best, next(s.learning_rate for s in tuned if s.batch_size == fastest.best)
 
 
+@pytest.mark.parametrize("effort", ["quick", "standard"])
+def test_rates_are_ranked_by_what_the_target_is_of(effort: str) -> None:
+    """Where the loss grows as the error falls, as that of a net that is too sure."""
+    surface = draw_surface(0, noise=0.0)
+    target = replace(TARGET, metric="error")
+
+    def train(trial: Trial) -> Curve:
+        curve = surface.train(trial)
+        error = curve.columns["val_loss"]
+        return replace(curve, columns=dict(curve.columns) | {"error": error, "val_loss": 2 - error})
+
+    race = race_on(surface, effort)
+    ranking = Ranking(quality="error", higher=False, target=target)
+    done = run(replace(race, target=target, ranking=ranking), train)
+
+    reached = {
+        trial.setting: surface.cost(*trial.setting)
+        for trial, curve in done.items()
+        if curve.columns["error"][-1] <= target.value
+    }
+    assert min(reached.values()) <= 1.1 * surface.best()
+
+
 @pytest.mark.parametrize(("effort", "most"), [("quick", 0.20), ("standard", 0.10)])
 def test_on_known_surfaces_the_choice_costs_little_more_than_the_best(
     effort: str, most: float

@@ -76,6 +76,19 @@ class Ledger:
         steps = reach_target(curve, self.target, "step")
         return steps * self.race.step_cost[trial.batch_size]
 
+    def promise(self, trial: Trial) -> tuple[float, float, float]:
+        """What runs of one length are ranked by, the least first.
+
+        The cost of those that got there; then how near the others came at their best, since a
+        target counts where it is first met; of errors that tie, the last loss.
+        """
+        columns = self.curves[trial].columns
+        quality, higher = self.race.ranking.quality, self.race.ranking.higher
+        if self.target is not None:
+            quality, higher = self.target.metric, self.target.direction == ">="
+        best = -np.max(columns[quality]) if higher else np.min(columns[quality])
+        return self.cost(trial), float(best), float(columns["val_loss"][-1])
+
     def costs(self) -> dict[Setting, float]:
         """Setting -> what its first seed took."""
         costs: dict[Setting, float] = {}

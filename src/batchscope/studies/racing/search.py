@@ -101,16 +101,14 @@ class _Search:
         return ranked[: self.race.limits.survivors[-1]]
 
     def _rank_at(self, size: int, share: float) -> list[float]:
-        """The rates of a round that did not diverge: first there, else the lowest loss."""
-        scores: dict[float, tuple[float, float]] = {}
+        """The rates of a round that did not diverge: first there, else the nearest to it."""
+        scores: dict[float, tuple[float, float, float]] = {}
         for trial, curve in self.ledger.curves.items():
             if (trial.batch_size, trial.extra_seed) != (size, 0) or curve.status != "finished":
                 continue
-            cost = self.ledger.cost(trial)
+            score, rate = self.ledger.promise(trial), trial.learning_rate
             # What was there in a shorter round is not run again.
-            if trial.share == share or (trial.share < share and math.isfinite(cost)):
-                score = (cost, float(curve.columns["val_loss"][-1]))
-                rate = trial.learning_rate
+            if trial.share == share or (trial.share < share and math.isfinite(score[0])):
                 scores[rate] = min(score, scores.get(rate, score))
         return sorted(scores, key=lambda rate: (scores[rate], rate))
 
