@@ -42,10 +42,10 @@ from .verbs.forecasting import forecast as forecast
 from .verbs.gauging import bottleneck as bottleneck
 from .verbs.gauging import branch as branch
 from .verbs.gauging import curvature as curvature
-from .verbs.gauging import energy as energy
 from .verbs.gauging import noise as noise
 from .verbs.importing import Groups as Groups
 from .verbs.importing import analyze_groups as analyze_groups
+from .verbs.powering import energy as energy
 from .verbs.preview import Preview as Preview
 from .verbs.preview import preview as preview
 from .verbs.profiling import Profile as Profile

@@ -195,6 +195,28 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PowerReading:
+    """The mean power of one device while it trained a task at one batch size.
+
+    Attributes:
+        source: what counted.
+        is_measured: by a counter of the device; otherwise it is an estimate.
+        examples: that were processed to measure it.
+    """
+
+    task: str
+    fingerprint: str
+    precision: Precision
+    device_kind: str
+    batch_size: int
+    watts: float
+    source: str
+    is_measured: bool
+    examples: int
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """How far a run is.
 

@@ -219,6 +219,14 @@ def test_answers_are_kept_once_by_their_task(store: Store) -> None:
     keep_answers(store)
 
 
+def test_a_store_from_before_power_was_kept_has_none_and_is_not_changed(tmp_path: Path) -> None:
+    place = make_old_store(tmp_path, "DROP TABLE powers")
+
+    with closing(Store(place, create=False)) as store:
+        assert store.read_powers("0" * 16) == []
+        assert "powers" not in sa.inspect(store.engine).get_table_names()
+
+
 def test_a_store_from_before_answers_gets_room_for_them(tmp_path: Path) -> None:
     place = make_old_store(tmp_path, "DROP TABLE answers")
 

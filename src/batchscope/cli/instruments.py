@@ -14,6 +14,7 @@ from batchscope.cli.options import (
     SeedOption,
     TaskName,
     read_budget,
+    read_sizes,
 )
 from batchscope.cli.output import make_console, print_json, reporting, watching
 
@@ -224,29 +225,47 @@ def curvature(
 @app.command()
 def energy(
     task: TaskName,
-    batch_size: AtSizeOption = 32,
+    batch_size: Annotated[
+        str,
+        typer.Option(
+            "--batch-size",
+            "--batch-sizes",
+            metavar="B",
+            help="Examples per step; or several, such as 32,128,512.",
+        ),
+    ] = "32",
     watts: Annotated[
         float | None,
         typer.Option("--watts", help="Of the processor at full load, where nothing counts."),
     ] = None,
     device: DeviceOption = None,
     precision: PrecisionOption = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            "--store",
+            help="Keep the power there: recommend, cost and forecast find it without --watts. "
+            "Default: it is not kept.",
+        ),
+    ] = None,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Measure joules per step and per example at one batch size.
+    """Measure joules per step and per example, at one batch size or at several.
 
-    Example: batchscope energy digits-cnn --batch-size 64 --watts 65
+    Example: batchscope energy digits-cnn --batch-size 32,128,512 --store batchscope.db
     """
     with reporting(debug), watching() as watcher:
-        from batchscope.verbs.gauging import energy as measure
+        from batchscope.verbs.powering import energy as measure
 
+        sizes = read_sizes(batch_size, where="--batch-size")
         result = measure(
             task,
-            batch_size=batch_size,
+            batch_size=sizes if len(sizes) > 1 else sizes[0],
             watts=watts,
             device=device,
             precision=precision,
+            store=store,
             watcher=watcher,
         )
         watcher.close()

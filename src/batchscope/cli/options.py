@@ -1,7 +1,7 @@
 """The options of the command line: one that several commands take reads the same on each."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, overload
 
 import typer
 
@@ -218,8 +218,23 @@ def read_rates(text: str | None) -> list[float] | None:
         ) from None
 
 
-def read_sizes(text: str | None) -> list[int] | None:
-    """Read 32,128,512 or 8..2048."""
+@overload
+def read_sizes(text: str, *, where: str = ...) -> list[int]: ...
+
+
+@overload
+def read_sizes(text: None, *, where: str = ...) -> None: ...
+
+
+def read_sizes(text: str | None, *, where: str = "--batch-sizes") -> list[int] | None:
+    """Read 32,128,512 or 8..2048.
+
+    Args:
+        where: the option that it was given with.
+
+    Raises:
+        InvalidInput: it names no batch sizes.
+    """
     if text is None:
         return None
     try:
@@ -233,7 +248,7 @@ def read_sizes(text: str | None) -> list[int] | None:
     if not sizes:
         raise InvalidInput(
             f"{text!r} names no batch sizes",
-            where="--batch-sizes",
+            where=where,
             expected="whole numbers, or a range that holds a power of two",
             do="write for example 32,128,512 or 8..2048",
         )

@@ -236,15 +236,19 @@ def recommend(
     """
     with reporting(debug, store), watching() as watcher:
         from batchscope.decisions.cost import Prices
-        from batchscope.decisions.terms import Terms
         from batchscope.reports.page import check_page_path
         from batchscope.reports.page import report as write_report
         from batchscope.verbs.fitting import predict_need
-        from batchscope.verbs.recommending import read_recommendation, weigh_seconds
+        from batchscope.verbs.recommending import (
+            agree_terms,
+            read_recommendation,
+            weigh_seconds,
+        )
         from batchscope.verbs.studying import study as study_task
 
         check_page_path(str(output))
-        terms = Terms(
+        terms = agree_terms(
+            task,
             objective=objective,
             prices=Prices(
                 device_hour=device_hour,
@@ -255,6 +259,10 @@ def recommend(
             deadline=read_deadline(deadline),
             max_cost=max_cost,
             devices=devices,
+            device=device,
+            precision=precision,
+            store=store,
+            watcher=watcher,
         )
         need, sizes = predict_need(
             task,

@@ -9,7 +9,7 @@ import numpy as np
 from batchscope.errors import InvalidInput, check_above_zero
 from batchscope.estimate import write_number
 
-_DO = "batchscope energy measures it, at one batch size at a time"
+_DO = "batchscope energy measures it, and with --store keeps it"
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,7 +182,7 @@ class Terms:
                 f"what a training takes in {'money' if what == 'cost' else what} is not known",
                 where=where,
                 expected=" and ".join(missing),
-                do="give it as well; batchscope energy measures watts",
+                do="give it as well; batchscope energy --store measures watts and keeps them",
             )
 
     def _taken_per_second(self, name: str, batch_size: int) -> float:

@@ -11,7 +11,7 @@ import psutil
 import torch
 
 from batchscope.errors import InvalidInput
-from batchscope.estimate import Estimate, NotIdentified
+from batchscope.estimate import Estimate, Interval, NotIdentified
 from batchscope.findings.seeds import estimate_over_seeds
 from batchscope.optimizers import starting_rate
 from batchscope.records import Precision
@@ -48,6 +48,7 @@ class Energy:
         source: what counted.
         is_measured: by a counter of the device; otherwise from a stated power and the share of the
             processors that was busy, which is an estimate only.
+        examples: that were processed for it.
     """
 
     task: str
@@ -59,6 +60,7 @@ class Energy:
     watts: Estimate
     source: str
     is_measured: bool
+    examples: int
 
     def to_dict(self) -> dict[str, object]:
         """The measurement as JSON."""
@@ -72,6 +74,7 @@ class Energy:
             "watts": self.watts.to_dict(),
             "source": self.source,
             "is_measured": self.is_measured,
+            "examples": self.examples,
         }
 
     def __repr__(self) -> str:
@@ -80,6 +83,24 @@ class Energy:
             f"energy of {self.task} at batch size {self.batch_size}: {self.joules_per_step} by "
             f"{self.source}{kind}"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class EnergyBySize:
+    """The energy of a task's training at several batch sizes, by one counter."""
+
+    sizes: tuple[Energy, ...]
+
+    @property
+    def watts(self) -> dict[int, float]:
+        """Batch size -> mean power while it trained; empty where nothing counts."""
+        return {
+            one.batch_size: one.watts.value for one in self.sizes if isinstance(one.watts, Interval)
+        }
+
+    def to_dict(self) -> dict[str, object]:
+        """The measurements as JSON."""
+        return {"task": self.sizes[0].task, "batch_sizes": [one.to_dict() for one in self.sizes]}
 
 
 class RaplCounter:
@@ -213,9 +234,12 @@ def measure_energy(
     device = choose_device(device_name)
     counter = find_counter(device, watts)
     windows: list[tuple[float, float, int]] = []
+    steps = 0
     if counter is not None:
         with keep_randomness():
-            windows = _measure_windows(task, batch_size, precision, device, counter, report=report)
+            windows, steps = _measure_windows(
+                task, batch_size, precision, device, counter, report=report
+            )
     return Energy(
         task=task.name,
         unit=task.unit,
@@ -228,6 +252,7 @@ def measure_energy(
         watts=_estimate([j / s for j, s, _ in windows], "W"),
         source="nothing" if counter is None else counter.words,
         is_measured=counter is not None and counter.is_measured,
+        examples=steps * batch_size,
     )
 
 
@@ -239,8 +264,8 @@ def _measure_windows(
     counter: EnergyCounter,
     *,
     report: Callable[[float], None],
-) -> list[tuple[float, float, int]]:
-    """Joules, seconds and steps of each window."""
+) -> tuple[list[tuple[float, float, int]], int]:
+    """Joules, seconds and steps of each window, and the steps of all, the first one included."""
     seed_everything(0)
     model = task.model().to(device)
     spec = task.optimizer_spec
@@ -256,6 +281,7 @@ def _measure_windows(
     order = draw_order(len(batches), seed=0, epoch=0)[:batch_size]
     (micro_batches,) = batches.stream(order, batch_size=batch_size, micro_batch=batch_size)
     windows: list[tuple[float, float, int]] = []
+    taken = 0
     # The first window warms caches and clocks up.
     for place in range(_WINDOWS + 1):
         steps, began, before = 0, time.perf_counter(), counter.read()
@@ -265,10 +291,11 @@ def _measure_windows(
             synchronize(device)
             steps += 1
         seconds = time.perf_counter() - began
+        taken += steps
         if place > 0:
             windows.append((counter.read() - before, seconds, steps))
         report(place / _WINDOWS)
-    return windows
+    return windows, taken
 
 
 def _estimate(values: Sequence[float], unit: str) -> Estimate:

@@ -6,7 +6,7 @@ from typing import get_args
 from batchscope.estimate import Estimate, Interval, NotIdentified, write_number
 from batchscope.instruments.branching import Branching
 from batchscope.instruments.curvature import Curvature
-from batchscope.instruments.energy import Energy
+from batchscope.instruments.energy import Energy, EnergyBySize
 from batchscope.instruments.memory.largest import Fit
 from batchscope.instruments.memory.predicting import FitPrediction
 from batchscope.instruments.noise.along import NoiseAlong
@@ -27,6 +27,7 @@ Reading = (
     | Branching
     | Curvature
     | Energy
+    | EnergyBySize
     | Bottleneck
     | Fit
     | FitPrediction
@@ -74,6 +75,8 @@ def describe(reading: Reading) -> Description:
             return _describe_curvature(reading)
         case Energy():
             return _describe_energy(reading)
+        case EnergyBySize():
+            return _describe_energies(reading)
         case Bottleneck():
             return _describe_bottleneck(reading)
         case Fit():
@@ -243,6 +246,24 @@ def _describe_energy(reading: Energy) -> Description:
             if isinstance(reading.watts, Interval)
             else f"To know it: {reading.watts.remedy}.",
         ),
+        quantity="estimate",
+    )
+
+
+def _describe_energies(reading: EnergyBySize) -> Description:
+    first = reading.sizes[0]
+    rows = [
+        (f"{one.batch_size:,}", estimate)
+        for one in reading.sizes
+        for estimate in (one.joules_per_example, one.watts)
+    ]
+    watts = ",".join(f"{size}={watts:.4g}" for size, watts in reading.watts.items())
+    use = f"recommend, cost and forecast take it as --watts {watts}, or find it in --store."
+    said = _describe_energy(first).sentences
+    return Description(
+        title=f"Energy of {first.task} at {len(reading.sizes)} batch sizes",
+        rows=tuple(rows),
+        sentences=(*said, use) if reading.watts else said,
         quantity="estimate",
     )
 

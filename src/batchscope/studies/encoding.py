@@ -10,7 +10,15 @@ import polars as pl
 import sqlalchemy as sa
 
 from batchscope.budget import parse_budget
-from batchscope.records import Configuration, Measurement, Provenance, Run, StepTime, Trajectory
+from batchscope.records import (
+    Configuration,
+    Measurement,
+    PowerReading,
+    Provenance,
+    Run,
+    StepTime,
+    Trajectory,
+)
 
 Row = dict[str, Any]
 
@@ -72,6 +80,18 @@ def measurement_from_row(row: sa.RowMapping) -> Measurement:
         examples=row["examples"],
         provenance=_provenance_from_dict(row["provenance"]),
     )
+
+
+def power_to_row(reading: PowerReading) -> Row:
+    """A reading of power as a row of the table `powers`."""
+    return asdict(reading) | {"provenance": reading.provenance.to_dict()}
+
+
+def power_from_row(row: sa.RowMapping) -> PowerReading:
+    """The reading in a row of the table `powers`."""
+    fields: dict[str, Any] = {name: value for name, value in row.items() if name != "id"}
+    fields["provenance"] = _provenance_from_dict(row["provenance"])
+    return PowerReading(**fields)
 
 
 def _configuration_from_dict(values: Mapping[str, Any]) -> Configuration:

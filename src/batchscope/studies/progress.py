@@ -1,5 +1,7 @@
 """What a study tells whoever watches it."""
 
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Protocol
 
 
@@ -51,3 +53,19 @@ class Unwatched:
 
     def end(self, label: str, *, runs: int = 0) -> None:
         """Nothing is shown."""
+
+
+@contextmanager
+def showing(watcher: Watcher, label: str) -> Generator[Callable[[float], None]]:
+    """A bar for something that reports its share."""
+    done = 0.0
+    watcher.begin(label)
+
+    def report(share: float) -> None:
+        nonlocal done
+        watcher.advance(label, share - done)
+        watcher.expect(1 - share)
+        done = share
+
+    yield report
+    watcher.end(label)

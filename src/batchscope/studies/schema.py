@@ -77,6 +77,22 @@ answers = sa.Table(
     sa.Column("answer", sa.JSON, nullable=False),
 )
 
+powers = sa.Table(
+    "powers",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("task", sa.Text, nullable=False),
+    sa.Column("fingerprint", sa.String(16), nullable=False, index=True),
+    sa.Column("precision", sa.String(8), nullable=False),
+    sa.Column("device_kind", sa.String(8), nullable=False),
+    sa.Column("batch_size", sa.Integer, nullable=False),
+    sa.Column("watts", sa.Float, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("is_measured", sa.Boolean, nullable=False),
+    sa.Column("examples", sa.BigInteger, nullable=False),
+    sa.Column("provenance", sa.JSON, nullable=False),
+)
+
 claims = sa.Table(
     "claims",
     metadata,

@@ -10,12 +10,14 @@ from sqlalchemy import exc as sa_errors
 from sqlalchemy.dialects import postgresql, sqlite
 
 from batchscope.errors import StoreError
-from batchscope.records import Measurement, Run
+from batchscope.records import Measurement, PowerReading, Run
 from batchscope.studies import schema
 from batchscope.studies.connection import BUSY_PRAGMA, check_path, connect, path_of, remove
 from batchscope.studies.encoding import (
     measurement_from_row,
     measurement_to_row,
+    power_from_row,
+    power_to_row,
     run_from_row,
     run_to_row,
 )
@@ -203,6 +205,25 @@ class Store:
             return [measurement_from_row(row) for row in rows]
 
     @patient
+    def save_power(self, reading: PowerReading) -> None:
+        """Keep a reading of power."""
+        self._make_room(schema.powers)
+        with self.speaking(), self.engine.begin() as connection:
+            connection.execute(sa.insert(schema.powers).values(power_to_row(reading)))
+
+    @patient
+    def read_powers(self, fingerprint: str) -> list[PowerReading]:
+        """The readings of power of a task, the latest first."""
+        table = schema.powers
+        if not self._has(table):
+            return []
+        query = (
+            sa.select(table).where(table.c.fingerprint == fingerprint).order_by(table.c.id.desc())
+        )
+        with self.speaking(), self.engine.connect() as connection:
+            return [power_from_row(row) for row in connection.execute(query).mappings()]
+
+    @patient
     def save_answer(self, key: str, *, task: str, fingerprint: str, answer: object) -> None:
         """Keep what a call on a task returned, in JSON; an answer that is there stays."""
         row = {"key": key, "task": task, "fingerprint": fingerprint, "answer": [answer]}
@@ -212,13 +233,19 @@ class Store:
     @patient
     def read_answers(self, fingerprint: str) -> dict[str, Any]:
         """What calls on a task returned, by their keys."""
-        # Stores of before there were answers have no room for them.
-        if schema.answers.name not in sa.inspect(self.engine).get_table_names():
-            self._make_tables()
         table = schema.answers
+        self._make_room(table)
         query = sa.select(table.c.key, table.c.answer).where(table.c.fingerprint == fingerprint)
         with self.speaking(), self.engine.connect() as connection:
             return {key: answer for key, (answer,) in connection.execute(query)}
+
+    def _has(self, table: sa.Table) -> bool:
+        return table.name in sa.inspect(self.engine).get_table_names()
+
+    def _make_room(self, table: sa.Table) -> None:
+        """Give a store from before there was a table of this kind that table."""
+        if not self._has(table):
+            self._make_tables()
 
     def _insert_new(self, table: sa.Table, row: Mapping[str, object]) -> sa.Insert:
         """An insert that leaves a row with the same key as it is."""

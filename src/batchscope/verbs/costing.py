@@ -16,6 +16,7 @@ from batchscope.studies.speed import find_measurement
 from batchscope.verbs.analyzing import analyze
 from batchscope.verbs.importing import is_table
 from batchscope.verbs.opening import find_row, open_study
+from batchscope.verbs.powering import find_study_watts
 from batchscope.verbs.studying import Study
 
 
@@ -34,7 +35,8 @@ def cost(
         study: what `study` returned, or what `analyze` reads.
         which: a study's id or its task's name; None for the latest.
         prices: None for time alone.
-        watts: of each device while it trains, at every batch size or by batch size.
+        watts: of each device while it trains, at every batch size or by batch size; None for what
+            `energy` has kept in the store.
         devices: that each run had; or several counts to choose from, at each of which `profile` has
             timed the steps.
         present: the largest batch size that the hardware at hand fits; larger ones need what
@@ -44,7 +46,7 @@ def cost(
         InvalidInput: a number makes no sense, or steps on so many devices were not timed.
         CannotTell: no batch size reached the target.
     """
-    power = power_of(watts)
+    power = power_of(watts if watts is not None else find_study_watts(study, which))
     counts = [devices] if isinstance(devices, int) else sorted(set(devices))
     if not counts or min(counts) < 1:
         raise InvalidInput(

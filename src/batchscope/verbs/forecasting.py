@@ -17,6 +17,7 @@ from batchscope.verbs.analyzing import analyze
 from batchscope.verbs.importing import is_table
 from batchscope.verbs.listing import read_measurement
 from batchscope.verbs.opening import find_row, open_study
+from batchscope.verbs.powering import find_study_watts
 from batchscope.verbs.studying import Study
 
 
@@ -79,7 +80,8 @@ def forecast(
         which: a study's id or its task's name; None for the latest.
         target: None for the study's own, or one derived from its runs.
         prices: None for time alone.
-        watts: of each device while it trains, at every batch size or by batch size.
+        watts: of each device while it trains, at every batch size or by batch size; None for what
+            `energy` has kept in the store.
 
     Raises:
         InvalidInput: a batch size is below 1, or a price makes no sense.
@@ -92,7 +94,7 @@ def forecast(
             expected="whole numbers from 1 on",
             do="name the batch sizes to predict",
         )
-    power = power_of(watts)
+    power = power_of(watts if watts is not None else find_study_watts(study, which))
     wanted = parse_target(target) if isinstance(target, str) else target
     analysis = analyze(study, which=which, target=wanted)
     if analysis.target is None:

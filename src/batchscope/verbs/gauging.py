@@ -1,8 +1,7 @@
-"""Gauge a task at one batch size: noise, branches, curvature, energy, bottleneck."""
+"""Gauge a task at one batch size: noise, branches, curvature, bottleneck."""
 
 import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from typing import cast
 
 from batchscope.budget import Budget, epochs, examples, parse_budget
@@ -10,14 +9,13 @@ from batchscope.errors import InvalidInput
 from batchscope.instruments.branching import Branching, branch_from
 from batchscope.instruments.checkpoint import Checkpoint, Weights, reach_checkpoint
 from batchscope.instruments.curvature import Curvature, DistanceHook, measure_curvature
-from batchscope.instruments.energy import Energy, measure_energy
 from batchscope.instruments.noise.along import NoiseAlong, measure_along
 from batchscope.instruments.noise.line_search import LineSearch, search_lines
 from batchscope.instruments.noise.probe import NoiseScale, measure_noise
 from batchscope.instruments.noise.spread import GradientSpread, measure_spread
 from batchscope.instruments.noise.surge import SignSurge, measure_surge
 from batchscope.instruments.speed.bottleneck import Bottleneck, find_bottleneck
-from batchscope.studies.progress import Unwatched, Watcher
+from batchscope.studies.progress import Unwatched, Watcher, showing
 from batchscope.task import Task
 from batchscope.training.hooks import Hook
 from batchscope.verbs.preparing import Prepared, prepare
@@ -80,7 +78,7 @@ def noise(
     prepared = prepare(task, watcher=watcher, device=device, precision=precision, seed=seed)
     chosen = prepared.plan.precision
     if method == "training":
-        with _showing(watcher, "measuring along a run"):
+        with showing(watcher, "measuring along a run"):
             return measure_along(
                 prepared.task,
                 budget=budget or prepared.task.budget,
@@ -100,7 +98,7 @@ def noise(
         learning_rate=learning_rate,
         seed=seed,
     )
-    with _showing(watcher, "measuring the noise") as report, redirect_stdout(sys.stderr):
+    with showing(watcher, "measuring the noise") as report, redirect_stdout(sys.stderr):
         if method in ("line", "sign"):
             search = search_lines if method == "line" else measure_surge
             return search(
@@ -171,7 +169,7 @@ def branch(
         learning_rate=learning_rate,
         seed=seed,
     )
-    with _showing(watcher, "training branches") as report, redirect_stdout(sys.stderr):
+    with showing(watcher, "training branches") as report, redirect_stdout(sys.stderr):
         return branch_from(
             prepared.task,
             place,
@@ -216,7 +214,7 @@ def curvature(
         seed=seed,
         hooks=(way,),
     )
-    with _showing(watcher, "measuring the curvature") as report, redirect_stdout(sys.stderr):
+    with showing(watcher, "measuring the curvature") as report, redirect_stdout(sys.stderr):
         return measure_curvature(
             prepared.task,
             place,
@@ -224,38 +222,6 @@ def curvature(
             device=prepared.device,
             way=way,
             seed=seed,
-            report=report,
-        )
-
-
-def energy(
-    task: Task | str,
-    *,
-    batch_size: int = _BATCH_SIZE,
-    watts: float | None = None,
-    device: str | None = None,
-    precision: str | None = None,
-    watcher: Watcher | None = None,
-) -> Energy:
-    """Measure joules per step and per example at one batch size.
-
-    Args:
-        watts: of the processor at full load, for machines where nothing counts energy.
-
-    Raises:
-        InvalidInput, InvalidTask: as for `noise`.
-    """
-    watcher = watcher or Unwatched()
-    prepared = prepare(
-        task, watcher=watcher, device=device, precision=precision, batch_sizes=[batch_size]
-    )
-    with _showing(watcher, "measuring energy") as report, redirect_stdout(sys.stderr):
-        return measure_energy(
-            prepared.task,
-            batch_size,
-            prepared.plan.precision,
-            prepared.device_name,
-            watts,
             report=report,
         )
 
@@ -277,7 +243,7 @@ def bottleneck(
     prepared = prepare(
         task, watcher=watcher, device=device, precision=precision, batch_sizes=[batch_size]
     )
-    with _showing(watcher, "timing phases and loaders") as report, redirect_stdout(sys.stderr):
+    with showing(watcher, "timing phases and loaders") as report, redirect_stdout(sys.stderr):
         return find_bottleneck(
             prepared.task,
             batch_size,
@@ -309,7 +275,7 @@ def _reach(
             expected="at least 1 example, and a rate above 0",
             do="leave them out for 32 and the task's own rate",
         )
-    with _showing(watcher, "training to the place"), redirect_stdout(sys.stderr):
+    with showing(watcher, "training to the place"), redirect_stdout(sys.stderr):
         return reach_checkpoint(
             prepared.task,
             after=after,
@@ -321,22 +287,6 @@ def _reach(
             seed=seed,
             hooks=hooks,
         )
-
-
-@contextmanager
-def _showing(watcher: Watcher, label: str) -> Generator[Callable[[float], None]]:
-    """A bar for something that reports its share."""
-    done = 0.0
-    watcher.begin(label)
-
-    def report(share: float) -> None:
-        nonlocal done
-        watcher.advance(label, share - done)
-        watcher.expect(1 - share)
-        done = share
-
-    yield report
-    watcher.end(label)
 
 
 def _share(part: tuple[int, int]) -> float:

@@ -16,7 +16,7 @@ from batchscope.decisions.recommendation import (
 )
 from batchscope.decisions.terms import Terms
 from batchscope.optimizers import constants_to_paste
-from batchscope.records import Measurement, Run, count_devices
+from batchscope.records import Measurement, PowerReading, Run, count_devices
 from batchscope.studies.cost import count_examples
 from batchscope.studies.plan import GRID_RATES, GRID_SEEDS
 from batchscope.studies.progress import Unwatched, Watcher
@@ -29,6 +29,7 @@ from batchscope.verbs.fitting import predict_need
 from batchscope.verbs.listing import read_measurement
 from batchscope.verbs.next_command import write_next_command
 from batchscope.verbs.opening import find_row, open_study
+from batchscope.verbs.powering import find_watts_here
 from batchscope.verbs.studying import Study, study
 
 
@@ -77,20 +78,26 @@ def recommend(
             accumulated over parts that fit.
         prices: of device-hours and electricity, and the carbon of that; None where nothing is paid.
         watts: of each device while it trains, as `energy` measures it; where that differs from
-            batch size to batch size, those at some of them, such as {32: 180.0, 512: 290.0}.
+            batch size to batch size, those at some of them, such as {32: 180.0, 512: 290.0}. None
+            for what `energy` has kept in the store from this machine, where power matters.
 
     Raises:
         InvalidInput: also where an objective or a limit needs a price or watts that are not given.
         CannotTell: nothing reached the target, or no batch size keeps to the limits.
     """
     watcher = watcher or Unwatched()
-    terms = Terms(
+    terms = agree_terms(
+        task,
         objective=objective,
         prices=prices or Prices(),
         watts=watts,
         deadline=deadline,
         max_cost=max_cost,
         devices=devices,
+        device=device,
+        precision=precision,
+        store=store,
+        watcher=watcher,
     )
     need, batch_sizes = predict_need(
         task, memory, batch_sizes=batch_sizes, precision=precision, watcher=watcher
@@ -126,6 +133,38 @@ def recommend(
         watcher=watcher,
     )
     return read_recommendation(done, terms=terms, memory=need)
+
+
+def agree_terms(
+    task: Task | str,
+    *,
+    objective: str,
+    prices: Prices,
+    watts: float | Mapping[int, float] | None,
+    deadline: float | None,
+    max_cost: float | None,
+    devices: int,
+    device: str | None,
+    precision: str | None,
+    store: str,
+    watcher: Watcher,
+) -> Terms:
+    """The terms of a recommendation, with the watts that the store has where power matters.
+
+    Raises:
+        InvalidInput: the objective or a limit needs what neither is given nor kept.
+    """
+    counts_power = max(prices.kilowatt_hour, prices.grams_per_kilowatt_hour) > 0
+    if watts is None and (counts_power or any(name in objective for name in ("energy", "carbon"))):
+        watts = find_watts_here(store, task, device=device, precision=precision, watcher=watcher)
+    return Terms(
+        objective=objective,
+        prices=prices,
+        watts=watts,
+        deadline=deadline,
+        max_cost=max_cost,
+        devices=devices,
+    )
 
 
 def weigh_seconds(terms: Terms) -> Weighing | None:
@@ -179,7 +218,7 @@ def _recommend(
         },
         spent=_count(
             runs,
-            store.read_measurements(row["fingerprint"]),
+            [*store.read_measurements(row["fingerprint"]), *store.read_powers(row["fingerprint"])],
             plan,
             store.read_task(row["fingerprint"])["facts"]["train_size"],
         ),
@@ -191,7 +230,7 @@ def _recommend(
 
 def _count(
     runs: Sequence[Run],
-    measurements: Sequence[Measurement],
+    measurements: Sequence[Measurement | PowerReading],
     plan: Mapping[str, Any],
     train_size: int,
 ) -> Spent:
