@@ -100,7 +100,7 @@ def moderate_spread(own: Sequence[float], others: Sequence[Sequence[float]]) -> 
     """The deviation over seeds of a setting with few of them, and its degrees of freedom.
 
     Args:
-        own: the logs of at least two seeds, all finite.
+        own: the logs of seeds, all finite.
         others: those of other settings; of one seed, or with one that is not finite, they say
             nothing.
 
@@ -119,7 +119,8 @@ def moderate_spread(own: Sequence[float], others: Sequence[Sequence[float]]) -> 
     ]
     usual = sum(freedom * variance for freedom, variance in shown) / sum(f for f, _ in shown)
     freedom = len(own) - 1
-    total = _ALIKE_FREEDOM * usual + freedom * float(np.var(own, ddof=1))
+    shown_by_own = freedom * float(np.var(own, ddof=1)) if freedom else 0.0
+    total = _ALIKE_FREEDOM * usual + shown_by_own
     return math.sqrt(total / (_ALIKE_FREEDOM + freedom)), _ALIKE_FREEDOM + freedom
 
 

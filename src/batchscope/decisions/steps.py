@@ -7,9 +7,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from batchscope.budget import Target
+from batchscope.decisions.history import History
 from batchscope.estimate import Estimate, Interval, NotIdentified, scale
 from batchscope.findings.critical import observe
-from batchscope.findings.scaling import ScalingFit, StepsToTarget, fit_scaling
+from batchscope.findings.scaling import (
+    LEAST_SIZES,
+    ScalingFit,
+    StepsToTarget,
+    fit_scaling,
+)
 from batchscope.findings.to_target import bracket_target
 from batchscope.findings.tuning import TunedSize
 
@@ -40,12 +46,14 @@ class ExamplesForecast:
         examples: batch size -> examples.
         left_out: of each batch size that was run.
         error: the median of what leaving one out is off by, as a share; None where nothing was.
+        history: of other tasks, where there were too few batch sizes and it stood in.
     """
 
     target: Target
     examples: Mapping[int, Estimate]
     left_out: tuple[LeftOut, ...]
     error: float | None
+    history: History | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The forecast as JSON."""
@@ -61,25 +69,42 @@ class ExamplesForecast:
                 for one in self.left_out
             ],
             "error": self.error,
+            "history": None if self.history is None else self.history.to_dict(),
         }
 
 
+def observe_sizes(sizes: Sequence[TunedSize], target: Target) -> dict[int, list[StepsToTarget]]:
+    """Batch size -> what its runs needed to a target."""
+    # What the curve leaves already holds the error of interpolating between evaluations.
+    return {
+        size.batch_size: [
+            replace(run, gap=0.0) for c in size.curves if (run := observe(c, target)) is not None
+        ]
+        for size in sizes
+    }
+
+
+def is_too_few(runs: Mapping[int, Sequence[StepsToTarget]]) -> bool:
+    """Whether some batch sizes got to the target, and fewer than a curve takes."""
+    reached = [size for size, some in runs.items() if not all(run.is_censored for run in some)]
+    return 0 < len(reached) < LEAST_SIZES
+
+
 def forecast_examples(
-    sizes: Sequence[TunedSize], target: Target, batch_sizes: Sequence[int]
+    sizes: Sequence[TunedSize],
+    target: Target,
+    batch_sizes: Sequence[int],
+    *,
+    history: History | None = None,
 ) -> ExamplesForecast:
     """Predict what batch sizes need that were never run, by the fitted curve of steps.
 
     Args:
         sizes: that were run, at their best rates.
         batch_sizes: to predict.
+        history: of other tasks, which stands in where the runs are too few for a curve.
     """
-    # What the curve leaves already holds the error of interpolating between evaluations.
-    runs = {
-        size.batch_size: [
-            replace(run, gap=0.0) for c in size.curves if (run := observe(c, target)) is not None
-        ]
-        for size in sizes
-    }
+    runs = observe_sizes(sizes, target)
     coarse = _find_coarse(sizes, target)
     everything = [run for some in runs.values() for run in some]
     left_out: list[LeftOut] = []
@@ -95,11 +120,14 @@ def forecast_examples(
         for one in left_out
         if isinstance(one.predicted, Interval)
     ]
+    used = history if coarse is None and history is not None and is_too_few(runs) else None
+    predict = _predict if used is None else used.predict
     return ExamplesForecast(
         target=target,
-        examples={size: coarse or _predict(everything, size) for size in batch_sizes},
+        examples={size: coarse or predict(everything, size) for size in batch_sizes},
         left_out=tuple(left_out),
         error=float(np.median(errors)) if errors else None,
+        history=used,
     )
 
 

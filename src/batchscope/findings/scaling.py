@@ -9,6 +9,8 @@ import numpy as np
 
 from batchscope.estimate import Estimate, Interval, NotIdentified
 
+# That got to the target, for a curve.
+LEAST_SIZES = 3
 # alpha is 1 where the noise of the gradient is alike along the whole training (SCIENCE 2.1).
 _ALPHA, _ALPHA_SD = 1.0, 0.1
 # What a doubling beyond the data adds to the log: a form that fits inside may bend outside.
@@ -97,7 +99,7 @@ def fit_scaling(observed: Sequence[StepsToTarget]) -> ScalingFit | NotIdentified
         Not identified with fewer than three batch sizes at which some run got there.
     """
     reached = {run.batch_size for run in observed if not run.is_censored}
-    if len(reached) < 3:
+    if len(reached) < LEAST_SIZES:
         return NotIdentified(
             reason=f"{len(reached)} batch size{'s' if len(reached) != 1 else ''} got to the target",
             remedy="three batch sizes, a factor of four apart, that reach it",

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from batchscope.decisions.comparing_costs import Costs
 from batchscope.decisions.hardware.comparing import DeviceComparison, OnDevice
+from batchscope.decisions.history import History
 from batchscope.decisions.laws import Extrapolation
 from batchscope.decisions.odds import NEAR, Odds
 from batchscope.estimate import Interval, NotIdentified, scale, write_number
@@ -82,7 +83,22 @@ def show_forecast(console: Console, found: Forecast) -> None:
     whys = [(part.reason, part.remedy) for part in parts if isinstance(part, NotIdentified)]
     for reason, remedy in dict.fromkeys(whys):
         say(console, f"Not identified: {reason}. It takes: {remedy}.")
+    if found.to_target.history is not None:
+        _show_history(console, found.to_target.history)
     _show_left_out(console, found)
+
+
+def _show_history(console: Console, history: History) -> None:
+    """What other tasks the examples were taken from, and how far that is off."""
+    sizes = [f"{name} {write_number(size)}" for name, size in history.critical.items()]
+    off = ""
+    if history.error is not None:
+        off = f" Predicted so, each of them is off by {100 * history.error:.0f}% (median)."
+    say(
+        console,
+        "Too few batch sizes got to the target for a curve of their own: how steps fall is taken "
+        f"from other tasks of the store, by their critical batch sizes ({', '.join(sizes)}).{off}",
+    )
 
 
 def _show_left_out(console: Console, found: Forecast) -> None:

@@ -5,15 +5,23 @@ from dataclasses import dataclass
 
 from batchscope.budget import Target, parse_target
 from batchscope.decisions.cost import Cost, Prices, Use, cost_of
+from batchscope.decisions.history import History, read_history
 from batchscope.decisions.power import power_of
-from batchscope.decisions.steps import ExamplesForecast, LeftOut, forecast_examples
+from batchscope.decisions.steps import (
+    ExamplesForecast,
+    LeftOut,
+    forecast_examples,
+    is_too_few,
+    observe_sizes,
+)
 from batchscope.errors import CannotTell, InvalidInput
 from batchscope.estimate import Estimate, Interval, scale
 from batchscope.findings.analysis import Analysis
+from batchscope.findings.scaling import StepsToTarget
 from batchscope.findings.seeds import estimate_median
 from batchscope.instruments.speed.foreseeing import StepForecast, foresee_step_seconds
 from batchscope.records import StepTime, count_devices
-from batchscope.verbs.analyzing import analyze
+from batchscope.verbs.analyzing import analyze, analyze_row
 from batchscope.verbs.importing import is_table
 from batchscope.verbs.listing import read_measurement
 from batchscope.verbs.opening import find_row, open_study
@@ -104,7 +112,10 @@ def forecast(
             expected="runs that reach a target",
             do="name one with --target",
         )
-    to_target = forecast_examples(analysis.tuned, analysis.target, batch_sizes)
+    history = None
+    if is_too_few(observe_sizes(analysis.tuned, analysis.target)):
+        history = _read_other_tasks(study, which)
+    to_target = forecast_examples(analysis.tuned, analysis.target, batch_sizes, history=history)
     timing = _read_timing(study, which, analysis)
     step_seconds = foresee_step_seconds(timing.of_study, batch_sizes)
     costs = tuple(
@@ -121,6 +132,24 @@ def forecast(
         for size in batch_sizes
     )
     return Forecast(to_target=to_target, step_seconds=step_seconds, costs=costs)
+
+
+def _read_other_tasks(study: Study | str, which: str | None) -> History | None:
+    """From the latest study of each other task in the store; of a table there are none."""
+    if isinstance(study, str) and is_table(study):
+        return None
+    with open_study(study) as store:
+        seen = {find_row(store, study, which)["fingerprint"]}
+        tasks: dict[str, list[StepsToTarget]] = {}
+        for row in store.list_studies():
+            if row["fingerprint"] in seen or row["task"] in tasks:
+                continue
+            analysis = analyze_row(store, row)
+            if analysis.target is not None:
+                seen.add(row["fingerprint"])
+                runs = observe_sizes(analysis.tuned, analysis.target)
+                tasks[row["task"]] = [run for some in runs.values() for run in some]
+    return read_history(tasks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
