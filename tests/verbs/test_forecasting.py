@@ -92,29 +92,28 @@ def test_no_batch_size_is_one_error(place: str) -> None:
 
 
 def study_of(slope: float, store: str, sizes: list[int]) -> None:
-    """A noisy line whose loss is of its own, so that the store holds another task."""
+    """A line in noise of deviation 3: how steep it is makes it a task of its own."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(512, 2, generator=generator)
-    y = slope * x.sum(1) + torch.randn(512, generator=generator)
+    y = slope * x.sum(1) + 3 * torch.randn(512, generator=generator)
     task = make_task(
         name=f"line {slope:g}",
         model=lambda: torch.nn.Linear(2, 1),
-        loss=lambda model, batch: (
-            torch.nn.functional.mse_loss(model(batch[0]).squeeze(1), batch[1]) / slope**2
+        loss=lambda model, batch: torch.nn.functional.mse_loss(
+            model(batch[0]).squeeze(1), batch[1]
         ),
         train=(x[:384], y[:384]),
         val=(x[384:], y[384:]),
         test=None,
         metrics={},
-        optimizer=bs.SGD(lr=0.03),
         budget=bs.epochs(10),
     )
     bs.study(
         task,
         batch_sizes=sizes,
-        learning_rates=[0.01, 0.03, 0.1, 0.3],
+        learning_rates=[0.01, 0.03, 0.1],
         seeds=2,
-        target=f"val_loss<={0.3 + 1 / slope**2:g}",
+        target=f"val_loss<={11.7 + 0.02 * slope**2:g}",
         store=store,
         jobs=1,
     )
@@ -122,19 +121,22 @@ def study_of(slope: float, store: str, sizes: list[int]) -> None:
 
 def test_other_tasks_of_the_store_stand_in_for_a_curve(tmp_path: Path) -> None:
     store = str(tmp_path / "runs.db")
-    for slope in (2.0, 3.0, 4.0, 5.0):
-        study_of(slope, store, [4, 8, 16, 32, 64])
-    study_of(6.0, store, [8, 32])
+    for slope in (2.0, 2.5, 3.0):
+        study_of(slope, store, [4, 16, 64])
+    # One that says nothing, since all of it diverged.
+    bs.study(make_task(name="diverged"), batch_sizes=[8], learning_rates=[1e30], store=store)
+    study_of(3.5, store, [8, 32])
 
     found = bs.forecast(store, [16])
 
     history = found.to_target.history
     assert history is not None
-    assert set(history.critical) <= {f"line {slope}" for slope in (2, 3, 4, 5)}
-    assert len(history.critical) >= 3
+    assert set(history.critical) == {"line 2", "line 2.5", "line 3"}
+    assert history.unbounded == ()
     estimate = found.examples[16]
     assert isinstance(estimate, Interval)
     eight, thirty_two = (one.measured for one in found.left_out)
-    # Between the two that were run, and not narrower than what their seeds leave.
+    # Between the two that were run, which predict one another as well.
     assert 0.7 * eight < estimate.value < 1.4 * thirty_two
     assert estimate.high / estimate.low > 1.1
+    assert found.error is not None

@@ -146,6 +146,7 @@ class Cost:
         return {
             "batch_size": self.use.batch_size,
             "devices": self.use.devices,
+            "watts": self.use.watts,
             "upfront": self.upfront,
         } | estimates
 

@@ -107,21 +107,21 @@ def forecast_examples(
     runs = observe_sizes(sizes, target)
     coarse = _find_coarse(sizes, target)
     everything = [run for some in runs.values() for run in some]
+    used = history if coarse is None and is_too_few(runs) else None
+    predict = _predict if used is None else used.predict
     left_out: list[LeftOut] = []
     for size, own in runs.items():
         if not own or any(run.is_censored for run in own):
             continue
         others = [run for run in everything if run.batch_size != size]
         measured = size * math.exp(float(np.mean([math.log(run.steps) for run in own])))
-        predicted = coarse or _predict(others, size)
+        predicted = coarse or predict(others, size)
         left_out.append(LeftOut(batch_size=size, measured=measured, predicted=predicted))
     errors = [
         abs(one.predicted.value / one.measured - 1)
         for one in left_out
         if isinstance(one.predicted, Interval)
     ]
-    used = history if coarse is None and history is not None and is_too_few(runs) else None
-    predict = _predict if used is None else used.predict
     return ExamplesForecast(
         target=target,
         examples={size: coarse or predict(everything, size) for size in batch_sizes},

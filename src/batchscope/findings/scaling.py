@@ -12,9 +12,9 @@ from batchscope.estimate import Estimate, Interval, NotIdentified
 # That got to the target, for a curve.
 LEAST_SIZES = 3
 # alpha is 1 where the noise of the gradient is alike along the whole training (SCIENCE 2.1).
-_ALPHA, _ALPHA_SD = 1.0, 0.1
+ALPHA, ALPHA_SD = 1.0, 0.1
 # What a doubling beyond the data adds to the log: a form that fits inside may bend outside.
-_SD_PER_DOUBLING = 0.1
+SD_PER_DOUBLING = 0.1
 _DECADES_BEYOND = 2.5
 _CURVE_POINTS = 301
 _ALPHA_POINTS = 61
@@ -78,7 +78,7 @@ class ScalingFit:
         level, critical, alpha = self.draws.T
         logs = level + np.logaddexp(0, alpha * (critical - math.log(batch_size)))
         outside = _doublings_outside(np.log([batch_size]), self.smallest, self.largest)
-        logs = logs + _SD_PER_DOUBLING * outside * _normal(len(logs), seed=2)
+        logs = logs + SD_PER_DOUBLING * outside * _normal(len(logs), seed=2)
         return _interval(logs, unit="steps", confidence=confidence)
 
 
@@ -185,7 +185,7 @@ class _Posterior:
         sizes = np.log(table.sizes)
         reach = _DECADES_BEYOND * math.log(10)
         self.critical: Array = np.linspace(sizes.min() - reach, sizes.max() + reach, _CURVE_POINTS)
-        self.alpha: Array = _ALPHA + _ALPHA_SD * np.linspace(-3, 3, _ALPHA_POINTS)
+        self.alpha: Array = ALPHA + ALPHA_SD * np.linspace(-3, 3, _ALPHA_POINTS)
         self.logs, self.levels, self.spreads = self._evaluate()
 
     def _evaluate(self) -> tuple[Array, Array, Array]:
@@ -206,7 +206,7 @@ class _Posterior:
         spread = squares[..., None] - sums**2 @ k.T - cross**2 / precision
         spread = np.maximum(spread, 1e-12 * count)
         determinant = np.log1p(_SHARED[:, None] * table.block_sizes).sum(-1) + np.log(precision)
-        prior = -0.5 * ((self.alpha - _ALPHA) / _ALPHA_SD) ** 2
+        prior = -0.5 * ((self.alpha - ALPHA) / ALPHA_SD) ** 2
         logs = -0.5 * (count - 1) * np.log(spread) - 0.5 * determinant + prior[None, :, None]
         return logs, cross / precision, spread
 
@@ -243,7 +243,7 @@ def _summarize(table: _Table, posteriors: Sequence[_Posterior], drawn: _Draws) -
     smallest, largest = int(table.sizes.min()), int(table.sizes.max())
     critical = drawn.curves[:, 1]
     outside = _doublings_outside(critical, smallest, largest)
-    widened = critical + _SD_PER_DOUBLING * outside * _normal(len(critical), seed=1)
+    widened = critical + SD_PER_DOUBLING * outside * _normal(len(critical), seed=1)
     profile = _average([posterior.logs.max((1, 2)) for posterior in posteriors])
     at_one = _average([p.logs[:, _ALPHA_POINTS // 2, :].max(-1) for p in posteriors])
     rng = np.random.default_rng(3)

@@ -80,13 +80,14 @@ class Trained:
         self, size: int, rates: Sequence[float], seeds: range, target: Target
     ) -> float:
         """The rate that gets to a target first over seeds; where none does, the one nearest."""
+        sign = 1 if target.direction == "<=" else -1
 
         def slowness(rate: float) -> tuple[int, float, float]:
             arms = [(size, rate, seed) for seed in seeds]
             found = [self.reach(arm, target, "step") for arm in arms]
             there = [steps for steps in found if steps is not None]
             ends = [self.last(arm, target.metric, censored=(0.0, math.inf)).high for arm in arms]
-            return -len(there), sum(map(math.log, there)), sum(ends)
+            return -len(there), sum(map(math.log, there)), sign * sum(ends)
 
         return min(rates, key=slowness)
 

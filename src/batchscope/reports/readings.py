@@ -258,7 +258,7 @@ def _describe_energies(reading: EnergyBySize) -> Description:
         for estimate in (one.joules_per_example, one.watts)
     ]
     watts = ",".join(f"{size}={watts:.4g}" for size, watts in reading.watts.items())
-    use = f"recommend, cost and forecast take it as --watts {watts}, or find it in --store."
+    use = f"recommend, cost and forecast take it as --watts {watts}; --store keeps it for them."
     said = _describe_energy(first).sentences
     return Description(
         title=f"Energy of {first.task} at {len(reading.sizes)} batch sizes",

@@ -1,14 +1,17 @@
 """What training takes and costs, in a terminal of 80 columns."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from rich.console import Console
 
 from batchscope.decisions.comparing_costs import Costs
+from batchscope.decisions.cost import Cost
 from batchscope.decisions.hardware.comparing import DeviceComparison, OnDevice
 from batchscope.decisions.history import History
 from batchscope.decisions.laws import Extrapolation
 from batchscope.decisions.odds import NEAR, Odds
+from batchscope.decisions.power import Power
 from batchscope.estimate import Interval, NotIdentified, scale, write_number
 from batchscope.reports.terminal_parts import make_table, say, shorten
 from batchscope.verbs.forecasting import Forecast
@@ -35,6 +38,7 @@ def show_costs(console: Console, found: Costs) -> None:
         row += [_write_odds(*found.odds[at])] if found.odds else []
         table.add_row(*row)
     console.print(table)
+    _say_power(console, found.costs)
     said = "* no other batch size is both faster and cheaper. Means with 95% intervals."
     if several:
         said = f"{said} After the x the devices."
@@ -47,6 +51,14 @@ def show_costs(console: Console, found: Costs) -> None:
         say(console, f"{word}: {use.batch_size:,}{on}.")
     for sentence in found.sentences:
         say(console, f"- {sentence}")
+
+
+def _say_power(console: Console, costs: Sequence[Cost]) -> None:
+    """What energy, and the money and the carbon of it, were worked out of."""
+    watts = {cost.use.batch_size: cost.use.watts for cost in costs}
+    known = {size: each for size, each in watts.items() if each is not None}
+    if known:
+        say(console, f"A device is taken to need {Power(known).words}.")
 
 
 def _write_odds(time: Odds, total: Odds) -> str:
@@ -66,15 +78,16 @@ def show_forecast(console: Console, found: Forecast) -> None:
             shorten(cost.seconds),
         )
     console.print(table)
+    _say_power(console, found.costs)
     for cost in found.costs:
-        taken = [
-            ("of money", cost.usage),
-            ("kWh", cost.kilowatt_hours),
-            ("g CO2", cost.carbon_grams),
-        ]
+        taken = {
+            "of money": cost.usage,
+            "kWh": cost.kilowatt_hours,
+            "g CO2": cost.carbon_grams,
+        }
         known = [
-            f"{replace(amount, unit=name)}"
-            for name, amount in taken
+            str(replace(amount, unit=name))
+            for name, amount in taken.items()
             if isinstance(amount, Interval) and amount.value > 0
         ]
         if known:
@@ -90,10 +103,12 @@ def show_forecast(console: Console, found: Forecast) -> None:
 
 def _show_history(console: Console, history: History) -> None:
     """What other tasks the examples were taken from, and how far that is off."""
-    sizes = [f"{name} {write_number(size)}" for name, size in history.critical.items()]
+    sizes = [f"{name} {write_number(size.value)}" for name, size in history.critical.items()]
     off = ""
+    if history.unbounded:
+        off = f" Of {len(history.unbounded)} more the runs do not tell it."
     if history.error is not None:
-        off = f" Predicted so, each of them is off by {100 * history.error:.0f}% (median)."
+        off += f" Predicted so, each of them is off by {100 * history.error:.0f}% (median)."
     say(
         console,
         "Too few batch sizes got to the target for a curve of their own: how steps fall is taken "

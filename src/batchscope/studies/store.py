@@ -240,12 +240,14 @@ class Store:
             return {key: answer for key, (answer,) in connection.execute(query)}
 
     def _has(self, table: sa.Table) -> bool:
-        return table.name in sa.inspect(self.engine).get_table_names()
+        with self.speaking():
+            return table.name in sa.inspect(self.engine).get_table_names()
 
     def _make_room(self, table: sa.Table) -> None:
         """Give a store from before there was a table of this kind that table."""
         if not self._has(table):
-            self._make_tables()
+            with self.speaking():
+                self._make_tables()
 
     def _insert_new(self, table: sa.Table, row: Mapping[str, object]) -> sa.Insert:
         """An insert that leaves a row with the same key as it is."""

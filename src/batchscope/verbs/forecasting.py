@@ -1,11 +1,12 @@
 """What batch sizes need that were never run: examples, steps, seconds, energy and money."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from batchscope.budget import Target, parse_target
 from batchscope.decisions.cost import Cost, Prices, Use, cost_of
-from batchscope.decisions.history import History, read_history
+from batchscope.decisions.history import History, bound_critical, read_history
 from batchscope.decisions.power import power_of
 from batchscope.decisions.steps import (
     ExamplesForecast,
@@ -15,10 +16,10 @@ from batchscope.decisions.steps import (
     observe_sizes,
 )
 from batchscope.errors import CannotTell, InvalidInput
-from batchscope.estimate import Estimate, Interval, scale
+from batchscope.estimate import Estimate, Interval, NotIdentified, scale
 from batchscope.findings.analysis import Analysis
 from batchscope.findings.scaling import StepsToTarget
-from batchscope.findings.seeds import estimate_median
+from batchscope.findings.seeds import LEAST_REPEATS, estimate_median
 from batchscope.instruments.speed.foreseeing import StepForecast, foresee_step_seconds
 from batchscope.records import StepTime, count_devices
 from batchscope.verbs.analyzing import analyze, analyze_row
@@ -117,14 +118,14 @@ def forecast(
         history = _read_other_tasks(study, which)
     to_target = forecast_examples(analysis.tuned, analysis.target, batch_sizes, history=history)
     timing = _read_timing(study, which, analysis)
-    step_seconds = foresee_step_seconds(timing.of_study, batch_sizes)
+    step_seconds = timing.foresee(batch_sizes)
     costs = tuple(
         cost_of(
             Use(
                 batch_size=size,
                 devices=timing.devices,
                 steps=scale(to_target.examples[size], 1 / size, unit="steps"),
-                step_seconds=timing.measured.get(size, step_seconds.by_size[size]),
+                step_seconds=step_seconds.by_size[size],
                 watts=None if power is None else power.at(size),
             ),
             prices or Prices(),
@@ -135,20 +136,26 @@ def forecast(
 
 
 def _read_other_tasks(study: Study | str, which: str | None) -> History | None:
-    """From the latest study of each other task in the store; of a table there are none."""
+    """From the latest study of each other task in the store that bounds its critical batch size.
+
+    Of a table there are none, and an earlier version of the task itself is no other one.
+    """
     if isinstance(study, str) and is_table(study):
         return None
     with open_study(study) as store:
-        seen = {find_row(store, study, which)["fingerprint"]}
+        own = find_row(store, study, which)["task"]
         tasks: dict[str, list[StepsToTarget]] = {}
         for row in store.list_studies():
-            if row["fingerprint"] in seen or row["task"] in tasks:
+            name = row["task"]
+            if name == own or (name in tasks and bound_critical(tasks[name]) is not None):
                 continue
-            analysis = analyze_row(store, row)
+            try:
+                analysis = analyze_row(store, row)
+            except CannotTell:
+                continue
             if analysis.target is not None:
-                seen.add(row["fingerprint"])
                 runs = observe_sizes(analysis.tuned, analysis.target)
-                tasks[row["task"]] = [run for some in runs.values() for run in some]
+                tasks[name] = [run for some in runs.values() for run in some]
     return read_history(tasks)
 
 
@@ -157,38 +164,62 @@ class _Timing:
     """The steps that were timed of a study's task on its devices.
 
     Attributes:
-        of_study: at its batch sizes, by one measurement.
-        measured: batch size -> seconds per step, of every batch size that was timed.
+        steps: of one machine, the latest of each batch size.
+        too_large: the smallest batch size that ran out of memory; infinite where none did.
     """
 
-    of_study: tuple[StepTime, ...]
-    measured: Mapping[int, Interval]
-    devices: int
+    steps: tuple[StepTime, ...]
+    devices: int = 1
+    too_large: float = math.inf
+
+    def foresee(self, batch_sizes: Sequence[int]) -> StepForecast:
+        """Seconds per step, as they were timed or as the law says."""
+        found = foresee_step_seconds(self.steps, batch_sizes)
+        timed = {
+            step.batch_size: seconds
+            for step in self.steps
+            if isinstance(seconds := estimate_median(step.seconds, unit="s/step"), Interval)
+        }
+        out = NotIdentified(
+            reason=f"memory ran out at batch size {self.too_large:g}",
+            remedy="batchscope fit",
+            unit="s/step",
+        )
+        by_size = {
+            size: out if size >= self.too_large else timed.get(size, found.by_size[size])
+            for size in batch_sizes
+        }
+        return replace(found, by_size=by_size)
 
 
 def _read_timing(study: Study | str, which: str | None, analysis: Analysis) -> _Timing:
     if isinstance(study, str) and is_table(study):
-        steps = tuple(
-            StepTime(batch_size=size.batch_size, seconds=(size.seconds.value / size.steps.value,))
-            for size in analysis.sizes
-            if isinstance(size.seconds, Interval) and isinstance(size.steps, Interval)
+        return _Timing(
+            steps=tuple(
+                StepTime(
+                    batch_size=size.batch_size, seconds=(size.seconds.value / size.steps.value,)
+                )
+                for size in analysis.sizes
+                if isinstance(size.seconds, Interval) and isinstance(size.steps, Interval)
+            )
         )
-        return _Timing(of_study=steps, measured={}, devices=1)
     with open_study(study) as store:
         row = find_row(store, study, which)
         kept = store.read_measurements(row["fingerprint"])
         measured = read_measurement(store, row)
     plan = row["plan"]
-    alike = (plan["precision"], plan["device_kind"])
+    devices = count_devices(plan["device_kind"])
+    if measured is None:
+        return _Timing(steps=(), devices=devices)
+    place = (plan["precision"], plan["device_kind"], measured.provenance.host)
+    # The study's own timing says of every batch size something, and of some another one says more.
+    steps = {step.batch_size: step for step in measured.steps}
     # The latest comes first, and counts.
-    timed = {
-        step.batch_size: estimate_median(step.seconds, unit="s/step")
-        for measurement in reversed(kept)
-        if (measurement.precision, measurement.device_kind) == alike
-        for step in measurement.steps
-    }
+    for other in reversed(kept):
+        if (other.precision, other.device_kind, other.provenance.host) == place:
+            steps |= {s.batch_size: s for s in other.steps if len(s.seconds) >= LEAST_REPEATS}
     return _Timing(
-        of_study=() if measured is None else measured.steps,
-        measured={size: found for size, found in timed.items() if isinstance(found, Interval)},
-        devices=count_devices(plan["device_kind"]),
+        steps=tuple(steps.values()),
+        devices=devices,
+        too_large=min((s.batch_size for s in steps.values() if not s.seconds), default=math.inf),
     )

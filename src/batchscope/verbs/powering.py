@@ -3,20 +3,19 @@
 import socket
 import sys
 from collections.abc import Sequence
-from contextlib import closing, redirect_stdout
-from pathlib import Path
+from contextlib import closing, nullcontext, redirect_stdout
 from typing import overload
 
-from batchscope.errors import InvalidInput
+from batchscope.errors import InvalidInput, StoreError
 from batchscope.estimate import Interval
 from batchscope.instruments.energy import Energy, EnergyBySize, measure_energy
 from batchscope.records import PowerReading
-from batchscope.studies.connection import path_of
 from batchscope.studies.progress import Unwatched, Watcher, showing
 from batchscope.studies.store import Store
 from batchscope.task import Task
 from batchscope.training.provenance import describe_machine, find_origin
 from batchscope.verbs.importing import is_table
+from batchscope.verbs.listing import read_measurement
 from batchscope.verbs.opening import find_row, open_study
 from batchscope.verbs.preparing import Prepared, introduce, prepare
 from batchscope.verbs.studying import Study
@@ -83,23 +82,46 @@ def energy(
             do="write for example 32,128,512",
         )
     prepared = prepare(task, watcher=watcher, device=device, precision=precision, batch_sizes=sizes)
-    found: list[Energy] = []
-    for size in sizes:
-        label = f"measuring energy at batch size {size}"
-        with showing(watcher, label) as report, redirect_stdout(sys.stderr):
-            found.append(
-                measure_energy(
-                    prepared.task,
-                    size,
-                    prepared.plan.precision,
-                    prepared.device_name,
-                    watts,
-                    report=report,
-                )
-            )
-    if store is not None:
-        _keep(store, prepared, found)
+    with nullcontext() if store is None else closing(Store(store, create=True)) as opened:
+        found = [_measure(prepared, size, watts, opened, watcher) for size in sizes]
     return found[0] if isinstance(batch_size, int) else EnergyBySize(tuple(found))
+
+
+def _measure(
+    prepared: Prepared, size: int, watts: float | None, store: Store | None, watcher: Watcher
+) -> Energy:
+    """Measure one batch size, and keep its power where there is a store for it."""
+    label = f"measuring energy at batch size {size}"
+    with showing(watcher, label) as report, redirect_stdout(sys.stderr):
+        found = measure_energy(
+            prepared.task,
+            size,
+            prepared.plan.precision,
+            prepared.device_name,
+            watts,
+            report=report,
+        )
+    if store is None:
+        return found
+    if not isinstance(found.watts, Interval):
+        watcher.say("Nothing here counts energy: there is no power to keep.")
+        return found
+    introduce(store, prepared)
+    store.save_power(
+        PowerReading(
+            task=prepared.task.name,
+            fingerprint=prepared.fingerprint.digest,
+            precision=prepared.plan.precision,
+            device_kind=prepared.device.type,
+            batch_size=size,
+            watts=found.watts.value,
+            source=found.source,
+            is_measured=found.is_measured,
+            examples=found.examples,
+            provenance=describe_machine(prepared.device, find_origin(), seconds=0.0),
+        )
+    )
+    return found
 
 
 def find_watts(
@@ -140,11 +162,13 @@ def find_watts_here(
     watcher: Watcher,
 ) -> dict[int, float] | None:
     """The watts that a store has of a task on this machine; None where it has none."""
-    path = path_of(place)
-    if path is not None and not Path(path).exists():
+    try:
+        opened = Store(place, create=False)
+    except StoreError:
+        # The study that follows makes it, or says what is wrong with it.
         return None
-    prepared = prepare(task, watcher=watcher, device=device, precision=precision, compute=False)
-    with closing(Store(place, create=False)) as store:
+    with closing(opened) as store:
+        prepared = prepare(task, watcher=watcher, device=device, precision=precision, compute=False)
         return find_watts(
             store,
             prepared.fingerprint.digest,
@@ -155,40 +179,16 @@ def find_watts_here(
 
 
 def find_study_watts(study: Study | str, which: str | None) -> dict[int, float] | None:
-    """The watts that the store of a study has of its task, wherever measured; None where none."""
+    """The watts that the store of a study has of its task, on the machine that timed its steps."""
     if isinstance(study, str) and is_table(study):
         return None
     with open_study(study) as store:
         row = find_row(store, study, which)
-        plan = row["plan"]
+        plan, measured = row["plan"], read_measurement(store, row)
         return find_watts(
             store,
             row["fingerprint"],
             precision=plan["precision"],
             device=plan["device_kind"].partition(" ")[0],
+            host=None if measured is None else measured.provenance.host,
         )
-
-
-def _keep(place: str, prepared: Prepared, found: Sequence[Energy]) -> None:
-    """Write down what was counted; where nothing counts, there is nothing to keep."""
-    known = [(one, one.watts) for one in found if isinstance(one.watts, Interval)]
-    if not known:
-        return
-    provenance = describe_machine(prepared.device, find_origin(), seconds=0.0)
-    with closing(Store(place, create=True)) as store:
-        introduce(store, prepared)
-        for one, watts in known:
-            store.save_power(
-                PowerReading(
-                    task=prepared.task.name,
-                    fingerprint=prepared.fingerprint.digest,
-                    precision=prepared.plan.precision,
-                    device_kind=prepared.device.type,
-                    batch_size=one.batch_size,
-                    watts=watts.value,
-                    source=one.source,
-                    is_measured=one.is_measured,
-                    examples=one.examples,
-                    provenance=provenance,
-                )
-            )

@@ -80,3 +80,21 @@ def test_behind_a_jump_nothing_is_predicted(rng: np.random.Generator) -> None:
     refused = found[4096]
     assert isinstance(refused, NotIdentified)
     assert "jump from batch size 512 to 1024" in refused.reason
+
+
+def test_where_steps_do_not_take_longer_yet_nothing_is_said_of_larger_batches(
+    rng: np.random.Generator,
+) -> None:
+    """A device that is full from 600 examples on, timed up to 512."""
+    flat = [
+        StepTime(batch_size=size, seconds=tuple(5e-3 * np.exp(0.01 * rng.standard_normal(21))))
+        for size in SIZES
+    ]
+    found = foresee_step_seconds(flat, [48, 1024]).by_size
+
+    inside = found[48]
+    assert isinstance(inside, Interval)
+    assert inside.high / inside.low < 1.2
+    beyond = found[1024]
+    assert isinstance(beyond, NotIdentified)
+    assert "do not take longer yet" in beyond.reason

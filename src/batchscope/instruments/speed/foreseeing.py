@@ -17,6 +17,8 @@ from batchscope.records import StepTime
 _PARAMETERS = 3
 _LEAST_SIZES = _PARAMETERS + 2
 _CONFIDENCE = 0.9
+# Of the log of seconds per step: what counts as a rise, and in deviations of a timing.
+_RISE, _CLEARLY = 0.2, 3.0
 _UNIT = "s/step"
 
 
@@ -75,6 +77,8 @@ def foresee_step_seconds(times: Sequence[StepTime], batch_sizes: Sequence[int]) 
     is the deviation of a prediction. Outside the timed sizes there is more: how far these fits are
     apart there (Tukey's jackknife), or, where that is larger, what leaving out the outermost size
     missed it by, in proportion to the doublings. Logs are taken as normal, with a Student's t.
+    Beyond the largest size nothing is said where steps do not take longer there yet: when they
+    begin to is not known.
 
     Args:
         times: of one task on one device; sizes that ran out of memory are left out.
@@ -87,7 +91,7 @@ def foresee_step_seconds(times: Sequence[StepTime], batch_sizes: Sequence[int]) 
     if below.sum() < _LEAST_SIZES:
         few = NotIdentified(
             reason=f"{int(below.sum())} batch sizes were timed before any jump of seconds per step",
-            remedy=f"batchscope profile at the batch size itself, or at {_LEAST_SIZES} smaller",
+            remedy=f"the batch size itself timed by batchscope profile, or {_LEAST_SIZES} others",
             unit=_UNIT,
         )
         return StepForecast(by_size=dict.fromkeys(batch_sizes, few))
@@ -115,6 +119,7 @@ class _Laws:
 
     def __init__(self, sizes: Floats, medians: Floats) -> None:
         self._doublings: Floats = np.log2(sizes)
+        self._medians = medians
         self._whole = fit_law(sizes, medians)
         kept = [np.arange(len(sizes)) != at for at in range(len(sizes))]
         self._others = [fit_law(sizes[k], medians[k]) for k in kept]
@@ -123,16 +128,26 @@ class _Laws:
             for size, median, law in zip(sizes, medians, self._others, strict=True)
         )
 
-    def predict(self, batch_size: int) -> Interval:
+    def predict(self, batch_size: int) -> Estimate:
         """The median step at a batch size."""
-        inside = [one.log_error**2 for one in self.left_out[1:-1]]
-        deviation = math.sqrt(float(np.mean(inside)) + self._outside(batch_size))
+        missed = float(np.mean([one.log_error**2 for one in self.left_out[1:-1]]))
+        if math.log2(batch_size) > self._doublings[-1] and not self._rises(math.sqrt(missed)):
+            return NotIdentified(
+                reason="steps do not take longer yet at the largest batch size that was timed",
+                remedy="batchscope profile at larger batch sizes",
+                unit=_UNIT,
+            )
+        deviation = math.sqrt(missed + self._outside(batch_size))
         freedom = len(self._others) - _PARAMETERS
         quantile = cast(float, stats.t.isf((1 - _CONFIDENCE) / 2, freedom))
         value, half = _at(self._whole, batch_size), math.exp(quantile * deviation)
         return Interval(
             value=value, low=value / half, high=value * half, unit=_UNIT, confidence=_CONFIDENCE
         )
+
+    def _rises(self, deviation: float) -> bool:
+        """Whether the largest size takes longer than the least step, beyond what timings miss."""
+        return math.log(self._medians[-1] / self._medians.min()) > max(_RISE, _CLEARLY * deviation)
 
     def _outside(self, batch_size: int) -> float:
         """The variance of the log that is added beyond the timed sizes."""

@@ -86,7 +86,9 @@ class Ledger:
         quality, higher = self.race.ranking.quality, self.race.ranking.higher
         if self.target is not None:
             quality, higher = self.target.metric, self.target.direction == ">="
-        best = -np.max(columns[quality]) if higher else np.min(columns[quality])
+        towards = -columns[quality] if higher else columns[quality]
+        # A metric may be 0/0 at times.
+        best = np.where(np.isnan(towards), math.inf, towards).min()
         return self.cost(trial), float(best), float(columns["val_loss"][-1])
 
     def costs(self) -> dict[Setting, float]:
