@@ -104,6 +104,7 @@ def test_runs_that_missed_the_target_count_as_slower_than_their_end() -> None:
     assert fit.critical.low < 200 < fit.critical.high
 
 
+@pytest.mark.slow
 def test_the_interval_covers_where_a_tenth_of_the_runs_missed_the_target() -> None:
     rng = np.random.default_rng(2)
     covered: list[bool] = []

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pytest
 from torch import nn
 
 from batchscope.replications.normalising import compare_gaps, make_task
@@ -19,6 +20,7 @@ def test_the_nets_differ_in_batch_norm_alone() -> None:
     assert len(normed) == len(plain) + 2
 
 
+@pytest.mark.slow
 def test_gaps_are_read_where_the_training_loss_is_the_same(tmp_path: Path) -> None:
     over_sizes, over_ghosts, said = compare_gaps(make_lab(tmp_path))
 

@@ -119,6 +119,7 @@ def study_of(slope: float, store: str, sizes: list[int]) -> None:
     )
 
 
+@pytest.mark.slow
 def test_other_tasks_of_the_store_stand_in_for_a_curve(tmp_path: Path) -> None:
     store = str(tmp_path / "runs.db")
     for slope in (2.0, 2.5, 3.0):

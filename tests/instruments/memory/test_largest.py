@@ -106,6 +106,7 @@ def test_where_nothing_fits_the_answer_is_a_sentence() -> None:
         fit(huge, memory="400MiB")
 
 
+@pytest.mark.slow
 def test_data_of_500_that_fit_whole_are_the_answer_and_a_batch_norm_starts_at_two() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(500, 4, generator=generator)
