@@ -51,7 +51,8 @@ WattsOption = Annotated[
     typer.Option(
         "--watts",
         metavar="W",
-        help="Of each device while it trains: 300, or by batch size 32=180,512=290.",
+        help="Of each device while it trains: 300, or by batch size 32=180,512=290. Default: what "
+        "energy has kept in the store.",
     ),
 ]
 CarbonOption = Annotated[float, typer.Option("--carbon", help="Grams of CO2 per kilowatt-hour.")]
