@@ -1,5 +1,8 @@
 """What batch sizes need that were never run."""
 
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,8 @@ import torch
 import batchscope as bs
 from batchscope.errors import InvalidInput
 from batchscope.estimate import Interval, NotIdentified
+from batchscope.records import StepTime
+from batchscope.studies.store import Store
 from batchscope.verbs.forecasting import Forecast
 
 from ..conftest import make_task
@@ -29,7 +34,24 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> str:
         store=store,
         jobs=1,
     )
+    keep_times(store, {size: step_seconds(size) for size in SIZES})
     return store
+
+
+def step_seconds(size: int) -> float:
+    """Of a device that takes 1 ms for any step and 0.1 ms more for each example."""
+    return 1e-3 + 1e-4 * size
+
+
+def keep_times(place: str, seconds: Mapping[int, float | None]) -> None:
+    """Let a store have timed the steps of its latest study so; None where memory ran out."""
+    with closing(Store(place, create=False)) as store:
+        measured = store.read_measurements(store.find_study(None)["fingerprint"])[0]
+        steps = tuple(
+            StepTime(batch_size=size, seconds=() if each is None else (each,) * 21)
+            for size, each in seconds.items()
+        )
+        store.save_measurement(replace(measured, steps=steps))
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +72,8 @@ def test_a_size_that_was_never_run_gets_its_seconds_and_what_they_take(found: Fo
     assert isinstance(six.use.step_seconds, Interval)
     assert isinstance(six.kilowatt_hours, Interval)
     assert isinstance(six.usage, Interval)
+    # The law is of this form, and the timings are without noise.
+    assert six.use.step_seconds.value == pytest.approx(step_seconds(6), rel=1e-3)
     product = six.use.steps.value * six.use.step_seconds.value
     assert six.seconds.value == pytest.approx(product)
     assert six.kilowatt_hours.value == pytest.approx(100 * product / JOULES)
@@ -70,6 +94,18 @@ def test_a_size_that_was_timed_is_not_predicted(place: str, found: Forecast) -> 
 
     assert use.step_seconds == timed.step_seconds
     assert use.step_seconds != found.costs[0].use.step_seconds
+
+
+def test_where_memory_ran_out_nothing_is_forecast(place: str) -> None:
+    kept = {size: step_seconds(size) for size in SIZES}
+    keep_times(place, kept | {32: None})
+
+    below, at, beyond = bs.forecast(place, [6, 32, 64]).costs
+
+    assert isinstance(below.seconds, Interval)
+    for cost in (at, beyond):
+        assert isinstance(cost.seconds, NotIdentified)
+        assert "memory ran out at batch size 32" in cost.seconds.reason
 
 
 def test_few_sizes_leave_the_seconds_open(tmp_path_factory: pytest.TempPathFactory) -> None:

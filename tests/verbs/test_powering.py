@@ -1,6 +1,7 @@
 """The power of training: measured, kept in the store, and found again."""
 
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -9,11 +10,12 @@ from batchscope.errors import InvalidInput
 from batchscope.estimate import Interval
 from batchscope.instruments.energy import EnergyBySize
 from batchscope.records import PowerReading
+from batchscope.studies.progress import Unwatched
 from batchscope.studies.store import Store
 from batchscope.task import Task
 from batchscope.training.devices import choose_device
 from batchscope.training.provenance import Origin, describe_machine
-from batchscope.verbs.powering import find_watts
+from batchscope.verbs.powering import find_watts, find_watts_here
 
 from ..conftest import make_task
 
@@ -84,6 +86,10 @@ def test_power_at_several_sizes_is_kept_and_leads_the_choice(place: str, task: T
     assert found.spent.examples > sum(one.examples for one in measured.sizes)
     costs = bs.cost(place).costs
     assert all(isinstance(cost.kilowatt_hours, Interval) for cost in costs)
+    for cost in costs:
+        # Four digits are kept, as a command is written; beyond the largest measured its own.
+        watts = measured.watts[min(cost.use.batch_size, SIZES[1])]
+        assert cost.use.watts == pytest.approx(watts, rel=1e-3)
     assert isinstance(bs.forecast(place, [6]).costs[0].use.watts, float)
 
 
@@ -92,6 +98,16 @@ def test_without_power_in_the_store_the_objective_says_what_is_missing(
 ) -> None:
     with pytest.raises(InvalidInput, match="in energy is not known"):
         bs.recommend(task, objective="energy", store=place)
+
+
+def test_an_empty_place_has_no_power_yet(tmp_path: Path, task: Task) -> None:
+    """As a new database of PostgreSQL has no tables."""
+    empty = tmp_path / "empty.db"
+    empty.touch()
+
+    found = find_watts_here(str(empty), task, device=None, precision=None, watcher=Unwatched())
+
+    assert found is None
 
 
 def test_no_batch_size_is_one_error(place: str, task: Task) -> None:

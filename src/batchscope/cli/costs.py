@@ -26,6 +26,7 @@ from batchscope.cli.terms_options import (
     KilowattHourOption,
     WattsOption,
     read_deadline,
+    read_prices,
     read_watts,
 )
 from batchscope.errors import InvalidInput
@@ -134,7 +135,6 @@ def forecast(
     Example: batchscope forecast batchscope.db --batch-sizes 48,4096 --watts 65
     """
     with reporting(debug):
-        from batchscope.decisions.cost import Prices
         from batchscope.verbs.forecasting import forecast as predict
 
         sizes = read_sizes(batch_sizes or None) or []
@@ -143,11 +143,7 @@ def forecast(
             sizes,
             which=study,
             target=target,
-            prices=Prices(
-                device_hour=device_hour,
-                kilowatt_hour=kilowatt_hour,
-                grams_per_kilowatt_hour=carbon,
-            ),
+            prices=read_prices(device_hour=device_hour, kilowatt_hour=kilowatt_hour, carbon=carbon),
             watts=read_watts(watts),
         )
         if json:
@@ -209,7 +205,6 @@ def devices(
     Example: batchscope devices digits-cnn --price A100-80GB=1.8 --deadline 2h
     """
     with reporting(debug), watching() as watcher:
-        from batchscope.decisions.cost import Prices
         from batchscope.decisions.hardware.roofline import Timing
         from batchscope.verbs.comparing_devices import devices as compare
 
@@ -222,7 +217,7 @@ def devices(
             precision=precision,
             table=table,
             prices=_read_prices(price),
-            electricity=Prices(kilowatt_hour=kilowatt_hour, grams_per_kilowatt_hour=carbon),
+            electricity=read_prices(device_hour=0.0, kilowatt_hour=kilowatt_hour, carbon=carbon),
             measured=[
                 Timing(device=device, batch_size=size, seconds=seconds)
                 for device, size, seconds in map(_read_timing, measured or ())

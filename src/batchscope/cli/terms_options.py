@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from batchscope.budget import parse_budget
+from batchscope.decisions.cost import Prices
 from batchscope.decisions.terms import OBJECTIVES, check_deadline
 from batchscope.errors import InvalidInput
 
@@ -56,6 +57,17 @@ WattsOption = Annotated[
     ),
 ]
 CarbonOption = Annotated[float, typer.Option("--carbon", help="Grams of CO2 per kilowatt-hour.")]
+
+
+def read_prices(*, device_hour: float, kilowatt_hour: float, carbon: float) -> Prices:
+    """What usage is paid with.
+
+    Raises:
+        InvalidInput: a price is below 0.
+    """
+    return Prices(
+        device_hour=device_hour, kilowatt_hour=kilowatt_hour, grams_per_kilowatt_hour=carbon
+    )
 
 
 def read_watts(text: str | None) -> float | dict[int, float] | None:

@@ -53,6 +53,7 @@ from batchscope.cli.terms_options import (
     MemoryOption,
     WattsOption,
     read_deadline,
+    read_prices,
     read_watts,
 )
 from batchscope.errors import CannotTell
@@ -235,7 +236,6 @@ def recommend(
     Example: batchscope recommend mytask.py:task --target "error<=0.05" --effort quick
     """
     with reporting(debug, store), watching() as watcher:
-        from batchscope.decisions.cost import Prices
         from batchscope.reports.page import check_page_path
         from batchscope.reports.page import report as write_report
         from batchscope.verbs.fitting import predict_need
@@ -250,11 +250,7 @@ def recommend(
         terms = agree_terms(
             task,
             objective=objective,
-            prices=Prices(
-                device_hour=device_hour,
-                kilowatt_hour=kilowatt_hour,
-                grams_per_kilowatt_hour=carbon,
-            ),
+            prices=read_prices(device_hour=device_hour, kilowatt_hour=kilowatt_hour, carbon=carbon),
             watts=read_watts(watts),
             deadline=read_deadline(deadline),
             max_cost=max_cost,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from batchscope.budget import Target
-from batchscope.decisions.history import History
+from batchscope.decisions.other_tasks import History
 from batchscope.estimate import Estimate, Interval, NotIdentified, scale
 from batchscope.findings.critical import observe
 from batchscope.findings.scaling import (

@@ -8,9 +8,9 @@ from rich.console import Console
 from batchscope.decisions.comparing_costs import Costs
 from batchscope.decisions.cost import Cost
 from batchscope.decisions.hardware.comparing import DeviceComparison, OnDevice
-from batchscope.decisions.history import History
 from batchscope.decisions.laws import Extrapolation
 from batchscope.decisions.odds import NEAR, Odds
+from batchscope.decisions.other_tasks import History
 from batchscope.decisions.power import Power
 from batchscope.estimate import Interval, NotIdentified, scale, write_number
 from batchscope.reports.terminal_parts import make_table, say, shorten

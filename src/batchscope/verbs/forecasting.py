@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from batchscope.budget import Target, parse_target
 from batchscope.decisions.cost import Cost, Prices, Use, cost_of
-from batchscope.decisions.history import History, bound_critical, read_history
+from batchscope.decisions.other_tasks import History, OtherTask, read_history
 from batchscope.decisions.power import power_of
 from batchscope.decisions.steps import (
     ExamplesForecast,
@@ -18,7 +18,6 @@ from batchscope.decisions.steps import (
 from batchscope.errors import CannotTell, InvalidInput
 from batchscope.estimate import Estimate, Interval, NotIdentified, scale
 from batchscope.findings.analysis import Analysis
-from batchscope.findings.scaling import StepsToTarget
 from batchscope.findings.seeds import LEAST_REPEATS, estimate_median
 from batchscope.instruments.speed.foreseeing import StepForecast, foresee_step_seconds
 from batchscope.records import StepTime, count_devices
@@ -144,10 +143,10 @@ def _read_other_tasks(study: Study | str, which: str | None) -> History | None:
         return None
     with open_study(study) as store:
         own = find_row(store, study, which)["task"]
-        tasks: dict[str, list[StepsToTarget]] = {}
+        tasks: dict[str, OtherTask] = {}
         for row in store.list_studies():
             name = row["task"]
-            if name == own or (name in tasks and bound_critical(tasks[name]) is not None):
+            if name == own or (name in tasks and tasks[name].critical is not None):
                 continue
             try:
                 analysis = analyze_row(store, row)
@@ -155,7 +154,7 @@ def _read_other_tasks(study: Study | str, which: str | None) -> History | None:
                 continue
             if analysis.target is not None:
                 runs = observe_sizes(analysis.tuned, analysis.target)
-                tasks[name] = [run for some in runs.values() for run in some]
+                tasks[name] = OtherTask.of([run for some in runs.values() for run in some])
     return read_history(tasks)
 
 
@@ -217,7 +216,11 @@ def _read_timing(study: Study | str, which: str | None, analysis: Analysis) -> _
     # The latest comes first, and counts.
     for other in reversed(kept):
         if (other.precision, other.device_kind, other.provenance.host) == place:
-            steps |= {s.batch_size: s for s in other.steps if len(s.seconds) >= LEAST_REPEATS}
+            steps |= {
+                step.batch_size: step
+                for step in other.steps
+                if not step.seconds or len(step.seconds) >= LEAST_REPEATS
+            }
     return _Timing(
         steps=tuple(steps.values()),
         devices=devices,

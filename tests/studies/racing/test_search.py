@@ -149,6 +149,28 @@ def pick(race: Race, done: dict[Trial, Curve]) -> tuple[int, float]:
     return fastest.best, next(s.learning_rate for s in tuned if s.batch_size == fastest.best)
 
 
+def test_a_metric_that_is_nan_at_times_does_not_lose_the_best_rate() -> None:
+    surface = draw_surface(0, noise=0.0)
+    target = replace(TARGET, metric="error")
+
+    def train(trial: Trial) -> Curve:
+        curve = surface.train(trial)
+        error = curve.columns["val_loss"].copy()
+        # As a share of nothing, before anything is predicted to be so.
+        error[0] = np.nan
+        return replace(curve, columns=dict(curve.columns) | {"error": error})
+
+    ranking = Ranking(quality="error", higher=False, target=target)
+    done = run(replace(race_on(surface), target=target, ranking=ranking), train)
+
+    best = min(
+        surface.cost(*trial.setting)
+        for trial, curve in done.items()
+        if curve.columns["error"][-1] <= target.value
+    )
+    assert best <= 1.1 * surface.best()
+
+
 @pytest.mark.parametrize("effort", ["quick", "standard"])
 def test_rates_are_ranked_by_what_the_target_is_of(effort: str) -> None:
     """Where the loss grows as the error falls, as that of a net that is too sure."""

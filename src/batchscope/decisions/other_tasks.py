@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Self
 
 import numpy as np
 
@@ -82,25 +83,34 @@ class History:
         }
 
 
-def bound_critical(runs: Sequence[StepsToTarget]) -> Interval | None:
-    """The critical batch size of a task; None where its runs bound it on one side at most."""
-    fit = fit_scaling(runs)
-    if not isinstance(fit, ScalingFit) or fit.misses is not None:
-        return None
-    return fit.critical if isinstance(fit.critical, Interval) else None
+@dataclass(frozen=True, slots=True)
+class OtherTask:
+    """What a study showed of another task.
+
+    Attributes:
+        runs: at their batch size's best learning rate.
+        critical: the critical batch size; None where the runs bound it on one side at most.
+    """
+
+    runs: Sequence[StepsToTarget]
+    critical: Interval | None
+
+    @classmethod
+    def of(cls, runs: Sequence[StepsToTarget]) -> Self:
+        """By the curve of its runs."""
+        fit = fit_scaling(runs)
+        if not isinstance(fit, ScalingFit) or fit.misses is not None:
+            return cls(runs, None)
+        return cls(runs, fit.critical if isinstance(fit.critical, Interval) else None)
 
 
-def read_history(tasks: Mapping[str, Sequence[StepsToTarget]]) -> History | None:
+def read_history(tasks: Mapping[str, OtherTask]) -> History | None:
     """The critical batch sizes of tasks, as far as their runs tell them.
-
-    Args:
-        tasks: name -> its runs at their batch size's best learning rate.
 
     Returns:
         None with fewer than three: nothing is known of how far tasks are apart.
     """
-    found = {name: bound_critical(runs) for name, runs in tasks.items()}
-    critical = {name: size for name, size in found.items() if size is not None}
+    critical = {name: task.critical for name, task in tasks.items() if task.critical is not None}
     if len(critical) < _LEAST_TASKS:
         return None
     errors = [
@@ -108,7 +118,7 @@ def read_history(tasks: Mapping[str, Sequence[StepsToTarget]]) -> History | None
         for name in critical
         if len(critical) > _LEAST_TASKS
         for error in _leave_out(
-            [size.value for other, size in critical.items() if other != name], tasks[name]
+            [size.value for other, size in critical.items() if other != name], tasks[name].runs
         )
     ]
     return History(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from batchscope.decisions.history import History, read_history
+from batchscope.decisions.other_tasks import History, OtherTask, read_history
 from batchscope.estimate import Interval, NotIdentified
 from batchscope.findings.scaling import StepsToTarget
 
@@ -38,7 +38,9 @@ def exactly(value: float) -> Interval:
 def test_critical_batch_sizes_of_other_tasks_are_found(rng: np.random.Generator) -> None:
     planted = {"a": 50.0, "b": 100.0, "c": 200.0, "d": 400.0}
 
-    history = read_history({name: runs_of(size, rng) for name, size in planted.items()})
+    history = read_history(
+        {name: OtherTask.of(runs_of(size, rng)) for name, size in planted.items()}
+    )
 
     assert history is not None
     # A noise of 2% in three seeds at five sizes leaves a tenth.
@@ -50,10 +52,25 @@ def test_critical_batch_sizes_of_other_tasks_are_found(rng: np.random.Generator)
 
 
 def test_two_tasks_are_no_history(rng: np.random.Generator) -> None:
-    assert read_history({name: runs_of(100.0, rng) for name in "ab"}) is None
+    known = {name: OtherTask.of(runs_of(100.0, rng)) for name in "ab"}
+
+    assert read_history(known) is None
     # Of the third no curve is known.
-    few = runs_of(100.0, rng, sizes=[8, 32])
-    assert read_history({name: runs_of(100.0, rng) for name in "ab"} | {"c": few}) is None
+    few = OtherTask.of(runs_of(100.0, rng, sizes=[8, 32]))
+    assert read_history(known | {"c": few}) is None
+
+
+def test_tasks_whose_critical_batch_size_is_open_are_named(rng: np.random.Generator) -> None:
+    known = {name: OtherTask.of(runs_of(100.0, rng)) for name in "abc"}
+    # Steps fall in proportion up to the largest batch: only a lower bound.
+    open_above = OtherTask.of(runs_of(1e7, rng))
+
+    history = read_history(known | {"d": open_above})
+
+    assert open_above.critical is None
+    assert history is not None
+    assert set(history.critical) == set("abc")
+    assert history.unbounded == ("d",)
 
 
 @pytest.mark.parametrize("size", [16, 512])
