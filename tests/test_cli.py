@@ -185,6 +185,13 @@ def test_reading_verbs_never_make_a_store(tmp_path: Path, verb: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_task_given_for_a_store_is_told_from_a_missing_file(tmp_path: Path) -> None:
+    done = run_command("forecast", "digits-cnn", "--batch-sizes", "48", folder=tmp_path)
+
+    assert done.returncode == 1
+    assert "batchscope.db --study digits-cnn" in " ".join(done.stderr.split())
+
+
 BROKEN = {
     "digit-cnn": ("digit-cnn", (), "did you mean digits-cnn?"),
     "syntax error": ("broken.py:task", (), "SyntaxError"),

@@ -10,6 +10,7 @@ from sqlalchemy import event as sa_event
 from sqlalchemy import exc as sa_errors
 
 from batchscope.errors import InvalidInput, StoreError
+from batchscope.gallery import BUILT_IN
 
 _BUSY_SECONDS = 60
 # A new store takes 100 KiB and its log as much again; a run takes a few.
@@ -42,7 +43,7 @@ def check_path(path: Path, *, create: bool) -> None:
             f"there is no store {path}",
             where=str(path.absolute()),
             expected="a file that batchscope study or recommend has written",
-            do="name it with --store, or run: batchscope study TASK",
+            do=_suggest_instead(str(path)),
         )
     try:
         with path.open("rb") as file:
@@ -61,6 +62,12 @@ def check_path(path: Path, *, create: bool) -> None:
             expected="a Batchscope store, an SQLite file",
             do="name another file with --store",
         )
+
+
+def _suggest_instead(given: str) -> str:
+    if given in BUILT_IN or ".py:" in given:
+        return f"{given} is a task; name the store first: batchscope.db --study {given}"
+    return "give the path of the store, or make one: batchscope study TASK"
 
 
 def remove(path: Path) -> None:
