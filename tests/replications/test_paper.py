@@ -12,13 +12,14 @@ import torch
 
 from batchscope.errors import InvalidInput
 from batchscope.optimizers import SGD
-from batchscope.replications import minima
+from batchscope.replications import minima, spelling
 from batchscope.replications.lab import Lab
 from batchscope.replications.reproducing import list_studies, reproduce
-from batchscope.replications.studies import distance, image, imaging, lr_scaling
+from batchscope.replications.studies import distance, image, imaging, lr_scaling, speech
 from batchscope.training.check import check_task
 
 from .labs import make_lab
+from .voices import say, write_chapter
 
 CPU = torch.device("cpu")
 
@@ -181,6 +182,35 @@ def test_too_few_scans_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput) as caught:
         imaging.read_material(lab_of(tmp_path))
     assert "8 validate" in " ".join(map(str, caught.value.args))
+
+
+def write_speech(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    for speaker in range(100, 120):
+        count, length = (30, 25) if speaker % 10 == 0 else (15, 60)
+        said = {f"{speaker}-7-{n:04d}": say(rng, length) for n in range(count)}
+        write_chapter(folder, speaker, said)
+
+
+@pytest.mark.slow
+def test_recordings_go_through_the_whole_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("soundfile", "transformers", "rapidfuzz"):
+        pytest.importorskip(module)
+    write_speech(tmp_path)
+    # As many sizes as the study has, a few steps of each.
+    monkeypatch.setattr(speech, "_ALL", dict.fromkeys((4, 8, 16, 32, 64, 256), 6))
+    monkeypatch.setattr(speech, "_CHECKPOINT", "2steps")
+    monkeypatch.setattr(spelling, "_ROUNDS", 5)
+    place = str(tmp_path / "runs.db")
+
+    found = reproduce("speech", scale="paper", data=str(tmp_path), seeds=1, store=place)
+
+    assert {one.verdict for one in found.judged} == {"cannot tell"}
+    assert found.data.startswith("The original data: LibriSpeech")
+    assert "of the letters from the frames themselves" in found.measured.notes[0]
+    assert found.measured.figures[0].title == "Misread letters against utterances seen, first seed"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ _PHONES = 12
 # So loud that an untrained network's probe misreads a third of the frames.
 _NOISE = 1.6
 _PEAK, _BROAD = 3.0, 1.5
-_MASK_SHARE, _MASK_FRAMES = 0.06, 8
+_MASK_SHARE, MASK_FRAMES = 0.06, 8
 _WIDTH = 64
 _TEMPERATURE = 0.1
 _RIDGE = 1e-3
@@ -42,7 +42,7 @@ def generate_utterances(
     bands = np.arange(BANDS)
     frames = np.empty((count, FRAMES, BANDS))
     phones = np.empty((count, FRAMES), dtype=np.int64)
-    masks = np.zeros((count, FRAMES), dtype=bool)
+    masks = np.empty((count, FRAMES), dtype=bool)
     for n in range(count):
         spoken: list[int] = []
         phone = int(rng.integers(_PHONES))
@@ -56,31 +56,42 @@ def generate_utterances(
         voice = _PEAK * np.exp(-np.square(off / _BROAD) / 2).sum(1)
         noise = _NOISE * rng.standard_normal((FRAMES, BANDS))
         frames[n] = voice + gain + tilt * (bands / BANDS - 0.5) + noise
-        starts = np.flatnonzero(rng.random(FRAMES) < _MASK_SHARE)
-        # An utterance without a masked frame would teach nothing.
-        for start in starts if len(starts) else rng.integers(FRAMES - _MASK_FRAMES, size=1):
-            masks[n, start : start + _MASK_FRAMES] = True
+        masks[n] = draw_mask(rng, FRAMES)
     return torch.tensor(frames, dtype=torch.float32), torch.tensor(masks), torch.tensor(phones)
 
 
-class Listener(nn.Module):
-    """Two convolutions that see 21 frames, masked ones replaced by a learned one."""
+def draw_mask(rng: np.random.Generator, frames: int) -> np.ndarray:
+    """Which frames of an utterance are masked, shape (frames,): spans of 8, at least one."""
+    mask = np.zeros(frames, dtype=bool)
+    starts = np.flatnonzero(rng.random(frames) < _MASK_SHARE)
+    # An utterance without a masked frame would teach nothing.
+    for start in starts if len(starts) else rng.integers(frames - MASK_FRAMES, size=1):
+        mask[start : start + MASK_FRAMES] = True
+    return mask
 
-    def __init__(self) -> None:
+
+class Listener(nn.Module):
+    """Two convolutions that see 21 frames, masked ones replaced by a learned one.
+
+    Args:
+        bands: of a frame.
+    """
+
+    def __init__(self, bands: int = BANDS) -> None:
         super().__init__()
-        self.masked = nn.Parameter(torch.zeros(BANDS))
-        self.near = nn.Conv1d(BANDS, _WIDTH, 5, padding=2)
+        self.masked = nn.Parameter(torch.zeros(bands))
+        self.near = nn.Conv1d(bands, _WIDTH, 5, padding=2)
         self.far = nn.Conv1d(_WIDTH, _WIDTH, 9, padding=8, dilation=2)
         self.guess = nn.Linear(2 * _WIDTH, _WIDTH)
-        self.project = nn.Linear(BANDS, _WIDTH)
+        self.project = nn.Linear(bands, _WIDTH)
 
     def hear(self, frames: torch.Tensor) -> torch.Tensor:
-        """What is known at each frame, shape (n, 80, 128)."""
+        """What is known at each frame, shape (n, frames, 128)."""
         near = F.relu(self.near(frames.transpose(1, 2)))
         return torch.cat([near, F.relu(self.far(near))], dim=1).transpose(1, 2)
 
     def forward(self, frames: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-        """How like each frame of its utterance each guess is, shape (n, 80, 80)."""
+        """How like each frame of its utterance each guess is, shape (n, frames, frames)."""
         seen = torch.where(masks[..., None], self.masked, frames)
         guesses = F.normalize(self.guess(self.hear(seen)), dim=-1)
         own = F.normalize(self.project(frames), dim=-1)
@@ -92,7 +103,7 @@ def contrast(model: nn.Module, batch: Any) -> torch.Tensor:
 
     Each utterance weighs alike, and none looks at another: the loss does not depend on the batch.
     """
-    frames, masks, _ = batch
+    frames, masks, *_ = batch
     logs = F.log_softmax(model(frames, masks), dim=-1).diagonal(dim1=1, dim2=2)
     return -((logs * masks).sum(1) / masks.sum(1)).mean()
 

@@ -35,3 +35,15 @@ def test_a_size_that_diverged_leaves_gamma_open() -> None:
     seen = speech._gamma(speech._collapse(curves, SIZES))
 
     assert (seen.low, seen.high) == (-10.0, 10.0)
+
+
+def test_no_level_is_one_that_an_untrained_network_is_at() -> None:
+    """An error that rises first, and ends below where it began."""
+    curves = [_make_curve(size, 1.0) for size in SIZES]
+    for curve in curves:
+        curve.columns["misread"][0] = 0.36
+
+    levels = speech._find_levels(curves)
+
+    assert levels
+    assert all(level.value < 0.36 for level in levels)
