@@ -15,10 +15,11 @@ from batchscope.optimizers import SGD
 from batchscope.replications import minima, spelling
 from batchscope.replications.lab import Lab
 from batchscope.replications.reproducing import list_studies, reproduce
-from batchscope.replications.studies import distance, image, imaging, lr_scaling, speech
+from batchscope.replications.studies import distance, image, imaging, lora, lr_scaling, speech
 from batchscope.training.check import check_task
 
 from .labs import make_lab
+from .language_models import write_model, write_texts
 from .voices import say, write_chapter
 
 CPU = torch.device("cpu")
@@ -211,6 +212,26 @@ def test_recordings_go_through_the_whole_study(
     assert found.data.startswith("The original data: LibriSpeech")
     assert "of the letters from the frames themselves" in found.measured.notes[0]
     assert found.measured.figures[0].title == "Misread letters against utterances seen, first seed"
+
+
+@pytest.mark.slow
+def test_a_model_from_elsewhere_goes_through_the_whole_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("transformers")
+    write_model(tmp_path / "model")
+    write_texts(tmp_path / "texts", 680 * 17)
+    # Fewer sizes and rates than the study has.
+    monkeypatch.setattr(lora, "_ALL", (16, 256))
+    monkeypatch.setattr(lora, "_BUDGET", "1ep")
+    monkeypatch.setattr(lora, "_MOST_RATES", 3)
+    place = str(tmp_path / "runs.db")
+
+    found = reproduce("lora", scale="paper", data=str(tmp_path), seeds=1, store=place)
+
+    assert {one.verdict for one in found.judged} == {"cannot tell"}
+    assert found.data.startswith("The original data: a causal language model")
+    assert found.measured.figures[0].y == "nats per token"
 
 
 @pytest.mark.parametrize(

@@ -89,10 +89,11 @@ def read_recordings(
 
 def _find_pairs(folder: Path, skips: Skips) -> Iterator[tuple[Path, str]]:
     """Sound files with their texts; one without the other is left out."""
+    told: dict[Path, set[str]] = {}
     for transcript in sorted(folder.rglob("*.trans.txt")):
         if not transcript.is_file():
             continue
-        told: set[str] = set()
+        beside_it = told.setdefault(transcript.parent, set())
         lines = read_lines(check_inside(folder, transcript), _LONGEST_LINE, skips)
         for number, line in lines:
             name, _, text = line.decode("utf-8", errors="replace").strip().partition(" ")
@@ -100,15 +101,16 @@ def _find_pairs(folder: Path, skips: Skips) -> Iterator[tuple[Path, str]]:
             if not name or not text or Path(name).name != name:
                 skips.add(place, "lines without a name and a text")
                 continue
-            told.add(name)
-            beside = [transcript.with_name(name + ending) for ending in _ENDINGS]
-            path = next((path for path in beside if path.is_file()), None)
+            beside_it.add(name)
+            paths = [transcript.with_name(name + ending) for ending in _ENDINGS]
+            path = next((path for path in paths if path.is_file()), None)
             if path is None:
                 skips.add(place, "a transcript without its recording")
             else:
                 yield path, text
-        for path in sorted(transcript.parent.iterdir()):
-            if path.suffix in _ENDINGS and path.stem not in told:
+    for chapter, names in told.items():
+        for path in sorted(chapter.iterdir()):
+            if path.suffix in _ENDINGS and path.stem not in names:
                 skips.add(path.name, "a recording without its transcript")
 
 

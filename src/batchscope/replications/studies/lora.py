@@ -15,8 +15,8 @@ from batchscope.errors import CannotTell
 from batchscope.findings.claims import Claim, Seen, exactly
 from batchscope.instruments.checkpoint import reach_checkpoint
 from batchscope.instruments.memory.predicting import predict_peak
-from batchscope.replications.adapting import make_task, pretrain
-from batchscope.replications.lab import ANYTHING, Ends, Lab, Trained
+from batchscope.replications.adapting import Subject, describe_data, pretrain, read_subject
+from batchscope.replications.lab import ANYTHING, Arm, Ends, Lab, Trained
 from batchscope.replications.published import Figure, Line, Measured, Published
 from batchscope.replications.rates import find_lowest
 from batchscope.studies.learning_rate import on_ladder
@@ -27,16 +27,17 @@ _ALL = (4, 16, 64, 256)
 _RANKS = {"C2a": 1, "C2b": 8}
 _RANK = 8
 _BUDGET = "4ep"
-# As many as 256 takes in 8 epochs.
-_UPDATES = "16steps"
-# Half a decade apart about these; further ones where the best lies at the edge.
-_FULL, _LORA = 1e-3, 1e-2
+# Of the largest batch.
+_EPOCHS_OF_UPDATES = 8
+# Half a decade apart; further ones where the best lies at the edge.
 _RUNGS, _MOST_RATES = (-1, 0, 1), 6
-# Nats per byte: nothing told, and twice that of a uniform guess.
-_NATS = (0.0, 2 * math.log(256))
 # Batch size, examples in all, and rate over batch size: each in two values.
 _Version = tuple[int, int, float]
 _VERSIONS = tuple(product((16, 64), (256, 1024), (2.0**-13, 2.0**-11)))
+# Those rates are for a best one of about this at 16.
+_VERSIONS_RATE = 1e-2
+# Of each version, 256 MiB.
+_MOST_LOGITS = 2**26
 _MEMORY_SIZES = (4, 16, 64, 256)
 
 CLAIMS = (
@@ -106,36 +107,65 @@ CLAIMS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Way:
+    """A way of tuning the model.
+
+    Attributes:
+        rate: in the middle of where the best ones are looked for.
+        worst: what a run that did not finish may have ended at: twice a uniform guess.
+    """
+
+    task: Task
+    rate: float
+    worst: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Tuned:
-    """An arm at its best rates, which two other seeds chose."""
+    """A way at its best rates, which two other seeds chose."""
 
     runs: Mapping[int, Trained]
     rates: Mapping[int, float]
+    worst: float
 
     def nats(self, size: int, seed: int) -> Ends:
         arm = (size, self.rates[size], seed)
-        return self.runs[size].last(arm, "test_nats", censored=_NATS)
+        return self.runs[size].last(arm, "test_nats", censored=(0.0, self.worst))
 
     def mean(self, size: int, seeds: Sequence[int]) -> float:
         return float(np.mean([self.nats(size, seed).high for seed in seeds]))
 
 
+def take_subject(lab: Lab) -> Subject:
+    """The byte transformer, or at the scale of the paper a model that was trained elsewhere."""
+    if lab.data is None:
+        return describe_data(pretrain(lab.store))
+    return read_subject(lab.data, limit=lab.limit)
+
+
 def measure(lab: Lab) -> Measured:
     """Rates are tuned on two other seeds at every size, then held fixed."""
-    weights = pretrain(lab.store)
+    subject = take_subject(lab)
     sizes = (_SMALL, _LARGE) if lab.is_quick else _ALL
-    whole = make_task(weights, rank=None)
-    full = _tune(lab, whole, _FULL, sizes, _BUDGET)
-    tasks = {
-        rank: make_task(weights, rank=rank, is_frozen=lab.is_control) for rank in _RANKS.values()
+    worst = 2 * math.log(subject.vocabulary)
+    whole = _Way(task=subject.make_task(rank=None), rate=subject.full_rate, worst=worst)
+    full = _tune(lab, whole, sizes, _BUDGET)
+    ways = {
+        rank: _Way(
+            task=subject.make_task(rank=rank, is_frozen=lab.is_control),
+            rate=subject.lora_rate,
+            worst=worst,
+        )
+        for rank in _RANKS.values()
     }
-    tuned = _tune(lab, tasks[_RANK], _LORA, sizes, _BUDGET)
+    tuned = _tune(lab, ways[_RANK], sizes, _BUDGET)
     # With a scale over the rank the best rate does not depend on the rank (Schulman et al. 2025).
     lora = {
-        rank: tuned if rank == _RANK else _train_at(lab, task, tuned.rates, _BUDGET)
-        for rank, task in tasks.items()
+        rank: tuned if rank == _RANK else _train_at(lab, way, tuned.rates, _BUDGET)
+        for rank, way in ways.items()
     }
-    updates = _tune(lab, tasks[_RANK], _LORA, (_SMALL, _LARGE), _UPDATES)
+    steps_taken = _EPOCHS_OF_UPDATES * math.ceil(subject.train / _LARGE)
+    updates = _tune(lab, ways[_RANK], (_SMALL, _LARGE), f"{steps_taken}steps")
 
     def losses(arm: _Tuned) -> list[Seen]:
         return [arm.nats(_LARGE, s).minus(arm.nats(_SMALL, s)) for s in lab.seeds]
@@ -147,16 +177,16 @@ def measure(lab: Lab) -> Measured:
         ]
 
     best = [
-        _best_rates(lab, task, arm.rates[_SMALL])
-        for task, arm in ((tasks[_RANK], lora[_RANK]), (whole, full))
+        _best_rates(lab, way, arm.rates[_SMALL])
+        for way, arm in ((ways[_RANK], lora[_RANK]), (whole, full))
     ]
     ratios = [_over(one, other) for one, other in zip(*best, strict=True)]
-    departure, fixed = _fit_memory(tasks[_RANK])
+    departure, fixed = _fit_memory(ways[_RANK].task)
     seen: dict[str, Sequence[Seen]] = {
         "C1": losses(lora[_RANK]),
         "C3a": ratios,
         "C3b": ratios,
-        "C4": _compare_versions(lab, tasks[_RANK]),
+        "C4": _compare_versions(lab, ways[_RANK]),
         "C5": exactly([departure] * len(lab.seeds)),
         "O1": losses(updates),
         **{name: further(lora[rank]) for name, rank in _RANKS.items()},
@@ -176,7 +206,7 @@ def measure(lab: Lab) -> Measured:
             Figure(
                 title="Test loss after 4 epochs at the best rate, mean over seeds",
                 x="batch size",
-                y="nats per byte",
+                y=f"nats per {subject.token}",
                 lines=lines,
             ),
         ),
@@ -185,35 +215,37 @@ def measure(lab: Lab) -> Measured:
             f"Rates, chosen on two other seeds: {chosen}.",
             f"Memory is that of a step's tensors, {fixed / 2**20:.2g} MiB of it without examples; "
             "it is the same for every seed.",
+            *subject.notes,
         ),
     )
 
 
-def _tune(lab: Lab, task: Task, start: float, sizes: Sequence[int], budget: str) -> _Tuned:
+def _tune(lab: Lab, way: _Way, sizes: Sequence[int], budget: str) -> _Tuned:
     # All sizes at once where they are tuned alike: each study times its steps first.
-    rates_first = [on_ladder(start, rung) for rung in _RUNGS]
-    lab.train(task, sizes, rates=rates_first, budget=budget, seeds=lab.short_pilot)
-    rates = {size: _choose_rate(lab, task, start, size, budget) for size in sizes}
-    return _train_at(lab, task, rates, budget)
+    rates_first = [on_ladder(way.rate, rung) for rung in _RUNGS]
+    lab.train(way.task, sizes, rates=rates_first, budget=budget, seeds=lab.short_pilot)
+    rates = {size: _choose_rate(lab, way, size, budget) for size in sizes}
+    return _train_at(lab, way, rates, budget)
 
 
-def _train_at(lab: Lab, task: Task, rates: Mapping[int, float], budget: str) -> _Tuned:
+def _train_at(lab: Lab, way: _Way, rates: Mapping[int, float], budget: str) -> _Tuned:
     """The seeds that claims are judged on, at rates that are chosen."""
     runs = {
-        size: lab.train(task, [size], rates=[rate], budget=budget) for size, rate in rates.items()
+        size: lab.train(way.task, [size], rates=[rate], budget=budget)
+        for size, rate in rates.items()
     }
-    return _Tuned(runs=runs, rates=rates)
+    return _Tuned(runs=runs, rates=rates, worst=way.worst)
 
 
-def _choose_rate(lab: Lab, task: Task, start: float, size: int, budget: str) -> float:
+def _choose_rate(lab: Lab, way: _Way, size: int, budget: str) -> float:
     """By validation loss on seeds of the pilot; beyond the edge while the best lies there."""
     rungs, seeds = list(_RUNGS), lab.short_pilot
     while True:
-        rates = [on_ladder(start, rung) for rung in rungs]
-        runs = lab.train(task, [size], rates=rates, budget=budget, seeds=seeds)
+        rates = [on_ladder(way.rate, rung) for rung in rungs]
+        runs = lab.train(way.task, [size], rates=rates, budget=budget, seeds=seeds)
         means = [
-            float(np.mean([runs.last((size, r, s), "nats", censored=_NATS).high for s in seeds]))
-            for r in rates
+            float(np.mean([_nats(runs, way, (size, rate, seed)) for seed in seeds]))
+            for rate in rates
         ]
         best = int(np.argmin(means))
         if 0 < best < len(rungs) - 1 or len(rungs) == _MOST_RATES or lab.is_control:
@@ -221,15 +253,17 @@ def _choose_rate(lab: Lab, task: Task, start: float, size: int, budget: str) -> 
         rungs = [rungs[0] - 1, *rungs] if best == 0 else [*rungs, rungs[-1] + 1]
 
 
-def _best_rates(lab: Lab, task: Task, middle: float) -> list[float | None]:
+def _nats(runs: Trained, way: _Way, arm: Arm) -> float:
+    """On validation data, at the end."""
+    return runs.last(arm, "nats", censored=(0.0, way.worst)).high
+
+
+def _best_rates(lab: Lab, way: _Way, middle: float) -> list[float | None]:
     """Each seed's best rate at 16, between the neighbours of the one chosen."""
     rates = [on_ladder(middle, rung) for rung in _RUNGS]
-    runs = lab.train(task, [_SMALL], rates=rates, budget=_BUDGET)
+    runs = lab.train(way.task, [_SMALL], rates=rates, budget=_BUDGET)
     return [
-        find_lowest(
-            rates,
-            [runs.last((_SMALL, rate, seed), "nats", censored=_NATS).high for rate in rates],
-        )
+        find_lowest(rates, [_nats(runs, way, (_SMALL, rate, seed)) for rate in rates])
         for seed in lab.seeds
     ]
 
@@ -241,23 +275,28 @@ def _over(one: float | None, other: float | None) -> Seen:
     return Ends(one, one).over(Ends(other, other))
 
 
-def _compare_versions(lab: Lab, task: Task) -> list[Seen]:
-    calls = [(seed,) for seed in lab.seeds]
-    ratios = lab.ask(task, _compare_at_seed, calls, words="training versions")
+def _compare_versions(lab: Lab, way: _Way) -> list[Seen]:
+    calls = [(seed, way.rate / _VERSIONS_RATE) for seed in lab.seeds]
+    ratios = lab.ask(way.task, _compare_at_seed, calls, words="training versions")
     return [
         ANYTHING if ratio is None else Seen(ratio, ratio)
         for ratio in cast(list[float | None], ratios)
     ]
 
 
-def _compare_at_seed(task: Task, seed: int, *, report: Callable[[object], None]) -> float | None:
+def _compare_at_seed(
+    task: Task, seed: int, scale: float, *, report: Callable[[object], None]
+) -> float | None:
     """The log of the divergence of pairs that the lore calls equal, less that of all others.
 
     None where a version diverges or learns nothing.
+
+    Args:
+        scale: of all rates.
     """
     del report
     try:
-        spoken = {version: _speak(task, version, seed) for version in _VERSIONS}
+        spoken = {version: _speak(task, version, seed, scale) for version in _VERSIONS}
     except CannotTell:
         return None
     equal: list[float] = []
@@ -270,8 +309,8 @@ def _compare_at_seed(task: Task, seed: int, *, report: Callable[[object], None])
     return float(np.mean(equal) - np.mean(other))
 
 
-def _speak(task: Task, version: _Version, seed: int) -> torch.Tensor:
-    """Logs of the next byte's probabilities on the test windows, shape (bytes, 256)."""
+def _speak(task: Task, version: _Version, seed: int, scale: float) -> torch.Tensor:
+    """Logs of the next token's probabilities on test windows, shape (tokens, vocabulary)."""
     size, examples, rate_per_example = version
     place = reach_checkpoint(
         task,
@@ -279,14 +318,17 @@ def _speak(task: Task, version: _Version, seed: int) -> torch.Tensor:
         device=torch.device("cpu"),
         precision="float32",
         batch_size=size,
-        learning_rate=rate_per_example * size,
+        learning_rate=scale * rate_per_example * size,
         seed=seed,
     )
     tensors = tensors_of(task.datasets["test"])
     assert tensors is not None
     place.model.eval()
+    windows = tensors[0][:, :-1]
     with torch.no_grad():
-        return F.log_softmax(place.model(tensors[0][:, :-1]).flatten(0, 1), -1)
+        vocabulary = place.model(windows[:1]).shape[-1]
+        some = windows[: max(1, _MOST_LOGITS // (windows.shape[1] * vocabulary))]
+        return F.log_softmax(place.model(some).flatten(0, 1), -1)
 
 
 def _divergence(one: torch.Tensor, two: torch.Tensor) -> float:
@@ -322,4 +364,6 @@ STUDY = Published(
     seeds={"quick": 5, "standard": 10},
     minutes={"quick": 7, "standard": 25},
     measure=measure,
+    paper="a causal language model in model (config.json, safetensors, tokenizer.json) and JSON "
+    "lines with a text in texts, cut into windows of up to 128 tokens",
 )
