@@ -20,6 +20,8 @@ from batchscope.training.seeding import keep_randomness
 _CHUNK = 1024
 _LEAST_TRAIN_SUBSET = 256
 _FIRST_EPOCH_LOOKS = 4
+# An epoch over these: an easy target may be reached before the first of the four.
+_EARLY_LOOKS = (32, 16, 8)
 _GROWTH = 1.2
 
 
@@ -28,8 +30,9 @@ def evaluation_marks(
 ) -> Iterator[float]:
     """The numbers of examples after which a run is evaluated, without end.
 
-    Four in the first epoch, then a fifth more each time, rounded to quarter epochs: early changes
-    are fast. They do not depend on the batch size, so that runs are read at the same examples.
+    Four in the first epoch, and in its first quarter three more, each at twice the examples of the
+    one before; then a fifth more each time, rounded to quarter epochs: early changes are fast. They
+    do not depend on the batch size, so that runs are read at the same examples.
 
     Args:
         horizon: examples of the whole budget; infinite where unknown.
@@ -38,9 +41,11 @@ def evaluation_marks(
     Example:
         >>> marks = evaluation_marks(400, 2000)
         >>> [next(marks) for _ in range(8)]
-        [100, 200, 300, 400, 500, 600, 700, 800]
+        [13, 25, 50, 100, 200, 300, 400, 500]
     """
-    return heapq.merge(_usual_marks(min(train_size, horizon) / _FIRST_EPOCH_LOOKS), sorted(also))
+    unit = min(train_size, horizon) / _FIRST_EPOCH_LOOKS
+    early = (math.ceil(train_size / part) for part in _EARLY_LOOKS)
+    return heapq.merge((mark for mark in early if mark < unit), _usual_marks(unit), sorted(also))
 
 
 def _usual_marks(unit: float) -> Iterator[int]:
