@@ -248,14 +248,15 @@ def analyze_curves(
 
 
 def read_noise_scale(tuned: Sequence[TunedSize], unit: str) -> Estimate | None:
-    """The noise scale in the first quarter of the evaluations, over runs and batch sizes."""
+    """The noise scale in the first quarter of the examples, over runs and batch sizes."""
     early: list[float] = []
     for size in tuned:
         for curve in size.curves:
             values = curve.columns.get("noise_scale")
             if values is None:
                 continue
-            first = values[: max(1, len(values) // 4)]
+            examples = curve.columns["examples"]
+            first = values[examples <= examples[-1] / 4]
             good = first[np.isfinite(first) & (first > 0)]
             if len(good):
                 early.append(float(np.median(good)))

@@ -20,7 +20,7 @@ from batchscope.training.seeding import keep_randomness
 _CHUNK = 1024
 _LEAST_TRAIN_SUBSET = 256
 _FIRST_EPOCH_LOOKS = 4
-# An epoch over these: an easy target may be reached before the first of the four.
+# An epoch over these: an easy target may be reached before the first of the four looks.
 _EARLY_LOOKS = (32, 16, 8)
 _GROWTH = 1.2
 
@@ -30,9 +30,10 @@ def evaluation_marks(
 ) -> Iterator[float]:
     """The numbers of examples after which a run is evaluated, without end.
 
-    Four in the first epoch, and in its first quarter three more, each at twice the examples of the
-    one before; then a fifth more each time, rounded to quarter epochs: early changes are fast. They
-    do not depend on the batch size, so that runs are read at the same examples.
+    Four in the first epoch, or in the horizon where that is shorter, and before the first of these
+    an 8th, a 16th and a 32nd of an epoch; then a fifth more each time, rounded to quarter epochs:
+    early changes are fast. They do not depend on the batch size, so that runs are read at the same
+    examples, unless a step takes more than lies between two of them.
 
     Args:
         horizon: examples of the whole budget; infinite where unknown.
@@ -44,7 +45,7 @@ def evaluation_marks(
         [13, 25, 50, 100, 200, 300, 400, 500]
     """
     unit = min(train_size, horizon) / _FIRST_EPOCH_LOOKS
-    early = (math.ceil(train_size / part) for part in _EARLY_LOOKS)
+    early = sorted({math.ceil(train_size / part) for part in _EARLY_LOOKS})
     return heapq.merge((mark for mark in early if mark < unit), _usual_marks(unit), sorted(also))
 
 

@@ -52,7 +52,7 @@ def test_a_tone_is_loudest_in_the_band_that_holds_it(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_used_is_left_out_and_counted(tmp_path: Path) -> None:
-    names = ("cut", "page", "nan", "rate", "stereo", "gone", "good", "empty")
+    names = ("cut", "page", "nan", "rate", "stereo", "gone", "good", "empty", "loud")
     chapter = write_chapter(tmp_path, 1, {f"1-7-{name}": LONG for name in names}, ending=".wav")
     sound = speak(LONG, 1)
 
@@ -66,10 +66,12 @@ def test_what_cannot_be_used_is_left_out_and_counted(tmp_path: Path) -> None:
     write("rate", sound, hertz=8000)
     write("stereo", np.stack([sound, sound], 1))
     write("empty", sound[:0])
+    write("loud", np.float32(1e30) * sound, kind="FLOAT")
     (chapter / "1-7-gone.wav").unlink()
     write("untold", sound)
     with (chapter / "1-7.trans.txt").open("a") as lines:
-        lines.write("../1-7-good OUT OF IT\nalone\n")
+        lines.write(f"../1-7-good OUT OF IT\nalone\n{300 * 'x'} LONG\n1-7-good AGAIN\n")
+    (chapter / "2-7.trans.txt").symlink_to(chapter / "nowhere")
 
     found, skips = read_recordings(tmp_path, window=50)
 
@@ -77,13 +79,15 @@ def test_what_cannot_be_used_is_left_out_and_counted(tmp_path: Path) -> None:
     said = " ".join(skips.notes)
     for why in (
         "Left out 2: cannot be read",
-        "no numbers",
+        "Left out 2: samples that are no numbers, or far too large",
+        "Left out 1: a name that was told before",
+        "Left out 1: transcripts that are no files",
         "8,000 Hz in 1 channels",
         "16,000 Hz in 2 channels",
         "shorter than a frame",
         "Left out 1: a transcript without its recording, such as 1-7.trans.txt:6",
         "Left out 1: a recording without its transcript, such as 1-7-untold.wav",
-        "Left out 2: lines without a name and a text",
+        "Left out 3: lines without a name and a text",
     ):
         assert why in said
 

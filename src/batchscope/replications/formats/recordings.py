@@ -26,8 +26,9 @@ _QUIET = 1e-10
 # LibriSpeech's longest takes 35 seconds.
 _LONGEST = 60 * _HERTZ
 _LONGEST_LINE = 10_000
-# Of four seconds each they take 2 GB.
+# Of four seconds each their frames take 2 GB, where they are read and in every worker.
 _MOST = 2**16
+_LONGEST_NAME = 200
 _ENDINGS = (".flac", ".wav")
 
 
@@ -54,7 +55,7 @@ def read_recordings(
     """Recordings in the order of their names, of longer ones a window at a place that is drawn.
 
     Each line of `SPEAKER-CHAPTER.trans.txt` names a file of its folder, `SPEAKER-CHAPTER-NUMBER`
-    with .flac or .wav, and what is said in it. Reading stops at 65,536 recordings.
+    with .flac or .wav, and what is said in it. Reading stops at 65,536 recordings, and says so.
 
     Args:
         window: frames of 20 ms.
@@ -70,14 +71,19 @@ def read_recordings(
     most = _MOST if limit is None else min(limit, _MOST)
     for path, text in _find_pairs(check_folder(folder), skips):
         if len(found) == most:
+            if limit is None or limit > most:
+                skips.add(path.name, f"all recordings after the first {most:,}")
             break
         try:
             sound, is_whole = _read(soundfile, check_inside(folder, path), window, len(found))
+            frames = hear(sound)
+            if not frames.isfinite().all():
+                raise refuse(path, "samples that are no numbers, or far too large", "speech")
         except InvalidInput as error:
-            skips.add(path.name, str(error.args[0]).partition(": ")[2])
+            skips.add(path.name, str(error.args[0]).removeprefix(f"{path}: "))
             continue
         speaker = path.name.partition("-")[0]
-        found.append(Recording(speaker=speaker, frames=hear(sound), is_whole=is_whole, text=text))
+        found.append(Recording(speaker=speaker, frames=frames, is_whole=is_whole, text=text))
     if not found:
         raise refuse(
             folder,
@@ -92,14 +98,18 @@ def _find_pairs(folder: Path, skips: Skips) -> Iterator[tuple[Path, str]]:
     told: dict[Path, set[str]] = {}
     for transcript in sorted(folder.rglob("*.trans.txt")):
         if not transcript.is_file():
+            skips.add(transcript.name, "transcripts that are no files")
             continue
         beside_it = told.setdefault(transcript.parent, set())
         lines = read_lines(check_inside(folder, transcript), _LONGEST_LINE, skips)
         for number, line in lines:
             name, _, text = line.decode("utf-8", errors="replace").strip().partition(" ")
             place = f"{transcript.name}:{number}"
-            if not name or not text or Path(name).name != name:
+            if not text or Path(name).name != name or len(name.encode()) > _LONGEST_NAME:
                 skips.add(place, "lines without a name and a text")
+                continue
+            if name in beside_it:
+                skips.add(place, "a name that was told before")
                 continue
             beside_it.add(name)
             paths = [transcript.with_name(name + ending) for ending in _ENDINGS]
@@ -138,8 +148,6 @@ def _read(soundfile: Any, path: Path, window: int, seed: int) -> tuple[np.ndarra
         raise refuse(path, "cannot be read", "a whole FLAC or WAV file") from error
     if len(sound) < min(length, wanted):
         raise refuse(path, "cut short", "a whole FLAC or WAV file")
-    if not np.isfinite(sound).all():
-        raise refuse(path, "samples that are no numbers", "finite samples")
     return sound, spare == 0
 
 

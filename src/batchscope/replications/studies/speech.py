@@ -15,9 +15,10 @@ from batchscope.findings.curves import Curve, read_curves, tabulate_runs
 from batchscope.findings.to_target import reach_target
 from batchscope.findings.tuning import TunedSize
 from batchscope.instruments.noise.spread import GradientSpread
-from batchscope.replications import spelling, talking
+from batchscope.replications import recorded, talking
 from batchscope.replications.lab import ANYTHING, Lab, Trained
 from batchscope.replications.published import Figure, Line, Measured, Published
+from batchscope.replications.spelling import misread_letters
 from batchscope.task import Task, tensors_of
 from batchscope.verbs.gauging import noise
 
@@ -116,14 +117,14 @@ def read_material(lab: Lab) -> Material:
             told="phones",
             raw=talking.misread_by_probe(frames, phones),
         )
-    recorded = spelling.read_recorded(lab.data, limit=lab.limit, is_shuffled=lab.is_control)
-    frames, _, letters, lengths = recorded.labelled
+    found = recorded.read_recorded(lab.data, limit=lab.limit, is_shuffled=lab.is_control)
+    frames, _, letters, lengths = found.labelled
     return Material(
-        task=spelling.make_task(recorded),
-        few=spelling.make_task(recorded, count=_SPREAD),
+        task=recorded.make_task(found),
+        few=recorded.make_task(found, count=_SPREAD),
         told="letters",
-        raw=spelling.misread_by_probe(frames, letters, lengths),
-        notes=recorded.notes,
+        raw=misread_letters(frames, letters, lengths),
+        notes=found.notes,
     )
 
 
