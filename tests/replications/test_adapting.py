@@ -1,23 +1,16 @@
-import json
 from pathlib import Path
 
 import pytest
 import torch
 
-from batchscope.errors import InvalidInput
 from batchscope.gallery.stdlib_lm import ByteTransformer
 from batchscope.replications import adapting
 from batchscope.replications.adapting import (
     Weights,
     describe_data,
-    load_model,
     make_model,
     pretrain,
-    read_subject,
 )
-from batchscope.training.check import check_task
-
-from .language_models import write_model, write_texts
 
 
 @pytest.fixture
@@ -69,55 +62,3 @@ def test_what_was_pretrained_once_is_read_from_beside_the_store(
 
     assert [path.suffix for path in tmp_path.iterdir()] == [".pt"]
     assert all(first[name].equal(second[name]) for name in first)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A model that was trained elsewhere, and texts of 680 windows of its 16 tokens and one."""
-    pytest.importorskip("transformers")
-    write_model(tmp_path / "model")
-    write_texts(tmp_path / "texts", 680 * 17)
-    return tmp_path
-
-
-def test_a_model_from_elsewhere_is_tuned_whole_or_by_its_adapters_alone(folder: Path) -> None:
-    subject = read_subject(folder)
-    whole, adapted = subject.make_task(rank=None), subject.make_task(rank=2)
-    batch = (whole.datasets["val"][:8][0],)
-
-    assert (subject.train, subject.windows.shape) == (544, (680, 17))
-    plain, model = whole.model().eval(), adapted.model().eval()
-    assert float(adapted.loss(model, batch)) == pytest.approx(float(whole.loss(plain, batch)))
-    # Two matrices of each of eight modules, and nothing else.
-    assert len(_trainable(model)) == 2 * 8
-    assert len(_trainable(plain)) == len(list(plain.parameters()))
-    check_task(adapted, precision="float32", device=torch.device("cpu"))
-
-
-def test_adapters_on_a_model_from_elsewhere_that_are_frozen_learn_nothing(folder: Path) -> None:
-    model = load_model(folder / "model", 2, is_frozen=True).eval()
-    tokens = torch.arange(8).reshape(2, 4)
-    before = model(tokens)
-
-    for name, weight in model.named_parameters():
-        if name.endswith(".up"):
-            torch.nn.init.ones_(weight)
-
-    assert torch.equal(model(tokens), before)
-
-
-def test_texts_that_are_too_short_are_refused_with_their_number(folder: Path) -> None:
-    with pytest.raises(InvalidInput) as caught:
-        read_subject(folder, limit=20)
-    assert "200 tokens" in caught.value.args[0]
-
-
-def test_a_tokenizer_of_another_model_is_refused(folder: Path) -> None:
-    path = folder / "model" / "tokenizer.json"
-    tokenizer = json.loads(path.read_text())
-    tokenizer["model"]["vocab"]["batch"] = 99
-    path.write_text(json.dumps(tokenizer))
-
-    with pytest.raises(InvalidInput) as caught:
-        read_subject(folder)
-    assert "tokens up to 99" in caught.value.args[0]

@@ -1,6 +1,7 @@
 """Studies at the scale of the paper, on files of the original formats that are made here."""
 
 import gzip
+import math
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -211,7 +212,10 @@ def test_recordings_go_through_the_whole_study(
     assert {one.verdict for one in found.judged} == {"cannot tell"}
     assert found.data.startswith("The original data: LibriSpeech")
     assert "of the letters from the frames themselves" in found.measured.notes[0]
-    assert found.measured.figures[0].title == "Misread letters against utterances seen, first seed"
+    figure = found.measured.figures[0]
+    assert figure.title == "Misread letters against utterances seen, first seed"
+    assert len(figure.lines) == 6
+    assert all(0 < value < 1 for line in figure.lines for value in line.values)
 
 
 @pytest.mark.slow
@@ -231,7 +235,11 @@ def test_a_model_from_elsewhere_goes_through_the_whole_study(
 
     assert {one.verdict for one in found.judged} == {"cannot tell"}
     assert found.data.startswith("The original data: a causal language model")
-    assert found.measured.figures[0].y == "nats per token"
+    figure = found.measured.figures[0]
+    assert figure.y == "nats per token"
+    assert found.measured.notes[-1].startswith("Trained on 544 windows of 16 tokens")
+    # Each word is followed by one of two; who has learned nothing is at the log of 9.
+    assert all(value < math.log(9) - 0.01 for line in figure.lines for value in line.values)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Language models that were trained before, and low-rank adapters on them."""
+"""A small language model that was trained once, and low-rank adapters on such models."""
 
 import hashlib
 import inspect
@@ -18,14 +18,8 @@ from torch.nn.utils import parametrize
 from batchscope.budget import steps
 from batchscope.gallery import stdlib_lm
 from batchscope.instruments.checkpoint import reach_checkpoint
+from batchscope.metrics import BatchFunction
 from batchscope.optimizers import AdamW
-from batchscope.replications.formats.files import refuse
-from batchscope.replications.formats.language_models import (
-    LanguageModel,
-    check_language_model,
-    tokenize,
-)
-from batchscope.replications.formats.texts import read_texts
 from batchscope.studies.connection import path_of
 from batchscope.task import Task
 
@@ -33,8 +27,6 @@ _STEPS, _BATCH_SIZE, _SEED = 1500, 32, 0
 _WINDOW, _TRAIN, _JUDGED = 33, 512, 128
 # Over the rank, so that the best rate does not depend on it (Schulman et al. 2025).
 _ALPHA = 32.0
-# Of texts from elsewhere.
-_MOST_TEXT, _MOST_TOKENS, _MOST_WINDOWS = 2**24, 128, 5120
 
 Weights = Mapping[str, torch.Tensor]
 
@@ -44,19 +36,24 @@ class LowRank(nn.Module):
 
     Args:
         is_frozen: let the product count for nothing, so that nothing is learned.
+        is_by_input: for a weight of shape (inputs, outputs), rather than (outputs, inputs).
     """
 
     scale: torch.Tensor
 
-    def __init__(self, rows: int, columns: int, rank: int, *, is_frozen: bool) -> None:
+    def __init__(
+        self, outputs: int, inputs: int, rank: int, *, is_frozen: bool, is_by_input: bool = False
+    ) -> None:
         super().__init__()
-        self.down = nn.Parameter(torch.randn(rank, columns) / math.sqrt(columns))
-        self.up = nn.Parameter(torch.zeros(rows, rank))
+        self.down = nn.Parameter(torch.randn(rank, inputs) / math.sqrt(inputs))
+        self.up = nn.Parameter(torch.zeros(outputs, rank))
         self.register_buffer("scale", torch.tensor(0.0 if is_frozen else _ALPHA / rank))
+        self._is_by_input = is_by_input
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         """The adapted weight."""
-        return weight + self.scale * (self.up @ self.down)
+        product = self.up @ self.down
+        return weight + self.scale * (product.T if self._is_by_input else product)
 
 
 def make_model(weights: Weights, rank: int | None, is_frozen: bool) -> nn.Module:
@@ -64,27 +61,27 @@ def make_model(weights: Weights, rank: int | None, is_frozen: bool) -> nn.Module
     model = stdlib_lm.ByteTransformer()
     model.load_state_dict(weights)
     if rank is not None:
-        _adapt(model, list(model.layers.modules()), rank, is_frozen)
+        adapt(model, [(module, False) for module in model.layers.modules()], rank, is_frozen)
     return model
 
 
-def load_model(folder: Path, rank: int | None, is_frozen: bool) -> nn.Module:
-    """A model that was trained elsewhere, whole or with adapters on every matrix of its layers."""
-    model = LanguageModel(folder)
-    if rank is not None:
-        _adapt(model, model.matrices(), rank, is_frozen)
-    return model
+def adapt(
+    model: nn.Module, modules: Sequence[tuple[nn.Module, bool]], rank: int, is_frozen: bool
+) -> None:
+    """Leave only adapters of these modules to be trained.
 
-
-def _adapt(model: nn.Module, modules: Sequence[nn.Module], rank: int, is_frozen: bool) -> None:
-    """Leave only adapters to be trained."""
+    Args:
+        modules: with whether their matrices have a row for each input, rather than a column.
+    """
     model.requires_grad_(False)
-    for module in modules:
+    for module, is_by_input in modules:
         for name in ("weight", "in_proj_weight"):
             weight = getattr(module, name, None)
             if isinstance(weight, nn.Parameter) and weight.ndim == 2:
-                rows, columns = weight.shape
-                adapter = LowRank(rows, columns, rank, is_frozen=is_frozen)
+                outputs, inputs = weight.T.shape if is_by_input else weight.shape
+                adapter = LowRank(
+                    outputs, inputs, rank, is_frozen=is_frozen, is_by_input=is_by_input
+                )
                 parametrize.register_parametrization(module, name, adapter)
 
 
@@ -94,6 +91,7 @@ class Subject:
 
     Attributes:
         name: of the texts.
+        loss: nats per token of a batch of windows.
         build: the model from the rank of its adapters, None to train all weights, and whether they
             are frozen as for `LowRank`.
         windows: of tokens, shape (n, tokens), of which `train` are trained on and the others are
@@ -105,6 +103,7 @@ class Subject:
     """
 
     name: str
+    loss: BatchFunction
     build: Callable[[int | None, bool], nn.Module]
     windows: torch.Tensor
     train: int
@@ -120,12 +119,12 @@ class Subject:
         return Task(
             name=f"{self.name}-full" if rank is None else f"{self.name}-lora-{rank}",
             model=partial(self.build, rank, is_frozen),
-            loss=stdlib_lm.mean_loss,
+            loss=self.loss,
             train=(self.windows[: self.train],),
             val=(judged[0::2],),
             test=(judged[1::2],),
             optimizer=AdamW(lr=self.full_rate if rank is None else self.lora_rate),
-            metrics={"nats": stdlib_lm.mean_loss},
+            metrics={"nats": self.loss},
             unit=f"windows of {self.windows.shape[1] - 1} {self.token}s",
         )
 
@@ -138,6 +137,7 @@ def describe_data(weights: Weights) -> Subject:
     """
     return Subject(
         name="descriptions",
+        loss=stdlib_lm.mean_loss,
         build=partial(make_model, weights),
         windows=_read_windows()[: _TRAIN + 2 * _JUDGED],
         train=_TRAIN,
@@ -145,50 +145,6 @@ def describe_data(weights: Weights) -> Subject:
         lora_rate=1e-2,
         vocabulary=256,
         token="byte",
-    )
-
-
-def read_subject(folder: Path, *, limit: int | None = None) -> Subject:
-    """The model in the folder `model`, and the texts of the JSON lines in `texts`.
-
-    Args:
-        limit: texts; None for all.
-
-    Raises:
-        InvalidInput: either is missing or cannot be read, or the texts are too short.
-    """
-    model_folder = check_language_model(folder / "model")
-    text, skips = read_texts(folder / "texts", limit=limit)
-    model = LanguageModel(model_folder)
-    tokens = tokenize(model_folder, text[:_MOST_TEXT].decode("utf-8", errors="ignore"))
-    if int(tokens.max()) >= model.vocabulary:
-        raise refuse(
-            model_folder,
-            f"a tokenizer of tokens up to {int(tokens.max()):,}",
-            f"at most the {model.vocabulary:,} that the model knows",
-            "take the tokenizer that belongs to the model",
-        )
-    length = min(_MOST_TOKENS, model.window or _MOST_TOKENS) + 1
-    count = min(_MOST_WINDOWS, len(tokens) // length)
-    judged = count // 10
-    if count - 2 * judged < _TRAIN:
-        raise refuse(
-            folder / "texts",
-            f"{len(tokens):,} tokens",
-            f"at least {math.ceil(_TRAIN / 0.8) * length:,}",
-            "add texts, or raise --limit",
-        )
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
-    return Subject(
-        name="texts",
-        build=partial(load_model, model_folder),
-        windows=tokens[: count * length].reshape(count, length)[order],
-        train=count - 2 * judged,
-        full_rate=1e-4,
-        lora_rate=1e-3,
-        vocabulary=model.vocabulary,
-        token="token",
-        notes=skips.notes,
     )
 
 

@@ -18,6 +18,7 @@ from batchscope.replications.formats.language_models import (
 from ..language_models import WINDOW, WORDS, write_model
 
 transformers: Any = pytest.importorskip("transformers")
+tokenizers: Any = pytest.importorskip("tokenizers")
 
 
 @pytest.fixture
@@ -35,16 +36,81 @@ def test_a_model_says_what_the_library_says_and_shows_the_matrices_of_its_layers
     model = LanguageModel(folder).eval()
 
     expected = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()(tokens).logits
-    assert torch.equal(model(tokens), expected)
+    # The library attends by another kernel.
+    torch.testing.assert_close(model(tokens), expected)
     assert (model.vocabulary, model.window) == (1 + len(WORDS), WINDOW)
     # GPT-2: attention in and out, two of the perceptron; Llama: four and three. Two layers.
     matrices = model.matrices()
     assert len(matrices) == {"gpt2": 8, "llama": 14}[kind]
-    assert not any(isinstance(module, nn.Embedding) for module in matrices)
+    assert not any(isinstance(module, nn.Embedding) for module, _ in matrices)
+    assert {is_by_input for _, is_by_input in matrices} == {kind == "gpt2"}
 
 
 def test_tokens_are_those_of_its_tokenizer(folder: Path) -> None:
     assert tokenize(folder, f"{WORDS[2]} unheard {WORDS[0]}").tolist() == [3, 0, 1]
+
+
+def test_all_of_a_text_is_read_whatever_the_tokenizer_was_saved_for(folder: Path) -> None:
+    tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.enable_truncation(2)
+    tokenizer.enable_padding(length=8)
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+    assert tokenize(folder, " ".join(WORDS[:4])).tolist() == [1, 2, 3, 4]
+
+
+def test_an_index_may_name_only_safetensors_beside_it(folder: Path) -> None:
+    whole = check_language_model(folder)
+    index = {"weight_map": {"a": "model.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert check_language_model(folder) == whole
+
+    for name in ("../secret.safetensors", "p.bin"):
+        index = {"weight_map": {"a": "model.safetensors", "b": name}}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+        with pytest.raises(InvalidInput) as caught:
+            check_language_model(folder)
+        assert f"names {name}" in caught.value.args[0]
+
+
+def test_a_pipe_in_the_place_of_weights_is_not_waited_for(folder: Path) -> None:
+    os.mkfifo(folder / "a.safetensors")
+
+    with pytest.raises(InvalidInput) as caught:
+        check_language_model(folder)
+    assert "is no file" in caught.value.args[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"vocab_size": 10**9}, "at most the"),
+        ({"n_layer": 10**6}, "1,000,000 layers"),
+        ({"n_head": 3}, "names no model that can be made"),
+    ],
+)
+def test_a_configuration_that_promises_more_than_the_files_hold_is_refused(
+    folder: Path, changes: dict[str, int], said: str
+) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+
+    with pytest.raises(InvalidInput) as caught:
+        check_language_model(folder)
+    said_so = " ".join(map(str, (caught.value.args[0], caught.value)))
+    assert said in said_so
+
+
+def test_a_model_that_sees_what_it_is_to_tell_is_refused(tmp_path: Path) -> None:
+    config = transformers.BertConfig(
+        vocab_size=9, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=32, max_position_embeddings=WINDOW,
+    )  # fmt: skip
+    transformers.BertLMHeadModel(config).save_pretrained(tmp_path)
+
+    with pytest.raises(InvalidInput) as caught:
+        LanguageModel(tmp_path)
+    assert "sees the tokens" in caught.value.args[0]
 
 
 def break_file(folder: Path, name: str, content: bytes | None) -> None:
@@ -135,7 +201,7 @@ def test_a_model_of_another_shape_or_without_some_weights_is_refused(folder: Pat
         LanguageModel(folder)
     assert "lacks 12 weights" in caught.value.args[0]
 
-    (folder / "config.json").write_text(json.dumps(config | {"n_embd": 32}))
+    (folder / "config.json").write_text(json.dumps(config | {"n_embd": 8}))
     with pytest.raises(InvalidInput) as caught:
         LanguageModel(folder)
     assert "cannot be loaded" in caught.value.args[0]

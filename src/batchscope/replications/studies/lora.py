@@ -15,8 +15,9 @@ from batchscope.errors import CannotTell
 from batchscope.findings.claims import Claim, Seen, exactly
 from batchscope.instruments.checkpoint import reach_checkpoint
 from batchscope.instruments.memory.predicting import predict_peak
-from batchscope.replications.adapting import Subject, describe_data, pretrain, read_subject
+from batchscope.replications.adapting import Subject, describe_data, pretrain
 from batchscope.replications.lab import ANYTHING, Arm, Ends, Lab, Trained
+from batchscope.replications.local_models import read_subject
 from batchscope.replications.published import Figure, Line, Measured, Published
 from batchscope.replications.rates import find_lowest
 from batchscope.studies.learning_rate import on_ladder
@@ -140,7 +141,7 @@ def take_subject(lab: Lab) -> Subject:
     """The byte transformer, or at the scale of the paper a model that was trained elsewhere."""
     if lab.data is None:
         return describe_data(pretrain(lab.store))
-    return read_subject(lab.data, limit=lab.limit)
+    return read_subject(lab.data, largest=_LARGE, limit=lab.limit)
 
 
 def measure(lab: Lab) -> Measured:
@@ -365,5 +366,5 @@ STUDY = Published(
     minutes={"quick": 7, "standard": 25},
     measure=measure,
     paper="a causal language model in model (config.json, safetensors, tokenizer.json) and JSON "
-    "lines with a text in texts, cut into windows of up to 128 tokens",
+    "lines with a text in texts, cut into windows of up to 64 tokens",
 )
