@@ -81,7 +81,8 @@ def measure(name: str, folder: str) -> list[dict[str, object]]:
     curves = read_curves(tabulate_runs(grid.runs, {}))
     seconds = {
         size.batch_size: size.step_seconds.value
-        for size in bs.profile(name, store=f"{folder}/grid.db").sizes
+        # Not the times that the grid was planned by, which what ran beside it then may have marred.
+        for size in bs.profile(name, store=f"{folder}/profile.db").sizes
         if isinstance(size.step_seconds, Interval)
     }
     rows: list[dict[str, object]] = []
