@@ -157,6 +157,7 @@ def diagonal_network(seeds: int, *, steps: int = 40_000) -> Rows:
     return rows
 
 
+@pytest.mark.slow
 def test_a_network_that_gains_from_label_noise_generalises_better_with_small_batches() -> None:
     found = analyze(diagonal_network(5), metric="val_error", margin=0.05)
 

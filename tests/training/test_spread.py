@@ -40,7 +40,7 @@ def mean_over_units(model: nn.Module, batch: tuple[torch.Tensor, ...]) -> torch.
     return (losses * lengths(batch[0])).sum() / lengths(batch[0]).sum()
 
 
-@pytest.mark.parametrize("micro_batch", [7, 3])
+@pytest.mark.parametrize("micro_batch", [pytest.param(7, marks=pytest.mark.slow), 3])
 def test_two_ranks_train_what_one_process_does(micro_batch: int) -> None:
     # 64 examples in sevens: of the last step's single one the second rank has none.
     task = make_task(

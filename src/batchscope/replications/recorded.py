@@ -18,7 +18,7 @@ from batchscope.replications.talking import MASK_FRAMES, Listener, contrast, dra
 from batchscope.task import Task
 
 # Four seconds of 20 ms.
-WINDOW = 200
+_WINDOW = 200
 # Every tenth speaker is kept for the letters.
 _APART = 10
 # Two thirds for the probe to learn from, the others to judge it by.
@@ -52,7 +52,7 @@ def read_recorded(folder: Path, *, limit: int | None = None, is_shuffled: bool =
     Raises:
         InvalidInput: there are too few of either.
     """
-    found, skips = read_recordings(folder, window=WINDOW, limit=limit)
+    found, skips = read_recordings(folder, window=_WINDOW, limit=limit)
     kept_apart = set(sorted({one.speaker for one in found})[::_APART])
     train = [one for one in found if one.speaker not in kept_apart and not one.is_whole]
     labelled: list[Recording] = []
@@ -96,8 +96,8 @@ def _stack(
     masking, shuffling = np.random.default_rng(1), np.random.default_rng(2)
     count = len(recordings)
     longest = max(len(one.text) for one in recordings) if is_spelled else 1
-    frames = torch.zeros(count, WINDOW, BANDS)
-    masks = torch.zeros(count, WINDOW, dtype=torch.bool)
+    frames = torch.zeros(count, _WINDOW, BANDS)
+    masks = torch.zeros(count, _WINDOW, dtype=torch.bool)
     letters = torch.zeros(count, longest, dtype=torch.long)
     lengths = torch.tensor([len(one.frames) for one in recordings])
     for n, one in enumerate(recordings):

@@ -152,7 +152,13 @@ class GaussianSource:
 
 
 @pytest.mark.parametrize(
-    ("truth", "may_be_open"), [(60.0, 0.1), (300.0, 0.1), (2_000.0, 1.0), (20_000.0, 1.0)]
+    ("truth", "may_be_open"),
+    [
+        (60.0, 0.1),
+        pytest.param(300.0, 0.1, marks=pytest.mark.slow),
+        (2_000.0, 1.0),
+        pytest.param(20_000.0, 1.0, marks=pytest.mark.slow),
+    ],
 )
 def test_intervals_cover_through_the_stopping_rule(truth: float, may_be_open: float) -> None:
     # 16 dimensions of unequal noise, at most 32 x 32 micro-batches of 4.

@@ -12,6 +12,7 @@ from ..problems import CPU, at_start, best_sign_step, sign_descent
 PEAK = 1122.0
 
 
+@pytest.mark.slow
 def test_the_best_steps_of_sign_descent_are_known() -> None:
     task = sign_descent()
 
