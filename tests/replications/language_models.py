@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 WINDOW = 16
@@ -45,3 +46,17 @@ def write_texts(folder: Path, tokens: int) -> Path:
     lines = [json.dumps({"text": " ".join(words[n : n + 10])}) for n in range(0, tokens, 10)]
     (folder / "texts.jsonl").write_text("\n".join(lines))
     return folder
+
+
+def leave_memory(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+    """Let only so many bytes be free."""
+
+    class Little:
+        available = free
+
+    monkeypatch.setattr("psutil.virtual_memory", Little)
+
+
+def name_trainable(model: torch.nn.Module) -> list[str]:
+    """The weights that are trained."""
+    return [name for name, weight in model.named_parameters() if weight.requires_grad]

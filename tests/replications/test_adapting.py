@@ -1,26 +1,16 @@
-from pathlib import Path
-
 import pytest
 import torch
 
 from batchscope.gallery.stdlib_lm import ByteTransformer
-from batchscope.replications import adapting
-from batchscope.replications.adapting import (
-    Weights,
-    describe_data,
-    make_model,
-    pretrain,
-)
+from batchscope.replications.byte_model import Weights, describe_data, make_model
+
+from .language_models import name_trainable
 
 
 @pytest.fixture
 def weights() -> Weights:
     torch.manual_seed(0)
     return ByteTransformer().state_dict()
-
-
-def _trainable(model: torch.nn.Module) -> list[str]:
-    return [name for name, weight in model.named_parameters() if weight.requires_grad]
 
 
 def test_adapters_begin_at_the_pretrained_model_and_alone_are_trained(weights: Weights) -> None:
@@ -30,8 +20,8 @@ def test_adapters_begin_at_the_pretrained_model_and_alone_are_trained(weights: W
 
     assert float(task.loss(adapted, batch)) == pytest.approx(float(task.loss(plain, batch)))
     # Six matrices of each of two layers would be twelve: in, out, and two of the perceptron.
-    assert len(_trainable(adapted)) == 2 * 2 * 4
-    assert all(name.endswith((".up", ".down")) for name in _trainable(adapted))
+    assert len(name_trainable(adapted)) == 2 * 2 * 4
+    assert all(name.endswith((".up", ".down")) for name in name_trainable(adapted))
     task.loss(adapted, batch).backward()
     ups = [p.grad for name, p in adapted.named_parameters() if name.endswith(".up")]
     assert all(grad is not None and float(grad.abs().sum()) > 0 for grad in ups)
@@ -48,17 +38,3 @@ def test_adapters_of_the_control_learn_nothing(weights: Weights) -> None:
             torch.nn.init.ones_(weight)
 
     assert float(task.loss(model, batch)) == before
-
-
-def test_what_was_pretrained_once_is_read_from_beside_the_store(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(adapting, "_STEPS", 2)
-    store = str(tmp_path / "store.db")
-
-    first = pretrain(store)
-    monkeypatch.setattr(adapting, "reach_checkpoint", None)
-    second = pretrain(store)
-
-    assert [path.suffix for path in tmp_path.iterdir()] == [".pt"]
-    assert all(first[name].equal(second[name]) for name in first)

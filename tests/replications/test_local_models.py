@@ -9,13 +9,9 @@ from batchscope.replications.formats.language_models import tokenize
 from batchscope.replications.local_models import describe_model, load_model, read_subject
 from batchscope.training.check import check_task
 
-from .language_models import write_model, write_texts
+from .language_models import leave_memory, name_trainable, write_model, write_texts
 
 pytest.importorskip("transformers")
-
-
-def _trainable(model: torch.nn.Module) -> list[str]:
-    return [name for name, weight in model.named_parameters() if weight.requires_grad]
 
 
 @pytest.fixture
@@ -36,8 +32,8 @@ def test_a_model_from_elsewhere_is_tuned_whole_or_by_its_adapters_alone(folder: 
     plain, model = whole.model().eval(), adapted.model().eval()
     assert float(adapted.loss(model, batch)) == pytest.approx(float(whole.loss(plain, batch)))
     # Two matrices of each of eight modules, and nothing else.
-    assert len(_trainable(model)) == 2 * 8
-    assert len(_trainable(plain)) == len(list(plain.parameters()))
+    assert len(name_trainable(model)) == 2 * 8
+    assert len(name_trainable(plain)) == len(list(plain.parameters()))
     check_task(adapted, precision="float32", device=torch.device("cpu"))
 
 
@@ -87,10 +83,7 @@ def test_a_configuration_that_changes_meanwhile_is_noticed(folder: Path) -> None
 def test_more_training_than_memory_holds_is_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Little:
-        available = 2**20
-
-    monkeypatch.setattr("psutil.virtual_memory", Little)
+    leave_memory(monkeypatch, 2**20)
 
     with pytest.raises(InvalidInput) as caught:
         read_subject(folder, largest=256)

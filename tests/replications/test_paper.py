@@ -14,13 +14,13 @@ from batchscope.errors import InvalidInput
 from batchscope.optimizers import SGD
 from batchscope.replications import minima, spelling
 from batchscope.replications.lab import Lab
-from batchscope.replications.reproducing import list_studies, reproduce
+from batchscope.replications.reproducing import Replication, list_studies, reproduce
 from batchscope.replications.studies import distance, image, imaging, lora, lr_scaling, speech
 from batchscope.training.check import check_task
 
 from .labs import make_lab
 from .language_models import write_model, write_texts
-from .voices import say, write_chapter
+from .voices import write_voices
 
 CPU = torch.device("cpu")
 
@@ -28,6 +28,14 @@ CPU = torch.device("cpu")
 def lab_of(folder: Path, *, limit: int | None = None, is_control: bool = False) -> Lab:
     lab = make_lab(folder, is_quick=False, count=1, is_control=is_control)
     return replace(lab, data=folder, limit=limit)
+
+
+def reproduce_paper(name: str, data: Path) -> Replication:
+    """With one seed, which tells nothing."""
+    store = str(data / "runs.db")
+    found = reproduce(name, scale="paper", data=str(data), seeds=1, store=store)
+    assert {one.verdict for one in found.judged} == {"cannot tell"}
+    return found
 
 
 def write_records(folder: Path, people: int) -> None:
@@ -48,11 +56,9 @@ def write_records(folder: Path, people: int) -> None:
 @pytest.mark.slow
 def test_health_records_go_through_the_whole_study(tmp_path: Path) -> None:
     write_records(tmp_path, 160)
-    place = str(tmp_path / "runs.db")
 
-    found = reproduce("ehr", scale="paper", data=str(tmp_path), seeds=1, store=place)
+    found = reproduce_paper("ehr", tmp_path)
 
-    assert {one.verdict for one in found.judged} == {"cannot tell"}
     assert found.to_dict()["data"] == found.data
     assert found.data.startswith("The original data: events.csv")
     assert f"--scale paper --seeds 1 --data {tmp_path}" in found.command
@@ -185,30 +191,20 @@ def test_too_few_scans_are_refused(tmp_path: Path) -> None:
     assert "8 validate" in " ".join(map(str, caught.value.args))
 
 
-def write_speech(folder: Path) -> None:
-    rng = np.random.default_rng(0)
-    for speaker in range(100, 120):
-        count, length = (30, 25) if speaker % 10 == 0 else (15, 60)
-        said = {f"{speaker}-7-{n:04d}": say(rng, length) for n in range(count)}
-        write_chapter(folder, speaker, said)
-
-
 @pytest.mark.slow
 def test_recordings_go_through_the_whole_study(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("soundfile", "transformers", "rapidfuzz"):
         pytest.importorskip(module)
-    write_speech(tmp_path)
+    write_voices(tmp_path)
     # As many sizes as the study has, a few steps of each.
     monkeypatch.setattr(speech, "_ALL", dict.fromkeys((4, 8, 16, 32, 64, 256), 6))
     monkeypatch.setattr(speech, "_CHECKPOINT", "2steps")
     monkeypatch.setattr(spelling, "_ROUNDS", 5)
-    place = str(tmp_path / "runs.db")
 
-    found = reproduce("speech", scale="paper", data=str(tmp_path), seeds=1, store=place)
+    found = reproduce_paper("speech", tmp_path)
 
-    assert {one.verdict for one in found.judged} == {"cannot tell"}
     assert found.data.startswith("The original data: LibriSpeech")
     assert "of the letters from the frames themselves" in found.measured.notes[0]
     figure = found.measured.figures[0]
@@ -228,11 +224,9 @@ def test_a_model_from_elsewhere_goes_through_the_whole_study(
     monkeypatch.setattr(lora, "_ALL", (16, 256))
     monkeypatch.setattr(lora, "_BUDGET", "1ep")
     monkeypatch.setattr(lora, "_MOST_RATES", 3)
-    place = str(tmp_path / "runs.db")
 
-    found = reproduce("lora", scale="paper", data=str(tmp_path), seeds=1, store=place)
+    found = reproduce_paper("lora", tmp_path)
 
-    assert {one.verdict for one in found.judged} == {"cannot tell"}
     assert found.data.startswith("The original data: a causal language model")
     figure = found.measured.figures[0]
     assert figure.y == "nats per token"

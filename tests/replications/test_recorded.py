@@ -1,6 +1,5 @@
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -9,7 +8,7 @@ from batchscope.replications.recorded import make_task, misread, read_recorded
 from batchscope.replications.talking import MASK_FRAMES
 from batchscope.training.check import check_task
 
-from .voices import say, write_chapter
+from .voices import write_voices
 
 for module in ("soundfile", "transformers", "rapidfuzz"):
     pytest.importorskip(module)
@@ -17,14 +16,7 @@ for module in ("soundfile", "transformers", "rapidfuzz"):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty speakers, of whom the first and the eleventh are kept apart for their letters."""
-    place = tmp_path_factory.mktemp("voices")
-    rng = np.random.default_rng(0)
-    for speaker in range(100, 120):
-        count, length = (30, 25) if speaker % 10 == 0 else (15, 60)
-        said = {f"{speaker}-7-{n:04d}": say(rng, length) for n in range(count)}
-        write_chapter(place, speaker, said)
-    return place
+    return write_voices(tmp_path_factory.mktemp("voices"))
 
 
 def test_recordings_are_parted_by_speaker_and_train_the_network(folder: Path) -> None:

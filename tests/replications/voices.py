@@ -44,3 +44,13 @@ def write_chapter(
     lines = "".join(f"{name} {text}\n" for name, text in said.items())
     (chapter / f"{speaker}-7.trans.txt").write_text(lines)
     return chapter
+
+
+def write_voices(folder: Path) -> Path:
+    """Twenty speakers: the first and the eleventh say 30 short texts, the others 15 long ones."""
+    rng = np.random.default_rng(0)
+    for speaker in range(100, 120):
+        count, length = (30, 25) if speaker % 10 == 0 else (15, 60)
+        said = {f"{speaker}-7-{n:04d}": say(rng, length) for n in range(count)}
+        write_chapter(folder, speaker, said)
+    return folder

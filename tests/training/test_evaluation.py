@@ -19,6 +19,13 @@ def test_marks_are_dense_in_the_first_epoch_and_grow_afterwards() -> None:
     assert len(marks) < 30
 
 
+def test_a_look_is_taken_once_where_an_epoch_is_a_few_examples() -> None:
+    marks = list(itertools.islice(evaluation_marks(8, 80), 12))
+
+    assert marks == sorted(set(marks))
+    assert marks[:2] == [1, 2]
+
+
 def test_a_budget_shorter_than_an_epoch_is_looked_at_four_times() -> None:
     marks = evaluation_marks(10_000, 100)
 

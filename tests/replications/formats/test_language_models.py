@@ -15,7 +15,7 @@ from batchscope.replications.formats.language_models import (
     tokenize,
 )
 
-from ..language_models import WINDOW, WORDS, write_model
+from ..language_models import WINDOW, WORDS, leave_memory, write_model
 
 transformers: Any = pytest.importorskip("transformers")
 tokenizers: Any = pytest.importorskip("tokenizers")
@@ -172,10 +172,7 @@ def test_a_link_out_of_the_folder_is_not_followed(folder: Path) -> None:
 def test_more_weights_than_memory_holds_are_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Little:
-        available = 2**10
-
-    monkeypatch.setattr("psutil.virtual_memory", Little)
+    leave_memory(monkeypatch, 2**10)
 
     with pytest.raises(InvalidInput) as caught:
         check_language_model(folder)

@@ -38,12 +38,12 @@ class LanguageModel(nn.Module):
     def __init__(self, folder: Path) -> None:
         super().__init__()
         transformers = import_extra("transformers", extra="data", where="--data")
-        known = {"local_files_only": True, "trust_remote_code": False}
         try:
             with _quietly(transformers):
                 self.model, report = transformers.AutoModelForCausalLM.from_pretrained(
                     folder,
-                    **known,
+                    local_files_only=True,
+                    trust_remote_code=False,
                     use_safetensors=True,
                     attn_implementation="eager",
                     dtype=torch.float32,

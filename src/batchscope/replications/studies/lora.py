@@ -15,7 +15,8 @@ from batchscope.errors import CannotTell
 from batchscope.findings.claims import Claim, Seen, exactly
 from batchscope.instruments.checkpoint import reach_checkpoint
 from batchscope.instruments.memory.predicting import predict_peak
-from batchscope.replications.adapting import Subject, describe_data, pretrain
+from batchscope.replications.adapting import Subject
+from batchscope.replications.byte_model import describe_data, pretrain
 from batchscope.replications.lab import ANYTHING, Arm, Ends, Lab, Trained
 from batchscope.replications.local_models import read_subject
 from batchscope.replications.published import Figure, Line, Measured, Published
@@ -148,17 +149,9 @@ def measure(lab: Lab) -> Measured:
     """Rates are tuned on two other seeds at every size, then held fixed."""
     subject = take_subject(lab)
     sizes = (_SMALL, _LARGE) if lab.is_quick else _ALL
-    worst = 2 * math.log(subject.vocabulary)
-    whole = _Way(task=subject.make_task(rank=None), rate=subject.full_rate, worst=worst)
+    whole = _take_way(lab, subject, None)
     full = _tune(lab, whole, sizes, _BUDGET)
-    ways = {
-        rank: _Way(
-            task=subject.make_task(rank=rank, is_frozen=lab.is_control),
-            rate=subject.lora_rate,
-            worst=worst,
-        )
-        for rank in _RANKS.values()
-    }
+    ways = {rank: _take_way(lab, subject, rank) for rank in _RANKS.values()}
     tuned = _tune(lab, ways[_RANK], sizes, _BUDGET)
     # With a scale over the rank the best rate does not depend on the rank (Schulman et al. 2025).
     lora = {
@@ -193,30 +186,42 @@ def measure(lab: Lab) -> Measured:
         **{name: further(lora[rank]) for name, rank in _RANKS.items()},
     }
     named = {"full": full, **{f"LoRA, rank {rank}": arm for rank, arm in lora.items()}}
-    lines = tuple(
-        Line(name=name, places=list(sizes), values=[arm.mean(b, lab.seeds) for b in sizes])
-        for name, arm in named.items()
-    )
     chosen = "; ".join(
         f"{name} {', '.join(f'{arm.rates[b]:.2g} at {b}' for b in sizes)}"
         for name, arm in named.items()
     )
     return Measured(
         seen=seen,
-        figures=(
-            Figure(
-                title="Test loss after 4 epochs at the best rate, mean over seeds",
-                x="batch size",
-                y=f"nats per {subject.token}",
-                lines=lines,
-            ),
-        ),
+        figures=(_draw(named, sizes, lab.seeds, subject.token),),
         causes={"C1": lora[_RANK].runs[_LARGE].explain(_SMALL, _LARGE)},
         notes=(
             f"Rates, chosen on two other seeds: {chosen}.",
             f"Memory is that of a step's tensors, {fixed / 2**20:.2g} MiB of it without examples; "
             "it is the same for every seed.",
             *subject.notes,
+        ),
+    )
+
+
+def _take_way(lab: Lab, subject: Subject, rank: int | None) -> _Way:
+    """All weights where no rank is given, which no control freezes."""
+    return _Way(
+        task=subject.make_task(rank=rank, is_frozen=lab.is_control and rank is not None),
+        rate=subject.full_rate if rank is None else subject.lora_rate,
+        worst=2 * math.log(subject.vocabulary),
+    )
+
+
+def _draw(
+    named: Mapping[str, _Tuned], sizes: Sequence[int], seeds: Sequence[int], token: str
+) -> Figure:
+    return Figure(
+        title="Test loss after 4 epochs at the best rate, mean over seeds",
+        x="batch size",
+        y=f"nats per {token}",
+        lines=tuple(
+            Line(name=name, places=list(sizes), values=[arm.mean(b, seeds) for b in sizes])
+            for name, arm in named.items()
         ),
     )
 
