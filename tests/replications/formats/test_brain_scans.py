@@ -62,6 +62,18 @@ def test_what_cannot_be_used_is_left_out_and_counted(tmp_path: Path) -> None:
         assert why in said
 
 
+def test_a_colon_in_the_path_of_the_folder_does_not_cut_the_reason(tmp_path: Path) -> None:
+    folder = tmp_path / "BraTS: training"
+    folder.mkdir()
+    for name in ("good", "nan"):
+        add_person(folder, name, x=17)
+    save(folder, "nan", "flair", np.full(SHAPE, np.nan), np.eye(4))
+
+    _, _, skips = read_brain_scans(folder, side=8)
+
+    assert skips.notes == ("Left out 1: voxels that are no numbers, such as nan.",)
+
+
 def test_a_header_of_a_million_million_voxels_is_refused_before_it_is_read(
     tmp_path: Path,
 ) -> None:

@@ -72,6 +72,17 @@ def test_of_a_file_that_is_cut_what_comes_before_counts(tmp_path: Path) -> None:
     assert "cannot be read" in skips.notes[0]
 
 
+def test_a_colon_in_the_path_of_the_folder_does_not_cut_the_reason(tmp_path: Path) -> None:
+    folder = tmp_path / "C4: en"
+    folder.mkdir()
+    (folder / "a.json.gz").write_bytes(gzip.compress(line("text"))[:-9])
+    (folder / "b.json").write_bytes(line("last"))
+
+    _, skips = read_texts(folder)
+
+    assert skips.notes[0].startswith("Left out 1: cannot be read")
+
+
 def test_reading_stops_at_so_much_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(texts, "_MOST_BYTES", 10)
     (tmp_path / "a.json").write_bytes(b"".join(line(f"text {number}") for number in range(9)))

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from batchscope.errors import InvalidInput
 from batchscope.replications.formats.files import (
     Skips,
+    UnusableFile,
     check_folder,
     check_inside,
     read_bytes,
@@ -50,8 +50,8 @@ def read_brain_scans(
         try:
             scan = _read(nibabel, folder, person, modality)
             outline = _read(nibabel, folder, person, "seg")
-        except InvalidInput as error:
-            skips.add(person.name, str(error.args[0]).partition(": ")[2])
+        except UnusableFile as error:
+            skips.add(person.name, error.why)
             continue
         place = _place_lesion(scan, outline)
         if place is None:

@@ -15,6 +15,16 @@ _SHOWN = 3
 _PICKLE = b"\x80"
 
 
+class UnusableFile(InvalidInput):
+    """A file, or a folder of files, that cannot be used.
+
+    Attributes:
+        why: without its path.
+    """
+
+    why: str = ""
+
+
 @dataclass(slots=True)
 class Skips:
     """Files or lines that were left out, and why.
@@ -44,9 +54,11 @@ class Skips:
 
 def refuse(
     path: object, what: str, expected: str, do: str = "fetch the file again"
-) -> InvalidInput:
+) -> UnusableFile:
     """The one error of a file that cannot be used."""
-    return InvalidInput(f"{path}: {what}", where="--data", expected=expected, do=do)
+    error = UnusableFile(f"{path}: {what}", where="--data", expected=expected, do=do)
+    error.why = what
+    return error
 
 
 def find_file(folder: Path, *names: str) -> Path:

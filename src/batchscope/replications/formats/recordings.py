@@ -8,9 +8,9 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from batchscope.errors import InvalidInput
 from batchscope.replications.formats.files import (
     Skips,
+    UnusableFile,
     check_folder,
     check_inside,
     read_lines,
@@ -79,8 +79,8 @@ def read_recordings(
             frames = hear(sound)
             if not frames.isfinite().all():
                 raise refuse(path, "samples that are no numbers, or far too large", "speech")
-        except InvalidInput as error:
-            skips.add(path.name, str(error.args[0]).removeprefix(f"{path}: "))
+        except UnusableFile as error:
+            skips.add(path.name, error.why)
             continue
         speaker = path.name.partition("-")[0]
         found.append(Recording(speaker=speaker, frames=frames, is_whole=is_whole, text=text))

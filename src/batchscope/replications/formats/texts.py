@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from batchscope.errors import InvalidInput
 from batchscope.replications.formats.files import (
     Skips,
+    UnusableFile,
     check_folder,
     check_inside,
     read_lines,
@@ -50,8 +50,8 @@ def read_texts(folder: Path, *, limit: int | None = None) -> tuple[bytes, Skips]
                     continue
                 joined += text + b"\n"
                 count += 1
-        except InvalidInput as error:
-            skips.add(path.name, str(error.args[0]).partition(": ")[2])
+        except UnusableFile as error:
+            skips.add(path.name, error.why)
     if not count:
         raise refuse(
             folder,
