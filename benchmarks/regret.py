@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -34,7 +35,7 @@ from batchscope.studies.plan import configure, default_batch_sizes, make_plan
 from batchscope.task import Task
 from batchscope.training.loop import train
 from batchscope.workers.travel import ModuleTask, load_task
-from benchmarks.fresh import train_afresh
+from benchmarks.fresh import SEEDS, train_afresh
 
 OPTUNA_SEED = 500
 EFFORTS = ("quick", "standard")
@@ -66,11 +67,34 @@ def main(names: Sequence[str]) -> None:
                 rows.append(row)
                 print(json.dumps(row), flush=True)
         document = {
+            "summary": {who: summarize(rows, who) for who in (*EFFORTS, "optuna")},
             "rows": rows,
             "load_average": psutil.getloadavg()[0],
             "command": "python -m benchmarks.regret",
         }
         RESULT.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def summarize(rows: Sequence[Mapping[str, Any]], who: str) -> dict[str, object]:
+    """What is asked of an effort, over all tasks and targets."""
+    mine = [row for row in rows if row["who"] == who]
+    picked = [row for row in mine if row["regret"] is not None]
+    if not picked:
+        return {"without a pick": len(mine)}
+    widths = [row["high_over_low"] for row in picked if row["high_over_low"] is not None]
+    by_task: dict[str, list[float]] = {}
+    for row in picked:
+        by_task.setdefault(row["task"], []).append(row["regret"])
+    return {
+        "without a pick": len(mine) - len(picked),
+        "mean regret": float(np.mean([np.mean(regrets) for regrets in by_task.values()])),
+        "highest lower end": max(row["low"] for row in picked),
+        "highest share": max(row["share"] for row in picked),
+        "inside": sum(row["inside"] or 0 for row in picked),
+        "predicted": SEEDS * len(widths),
+        "median high over low": float(np.median(widths)) if widths else None,
+        "attainable": float(np.median([row["attainable_high_over_low"] for row in picked])),
+    }
 
 
 def measure(name: str, folder: str) -> list[dict[str, object]]:
