@@ -1,5 +1,6 @@
 """The commands that train: profile, study, recommend."""
 
+import sys
 from typing import Any
 
 from batchscope.cli.app import app
@@ -238,6 +239,7 @@ def recommend(
     with reporting(debug, store), watching() as watcher:
         from batchscope.reports.page import check_page_path
         from batchscope.reports.page import report as write_report
+        from batchscope.verbs.asking import keep_asked
         from batchscope.verbs.fitting import predict_need
         from batchscope.verbs.recommending import (
             agree_terms,
@@ -298,10 +300,12 @@ def recommend(
             watcher=watcher,
         )
         watcher.close()
+        keep_asked(done, terms, need)
         try:
             result = read_recommendation(done, terms=terms, memory=need)
         except CannotTell:
-            write_report(done, str(output))
+            page = write_report(done, str(output))
+            print(f"What the runs show: {page}", file=sys.stderr)
             raise
         page = write_report(done, str(output), recommendation=result)
         result = result.with_report(page)

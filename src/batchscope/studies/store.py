@@ -137,6 +137,15 @@ class Store:
             )
 
     @patient
+    def save_asked(self, study: str, asked: Mapping[str, object]) -> None:
+        """Note in a study's plan on what terms it was last asked."""
+        table = schema.studies
+        mine = table.c.id == study
+        with self.speaking(), self.engine.begin() as connection:
+            plan = connection.execute(sa.select(table.c.plan).where(mine)).scalar_one()
+            connection.execute(sa.update(table).where(mine).values(plan={**plan, "asked": asked}))
+
+    @patient
     def read_plan(self, study: str) -> Mapping[str, object] | None:
         """The plan that a study was kept with; None where there is no such study."""
         query = sa.select(schema.studies.c.plan).where(schema.studies.c.id == study)

@@ -11,6 +11,7 @@ from batchscope.decisions.memory import MemoryNeed
 from batchscope.decisions.terms import Terms
 from batchscope.studies.plan import default_batch_sizes
 from batchscope.studies.store import DEFAULT_STORE, Store
+from batchscope.verbs.asking import write_options
 
 _MORE = {"quick": "standard", "standard": "thorough"}
 
@@ -40,7 +41,7 @@ def write_next_command(
         "detect": None,
         "tune": [],
     }
-    words = ["batchscope", _verb_of(plan, terms), row["task"]]
+    words = ["batchscope", _verb_of(plan, terms, memory), row["task"]]
     more = _MORE.get(plan["effort"]) if plan.get("race") else None
     words += ["--effort", more] if more else ["--seeds", str(2 * plan["seeds"])]
     for name, value in usual.items():
@@ -52,42 +53,17 @@ def write_next_command(
             words.append(f"--{name}")
         elif given != value:
             words += [f"--{name}", _write_option(given)]
-    words += _write_terms(terms)
-    if memory is not None:
-        words += ["--memory", str(memory.limit_bytes)]
+    for name, given in write_options(terms, memory).items():
+        words += [f"--{name}", given if isinstance(given, str) else f"{given:g}"]
     if store.place != DEFAULT_STORE:
         words += ["--store", store.place]
     return shlex.join(words)
 
 
-def _write_terms(terms: Terms) -> list[str]:
-    given = {
-        "objective": terms.objective if terms.ranked_by == "time" != terms.objective else None,
-        "deadline": None if terms.deadline is None else f"{terms.deadline:g}s",
-        "max-cost": terms.max_cost,
-        "device-hour": terms.prices.device_hour,
-        "kilowatt-hour": terms.prices.kilowatt_hour,
-        "watts": None if terms.watts is None else _write_watts(terms.watts),
-        "carbon": terms.prices.grams_per_kilowatt_hour,
-    }
-    return [
-        word
-        for name, value in given.items()
-        if value
-        for word in (f"--{name}", value if isinstance(value, str) else f"{value:g}")
-    ]
-
-
-def _write_watts(watts: float | Mapping[int, float]) -> str:
-    if isinstance(watts, Mapping):
-        return ",".join(f"{size}={each:g}" for size, each in watts.items())
-    return f"{watts:g}"
-
-
-def _verb_of(plan: Mapping[str, Any], terms: Terms) -> str:
+def _verb_of(plan: Mapping[str, Any], terms: Terms, memory: MemoryNeed | None) -> str:
     """What made a plan: recommend asks for a race wherever there may be one."""
     is_race = plan.get("race") or plan["objective"] == "quality" or plan["effort"] == "frugal"
-    return "recommend" if is_race or _write_terms(terms) else "study"
+    return "recommend" if is_race or write_options(terms, memory) else "study"
 
 
 def _write_option(value: Any) -> str:

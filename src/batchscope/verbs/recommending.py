@@ -16,7 +16,7 @@ from batchscope.decisions.recommendation import (
 )
 from batchscope.decisions.terms import Terms
 from batchscope.optimizers import constants_to_paste
-from batchscope.records import Measurement, PowerReading, Run, count_devices
+from batchscope.records import Measurement, PowerReading, Run
 from batchscope.studies.cost import count_examples
 from batchscope.studies.plan import GRID_RATES, GRID_SEEDS
 from batchscope.studies.progress import Unwatched, Watcher
@@ -25,6 +25,7 @@ from batchscope.studies.weighing import Weighing
 from batchscope.task import Task
 from batchscope.training.evaluation import horizon_examples
 from batchscope.verbs.analyzing import analyze_row
+from batchscope.verbs.asking import keep_asked, read_asked
 from batchscope.verbs.fitting import predict_need
 from batchscope.verbs.listing import read_measurement
 from batchscope.verbs.next_command import write_next_command
@@ -132,6 +133,7 @@ def recommend(
         reuse_changed=reuse_changed,
         watcher=watcher,
     )
+    keep_asked(done, terms, need)
     return read_recommendation(done, terms=terms, memory=need)
 
 
@@ -185,7 +187,7 @@ def read_recommendation(
 
     Args:
         study, which: as for `analyze`.
-        terms: on which to choose; None for those that the study was searched on, without limits.
+        terms: on which to choose; None for those, and the memory, that the study was last asked on.
         memory: within which the batch is split; None for no limit.
 
     Raises:
@@ -201,9 +203,7 @@ def _recommend(
 ) -> Recommendation:
     plan = row["plan"]
     if terms is None:
-        devices = count_devices(plan["device_kind"])
-        said = plan.get("terms") or {"objective": plan["objective"]}
-        terms = Terms.from_dict(said, devices=devices)
+        terms, memory = read_asked(plan)
     runs = store.read_study(row["id"])
     measured = read_measurement(store, row)
     steps = () if measured is None else measured.steps

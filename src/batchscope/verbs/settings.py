@@ -1,5 +1,7 @@
 """All that was said for a study, in a file that repeats it."""
 
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -37,6 +39,13 @@ def write_settings(
         said["jobs"] = jobs
     place.write_text(tomli_w.dumps(said), encoding="utf-8")
     return place
+
+
+def add_settings(place: Path, options: Mapping[str, float | int | str]) -> None:
+    """Add options of the command line to a file that `write_settings` wrote."""
+    said = tomllib.loads(place.read_text(encoding="utf-8"))
+    said |= {name.replace("-", "_"): value for name, value in options.items()}
+    place.write_text(tomli_w.dumps(said), encoding="utf-8")
 
 
 def _describe(plan: Plan) -> dict[str, object]:
