@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from batchscope.verbs.example_runs import write_example
 from batchscope.verbs.recommending import read_recommendation
 
 from .command import run_command
@@ -376,3 +377,16 @@ def test_the_command_and_python_have_the_same_default_places() -> None:
     # The command names them again so that --help loads no torch.
     assert options.STORE == DEFAULT_STORE
     assert str(options.REPORT) == DEFAULT_PAGE
+
+
+@pytest.mark.parametrize("asked", [("--study", "a1"), ("--budget", "2ep")])
+@pytest.mark.parametrize("groups", [(), ("--group", "seed")], ids=["whole", "groups"])
+def test_what_only_a_store_can_tell_is_refused_of_a_table(
+    tmp_path: Path, asked: tuple[str, str], groups: tuple[str, ...]
+) -> None:
+    (tmp_path / "runs.csv").write_text(write_example())
+
+    done = run_command("analyze", "runs.csv", *groups, *asked, folder=tmp_path)
+
+    assert done.returncode == 1
+    assert "is a table of runs, not a store" in done.stderr

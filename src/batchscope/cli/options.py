@@ -62,7 +62,11 @@ EffortOption = Annotated[
 SeedOption = Annotated[int, typer.Option("--seed", help="The first seed.")]
 SeedsOption = Annotated[
     int | None,
-    typer.Option("--seeds", help="Seeds at each size's best rate. Default: 2, 3 or 5 by effort."),
+    typer.Option(
+        "--seeds",
+        help="Seeds at each size's best rate; 2, 3 or 5 by effort. In a race at each setting that "
+        "is repeated; 3, 5 or 7.",
+    ),
 ]
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="cuda, mps or cpu. Default: the best there is.")
@@ -157,7 +161,10 @@ PrecisionOption = Annotated[
     typer.Option("--precision", help="float32, bf16 or fp16. Default: the task's."),
 ]
 JobsOption = Annotated[
-    int | None, typer.Option("--jobs", help="Worker processes. Default: one per core.")
+    int | None,
+    typer.Option(
+        "--jobs", help="Worker processes. Default: one per core; one with a GPU; 64 jobs of SLURM."
+    ),
 ]
 ExecutorOption = Annotated[
     str,

@@ -69,8 +69,10 @@ def analyze(
             print(write_example(), end="")
             return
         if group is not None:
+            from batchscope.verbs.analyzing import check_table_alone
             from batchscope.verbs.importing import analyze_groups
 
+            check_table_alone(store, budget=budget, which=study)
             groups = analyze_groups(
                 store,
                 group,

@@ -68,13 +68,7 @@ def analyze(
             runs=runs,
             ignore=tuple(ignore),
         )
-        if budget is not None or which is not None:
-            raise InvalidInput(
-                f"{study} is a table of runs, not a store of studies",
-                where="--budget, --study",
-                expected="neither of them",
-                do="leave them out; --where chooses rows",
-            )
+        check_table_alone(study, budget=budget, which=which)
         return analyze_table(study, options)
     of_tables = {
         "--map": mapping,
@@ -96,6 +90,21 @@ def analyze(
     with open_study(study) as store:
         row = find_row(store, study, which)
         return analyze_row(store, row, smaller, target=wanted, margin=margin)
+
+
+def check_table_alone(place: str, *, budget: object, which: str | None) -> None:
+    """See that nothing is asked of a table that only a store can tell.
+
+    Raises:
+        InvalidInput: it is.
+    """
+    if budget is not None or which is not None:
+        raise InvalidInput(
+            f"{place} is a table of runs, not a store of studies",
+            where="--budget, --study",
+            expected="neither of them",
+            do="leave them out; --where chooses rows",
+        )
 
 
 def analyze_row(
