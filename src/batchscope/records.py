@@ -4,7 +4,8 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from typing import Literal
 
 from batchscope.budget import Budget
@@ -14,7 +15,7 @@ Precision = Literal["float32", "bf16", "fp16"]
 HyperParameters = Mapping[str, float | bool | str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Configuration:
     """Everything that decides a run's trajectory.
 
@@ -53,7 +54,7 @@ class Configuration:
         """The rate of the optimizer's first parameter group."""
         return float(self.hyper_parameters["lr"])
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The run's name: two configurations with the same key train the same run."""
         text = json.dumps(self.to_dict(), sort_keys=True)
@@ -62,7 +63,7 @@ class Configuration:
     def to_dict(self) -> dict[str, object]:
         """The configuration as JSON."""
         values: dict[str, object] = {
-            **asdict(self),
+            **{field.name: getattr(self, field.name) for field in fields(self)},
             "hyper_parameters": dict(self.hyper_parameters),
             "budget": str(self.budget),
             "also_read": list(self.also_read),

@@ -53,6 +53,13 @@ class StudyDesign:
     start: float
     step_cost: Mapping[int, float] = field(default_factory=dict[int, float])
     spent: float = 0.0
+    # Of a study of thousands of runs each is asked for again and again, and has its key to find.
+    _made: dict[tuple[object, ...], Configuration] = field(
+        default_factory=dict[tuple[object, ...], Configuration],
+        init=False,
+        repr=False,
+        compare=False,
+    )
 
     @property
     def search(self) -> RateSearch:
@@ -115,6 +122,20 @@ class StudyDesign:
         tuned: Mapping[str, float] | None = None,
     ) -> Configuration:
         """One run of this study, of a share of its budget; `tuned` constants replace the task's."""
+        asked = (batch_size, lr, seed, share, *sorted((tuned or {}).items()))
+        if asked not in self._made:
+            self._made[asked] = self._make(batch_size, lr, seed, share=share, tuned=tuned)
+        return self._made[asked]
+
+    def _make(
+        self,
+        batch_size: int,
+        lr: float,
+        seed: int,
+        *,
+        share: float,
+        tuned: Mapping[str, float] | None,
+    ) -> Configuration:
         whole = configure(
             self.task,
             self.plan,
