@@ -93,6 +93,8 @@ class Executor:
             raise
 
     def _begin(self, wanted: Sequence[Configuration]) -> None:
+        if self._pool.free == 0:
+            return
         taken = {c.key for job in self._running.values() for c in job}
         waiting = [c for c in wanted if c.key not in taken]
         for job in form_jobs(waiting, self._together, cost=self._cost):
