@@ -128,7 +128,7 @@ def test_no_batch_size_is_one_error(place: str) -> None:
 
 
 def study_of(slope: float, store: str, sizes: list[int]) -> None:
-    """A line in noise of deviation 3: how steep it is makes it a task of its own."""
+    """A line in noise of deviation 3; its slope makes it a task of its own."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(512, 2, generator=generator)
     y = slope * x.sum(1) + 3 * torch.randn(512, generator=generator)
@@ -149,7 +149,8 @@ def study_of(slope: float, store: str, sizes: list[int]) -> None:
         batch_sizes=sizes,
         learning_rates=[0.01, 0.03, 0.1],
         seeds=2,
-        target=f"val_loss<={11.7 + 0.02 * slope**2:g}",
+        # The best line is at 9.1: so near to it noise matters, and larger batches take fewer steps.
+        target="val_loss<=9.5",
         store=store,
         jobs=1,
     )

@@ -30,7 +30,6 @@ _QUICK_EPOCHS = 10
 _QUICK = (8, 32, 128, 512, 2048)
 _ALL = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 _CHANCE = (0.0, 0.9)
-_REPEATS = 5
 
 CLAIMS = (
     Claim(
@@ -146,7 +145,7 @@ def make_task(lab: Lab) -> Task:
 
 
 def measure(lab: Lab) -> Measured:
-    """The source's sizes at one rate, equal updates beside, and timings in five repeats."""
+    """The source's sizes at one rate, equal updates beside, and as many timings as seeds."""
     task = make_task(lab)
     sizes = _QUICK if lab.is_quick else _ALL
     count = (_QUICK_EPOCHS if lab.is_quick else _EPOCHS) * -(-task.train_size // 32)
@@ -200,7 +199,7 @@ def _measure_sizes(
     return Measured(
         seen={
             **found.seen,
-            "C2": exactly([_time_slope(lab, task) for _ in range(_REPEATS)]),
+            "C2": exactly([_time_slope(lab, task) for _ in lab.seeds]),
             "C3": [_gap(by_epochs, 32, best, seed) for seed in lab.seeds],
             "C4": [see_trend(row) for row in errors.values()],
             "C4b": exactly([_bend(rising, row) for row in errors.values()]),
