@@ -51,6 +51,7 @@ def make_task(batch_size: int, steps: int, rate: float) -> bs.Task:
     )
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "batch_size",
     [64, 4096, *(pytest.param(size, marks=pytest.mark.slow) for size in (16, 256, 1024))],
