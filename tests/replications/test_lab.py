@@ -59,6 +59,15 @@ def test_what_was_answered_before_a_call_failed_is_kept(
     assert [(marks / str(number)).read_text() for number in (1, 2, 3, 4)] == ["x"] * 4
 
 
+def test_the_studies_of_a_lab_leave_their_store_and_nothing_else(tmp_path: Path) -> None:
+    lab = make_lab(tmp_path)
+
+    for rate in (0.1, 0.3):
+        lab.train(make_task(), [16], rates=[rate], budget="1ep")
+
+    assert {path.name.partition(".")[0] for path in tmp_path.iterdir()} == {Path(lab.store).stem}
+
+
 def test_a_call_that_fails_ends_the_rest(tmp_path: Path) -> None:
     with pytest.raises(InvalidTask, match="below 0"):
         make_lab(tmp_path).ask(make_task(), square, [(1,), (-1,), (2,)], words="squaring")

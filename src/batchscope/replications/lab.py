@@ -234,6 +234,8 @@ class Lab:
             store=self.store,
             watcher=self.watcher,
         )
+        # `reproduce` repeats it; dozens of such files would hide its page.
+        Path(done.settings).unlink(missing_ok=True)
         self.seconds |= {run.key: run.provenance.seconds for run in done.runs}
         return Trained(
             done,
