@@ -142,7 +142,9 @@ def _explain_absent(analysis: Analysis, step_seconds: Mapping[int, Sequence[floa
         "share": set(step_seconds) - shown - tried,
     }
     return [
-        f"{why}: batch size {join_sizes(sorted(sizes))}." for why, sizes in parts.items() if sizes
+        f"{why}: batch size{'s' if len(sizes) > 1 else ''} {join_sizes(sorted(sizes))}."
+        for why, sizes in parts.items()
+        if sizes
     ]
 
 
