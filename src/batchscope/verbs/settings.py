@@ -1,5 +1,6 @@
 """All that was said for a study, in a file that repeats it."""
 
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,7 +38,7 @@ def write_settings(
     said |= {"executor": executor, "store": _without_password(store)}
     if jobs is not None:
         said["jobs"] = jobs
-    place.write_text(tomli_w.dumps(said), encoding="utf-8")
+    _write(place, said)
     return place
 
 
@@ -45,7 +46,14 @@ def add_settings(place: Path, options: Mapping[str, float | int | str]) -> None:
     """Add options of the command line to a file that `write_settings` wrote."""
     said = tomllib.loads(place.read_text(encoding="utf-8"))
     said |= {name.replace("-", "_"): value for name, value in options.items()}
-    place.write_text(tomli_w.dumps(said), encoding="utf-8")
+    _write(place, said)
+
+
+def _write(place: Path, said: Mapping[str, object]) -> None:
+    """Whole or not at all: another process on the same store may read it meanwhile."""
+    part = place.with_name(f"{place.name}.{os.getpid()}")
+    part.write_text(tomli_w.dumps(said), encoding="utf-8")
+    part.replace(place)
 
 
 def _describe(plan: Plan) -> dict[str, object]:
