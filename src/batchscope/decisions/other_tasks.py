@@ -8,8 +8,8 @@ from typing import Self
 
 import numpy as np
 
-from batchscope.decisions.prediction import moderate_spread
 from batchscope.estimate import Estimate, Interval, NotIdentified
+from batchscope.findings.beliefs import moderate_spread
 from batchscope.findings.scaling import (
     ALPHA,
     ALPHA_SD,

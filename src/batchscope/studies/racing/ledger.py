@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from batchscope.budget import Target
-from batchscope.findings.comparison import compare_settings
 from batchscope.findings.curves import Curve
 from batchscope.findings.to_target import is_met_untrained, reach_target
 from batchscope.studies.racing.race import Race, Trial
@@ -145,6 +144,33 @@ class Ledger:
                 seeds[trial.extra_seed] = one
         return found
 
+    def logs(self) -> dict[Setting, list[float]]:
+        """Setting -> the log of what each seed took, of the settings that may be the best.
+
+        Where no setting is without a seed that never got there, such seeds count as the larger of
+        twice what the whole budget takes and four times the best.
+        """
+        repeats, best = self.repeats(), self.best_cost()
+        if math.isinf(best):
+            return {}
+        seen = {
+            setting: [self._penalize(one, setting[0], best) for one in seeds.values()]
+            for setting, seeds in repeats.items()
+            if any(one.is_there for one in seeds.values())
+        }
+        clean = {
+            setting: logs
+            for setting, logs in seen.items()
+            if all(math.isfinite(one.log) for one in repeats[setting].values())
+        }
+        return clean or seen
+
+    def _penalize(self, one: Repeat, size: int, best: float) -> float:
+        if math.isfinite(one.log):
+            return one.log
+        whole = self.race.horizon[size] * self.race.step_cost[size]
+        return math.log(max(2 * whole, 4 * best))
+
     def _read_repeat(self, trial: Trial) -> Repeat:
         cost = self.cost(trial)
         is_there = math.isfinite(cost)
@@ -160,11 +186,14 @@ class Ledger:
 
 
 def is_known(seeds: Mapping[int, Repeat], usual: int) -> bool:
-    """Whether a setting was repeated often enough to know its mean to a tenth, or at most.
+    """Whether every seed of a setting ended, and they are enough to know its mean to a tenth, or at
+    most.
 
     Args:
         usual: repeats at least.
     """
+    if any(one.may_go_on for one in seeds.values()):
+        return False
     count = len(seeds)
     if not usual <= count < _MOST_SEEDS * usual:
         return count >= usual
@@ -174,7 +203,6 @@ def is_known(seeds: Mapping[int, Repeat], usual: int) -> bool:
     return float(np.std(logs, ddof=1)) / math.sqrt(count) <= _WORTH_KNOWING
 
 
-def is_worse(seeds: Mapping[int, Repeat], best: Mapping[int, Repeat]) -> bool:
-    """Whether the seeds that both settings have show that the first costs more than the best."""
-    first, second = ({seed: one.log for seed, one in s.items()} for s in (best, seeds))
-    return compare_settings(first, second, margin=_WORTH_KNOWING).is_worse
+def may_repeat(seeds: Mapping[int, Repeat], usual: int) -> bool:
+    """Whether a setting has a seed that may go on, or had fewer of them than it may have."""
+    return len(seeds) < _MOST_SEEDS * usual or any(one.may_go_on for one in seeds.values())

@@ -8,11 +8,10 @@ import math
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
+from batchscope.findings.beliefs import Belief, believe_means, expect_gain
 from batchscope.findings.curves import Curve
 from batchscope.studies.learning_rate import STEP, on_ladder
-from batchscope.studies.racing.ledger import Ledger, Setting, is_known, is_worse
+from batchscope.studies.racing.ledger import Ledger, Setting, is_known, may_repeat
 from batchscope.studies.racing.race import DERIVING_RUNS, REPEATS, Race, Trial, derive_race_target
 
 # Of the budget: the rounds in which rates drop out at one batch size.
@@ -21,6 +20,8 @@ _EXTENSIONS = 4
 # Of the cost of the best so far: where a run is given up, and where a repeat is. A repeat that is
 # cut at the first of these would make its setting look better than it is.
 _GIVEN_UP, _REPEAT_GIVEN_UP = 1.25, 3.0
+# Of the log of a cost: what another setting is expected to save, from which on it is repeated.
+_WORTH_REPEATING = 0.05
 # Settings that are repeated at least, and paid for before the search moves on.
 _REPEATED = 2
 # Jumps between batch sizes that are powers of two: fours first.
@@ -204,37 +205,52 @@ class _Search:
         """Repeat what looks best: the best of many single runs was also lucky.
 
         A repeat that was given up counts by what it had taken until then, and goes on where its
-        setting is among the best all the same; what is shown to be worse is repeated no more.
+        setting may be the best all the same. It ends where the best is known and no other setting
+        is expected to save enough, or where nothing more can be paid for.
         """
         self.is_confirming = True
-        usual = self.race.limits.seeds
         count = -1
         while count < len(self.ledger.curves):
             count = len(self.ledger.curves)
-            repeats = self.ledger.repeats()
-            means = {
-                setting: float(np.mean([one.log for one in seeds.values()]))
-                for setting, seeds in repeats.items()
-                if any(one.is_there for one in seeds.values())
-            }
-            chosen = sorted(means, key=lambda s: (means[s], s))[: self.race.limits.confirmed]
-            chosen = [s for s in chosen if not is_worse(repeats[s], repeats[chosen[0]])]
-            wanted: list[Trial] = []
-            for setting in chosen:
-                seeds = repeats[setting]
-                cut = [seed for seed, one in seeds.items() if one.may_go_on]
-                if not cut and is_known(seeds, usual):
-                    continue
-                most = _REPEAT_GIVEN_UP * math.exp(max(means[setting], means[chosen[0]]))
-                if cut:
-                    most = _REPEAT_GIVEN_UP * math.exp(seeds[cut[0]].log)
-                elif len(seeds) >= usual:
-                    # One that was cut for want of examples would spoil what is known.
-                    most = math.inf
-                wanted.append(self._to_target(setting, most, cut[0] if cut else len(seeds)))
-            yield from self._ask(self._afford_one(wanted, means))
+            beliefs = believe_means(self.ledger.logs())
+            wanted = [self._repeat(setting, beliefs) for setting in self._find_doubtful(beliefs)]
+            yield from self._ask(self._afford_one(wanted, beliefs))
 
-    def _afford_one(self, wanted: list[Trial], means: Mapping[Setting, float]) -> list[Trial]:
+    def _find_doubtful(self, beliefs: Mapping[Setting, Belief]) -> list[Setting]:
+        """The setting believed to be best, while it is not known, and those that may save most for
+        what a repeat of them takes.
+        """
+        if not beliefs:
+            return []
+        usual, repeats = self.race.limits.seeds, self.ledger.repeats()
+        best = min(beliefs, key=lambda setting: (beliefs[setting].mean, setting))
+        worth: dict[Setting, float] = {}
+        for setting, belief in beliefs.items():
+            gain = expect_gain(beliefs[best], belief)
+            if setting != best and gain > _WORTH_REPEATING and may_repeat(repeats[setting], usual):
+                price = self.race.price(self._to_target(setting, math.exp(belief.mean)))
+                worth[setting] = gain / price
+        rivals = sorted(worth, key=lambda setting: (-worth[setting], setting))
+        rivals = rivals[: self.race.limits.confirmed - 1]
+        if not is_known(repeats[best], usual):
+            return [best, *rivals]
+        is_vaguest = any(beliefs[best].deviation > beliefs[rival].deviation for rival in rivals)
+        return [best, *rivals] if is_vaguest and may_repeat(repeats[best], usual) else rivals
+
+    def _repeat(self, setting: Setting, beliefs: Mapping[Setting, Belief]) -> Trial:
+        """The next seed of a setting, or one that was given up once more, for longer."""
+        seeds = self.ledger.repeats()[setting]
+        cut = [seed for seed, one in seeds.items() if one.may_go_on]
+        if cut:
+            most = _REPEAT_GIVEN_UP * math.exp(seeds[cut[0]].log)
+            return self._to_target(setting, most, cut[0])
+        most = _REPEAT_GIVEN_UP * math.exp(beliefs[setting].mean)
+        if len(seeds) >= self.race.limits.seeds:
+            # One that was cut for want of examples would spoil what is known.
+            most = math.inf
+        return self._to_target(setting, most, len(seeds))
+
+    def _afford_one(self, wanted: list[Trial], beliefs: Mapping[Setting, Belief]) -> list[Trial]:
         """The first cut to what is left, where that may still see it there; all where they fit."""
         if not wanted:
             return []
@@ -247,7 +263,9 @@ class _Search:
         steps = math.floor(left / first.batch_size)
         most = steps * self.race.step_cost[first.batch_size]
         known = self.ledger.repeats()[first.setting].get(first.extra_seed)
-        least = means[first.setting] if known is None else max(means[first.setting], known.log)
+        least = beliefs[first.setting].mean
+        if known is not None:
+            least = max(least, known.log)
         if most <= math.exp(least):
             return wanted[1:]
         return [replace(first, share=steps / self.race.horizon[first.batch_size])]
