@@ -1,4 +1,6 @@
+import math
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,13 +38,20 @@ def make_study(
     return curves
 
 
-def recommend(curves: list[Curve], objective: str = "time", **terms: Any) -> Recommendation:
+def recommend(
+    curves: list[Curve],
+    objective: str = "time",
+    *,
+    timings: Mapping[int, Sequence[Sequence[float]]] | None = None,
+    **terms: Any,
+) -> Recommendation:
     analysis = analyze_losses(curves, LEVEL)
     sizes = {size.batch_size for size in analysis.sizes}
     return recommend_from(
         analysis,
         terms=Terms(objective=objective, **terms),
         step_seconds=dict.fromkeys(sizes, (0.01, 0.011, 0.0105)),
+        timings=timings or {},
         spent=Spent(runs=len(curves), examples=1, seconds=1.0),
         script_for=defaultdict(lambda: "script"),
         next_command="again",
@@ -228,7 +237,7 @@ def test_prediction_intervals_cover_a_fresh_training(rng: np.random.Generator) -
         chosen = next(size for size in tuned if size.batch_size == fastest.best)
         fresh = 40 * (1 + 64 / chosen.batch_size) * np.exp(rng.normal(0, 0.1))
         groups = [size.curves for size in tuned]
-        steps = predict_training(chosen, groups, target, step_spread=0.0, unit="images").steps
+        steps = predict_training(chosen, groups, target, timings=(), unit="images").steps
         assert isinstance(steps, Interval)
         covered.append(steps.low <= fresh <= steps.high)
     # 95% nominal; picking the lowest mean costs a little, 200 draws have an error of 1.5 points.
@@ -291,3 +300,22 @@ def test_few_timed_steps_leave_a_tenth_of_their_time_open(rng: np.random.Generat
     assert 0.5 < few[64].best < many[64].best
     assert many[64].best > 0.95
     assert few[512].best < 0.01
+
+
+def test_a_machine_whose_speed_drifts_is_said_to(rng: np.random.Generator) -> None:
+    curves = make_study(rng, critical=64, overhead=64, seeds=5)
+    steady = {size: [[0.01] * 9, [0.0105] * 9] for size in (8, 16, 32, 64, 128, 256, 512)}
+    drifting = {size: [[0.01] * 9, [0.014] * 9] for size in steady}
+
+    quiet, loud = (recommend(curves, timings=timings) for timings in (steady, drifting))
+
+    assert not any("drifts" in reason for reason in quiet.reasons)
+    (said,) = [reason for reason in loud.reasons if "drifts" in reason]
+    assert "timed 2 times, a step took 10.0 to 14.0 ms" in said
+    assert isinstance(quiet.predicted.seconds, Interval)
+    assert isinstance(loud.predicted.seconds, Interval)
+    # Of 0.01 and 0.014 seconds a step the mean in the log.
+    assert loud.predicted.seconds.value / quiet.predicted.seconds.value == pytest.approx(
+        math.sqrt(0.014 / 0.0105)
+    )
+    assert loud.predicted.seconds.high > quiet.predicted.seconds.high

@@ -1,6 +1,8 @@
 import threading
+from contextlib import closing
 from dataclasses import FrozenInstanceError
 from pathlib import Path
+from typing import Any
 
 import plotly.graph_objects as go
 import polars as pl
@@ -9,6 +11,7 @@ import pytest
 import batchscope as bs
 from batchscope.studies.progress import Unwatched
 from batchscope.studies.store import Store
+from batchscope.verbs.listing import read_measurement
 from batchscope.verbs.recommending import read_recommendation
 
 from ..conftest import make_staying_task, make_task
@@ -151,6 +154,28 @@ def test_what_was_spent_counts_every_example_trained_timed_or_tried_together(
     assert found.spent.examples == timed + trained + plan["trial_examples"]
     assert found.spent.examples == study.examples
     assert found.spent.runs == len(study.runs)
+
+
+def test_the_choice_is_timed_at_two_times_and_never_again(tmp_path: Path) -> None:
+    place = f"{tmp_path}/runs.db"
+    options: dict[str, Any] = {"batch_sizes": [8, 16], "effort": "quick", "store": place, "jobs": 1}
+    task = make_staying_task(budget=bs.epochs(10))
+
+    first = bs.recommend(task, target="train_loss<=0.6", **options)
+    again = bs.recommend(task, target="train_loss<=0.6", **options)
+
+    with closing(Store(place, create=False)) as store:
+        row = store.find_study(None)
+        measured = store.read_measurements(row["fingerprint"])
+        went_by = read_measurement(store, row)
+    assert [[step.batch_size for step in one.steps] for one in reversed(measured)] == [
+        [8, 16],
+        [first.batch_size],
+    ]
+    assert went_by == measured[-1]
+    assert (again.predicted, again.spent) == (first.predicted, first.spent)
+    # All that was timed is paid for.
+    assert first.spent.examples > sum(one.examples for one in measured)
 
 
 def test_a_target_on_training_loss_is_read_on_training_data(tmp_path: Path) -> None:

@@ -10,14 +10,15 @@ from scipy import stats
 from batchscope.budget import Target
 from batchscope.estimate import Estimate, Interval, NotIdentified
 from batchscope.findings.analysis import log_to_target
+from batchscope.findings.beliefs import moderate_spread
 from batchscope.findings.curves import Curve
 from batchscope.findings.tuning import TunedSize
 
-# Of the log of what a training needs, over seeds: times to accuracy of published benchmark entries
-# vary by up to 14% (Coleman et al. 2019). It counts as much as one pair of seeds.
-_USUAL_DEVIATION, _USUAL_FREEDOM = 0.14, 1
-# Settings differ in it: what it usually is counts as much as two further seeds.
-_ALIKE_FREEDOM = 2
+# Of the log of a machine's speed, from one time to another; it counts as much as one pair of times.
+# Of rented machines it was below 0.04 in one long study (Henning et al. 2025), and several times
+# that in others (Schad et al. 2010).
+_USUAL_DRIFT = 0.1
+_THIRDS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,47 +30,93 @@ class Prediction:
     examples: Estimate
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """Seconds per step of a training at another time, in the log.
+
+    Attributes:
+        mean: of the times at which steps were timed.
+        deviation, freedom: of the next such time about it.
+    """
+
+    mean: float
+    deviation: float
+    freedom: int
+
+
+def judge_pace(timings: Sequence[Sequence[float]]) -> Pace | None:
+    """How fast a machine will be, whose speed drifts.
+
+    A training averages over its steps, so that single slow ones hardly matter to it. What matters
+    is by how much the median differs from one time to another, taken as at least what it does
+    within one, between three thirds that were timed in rounds.
+
+    Args:
+        timings: the steps timed at each time, in seconds.
+
+    Returns:
+        None where nothing was timed.
+    """
+    timings = [times for times in timings if len(times)]
+    if not timings:
+        return None
+    medians = [math.log(float(np.median(times))) for times in timings]
+    count = len(medians)
+    between = _USUAL_DRIFT**2 + count * float(np.var(medians))
+    variance = max(between / count, *(_variance_within(times) for times in timings))
+    return Pace(
+        mean=float(np.mean(medians)),
+        deviation=math.sqrt(variance * (1 + 1 / count)),
+        freedom=count,
+    )
+
+
+def _variance_within(times: Sequence[float]) -> float:
+    if len(times) < _THIRDS:
+        return 0.0
+    medians = [np.median(third) for third in np.array_split(np.array(times), _THIRDS)]
+    return float(np.var(np.log(medians), ddof=1))
+
+
 def predict_training(
     chosen: TunedSize,
     groups: Sequence[Sequence[Curve]],
     target: Target | None,
     *,
-    step_spread: float,
+    timings: Sequence[Sequence[float]],
     unit: str,
 ) -> Prediction:
     """Predict from the seeds that reached the target.
 
     The log of what a training needs is taken to be normal, with a variance over seeds that is the
-    setting's own, moderated by those of the other settings whose every seed got there (a scaled
-    inverse chi-square about what they show, Smyth 2004).
+    setting's own, moderated by those of the other settings whose every seed got there.
 
     Args:
         groups: the runs of each setting.
-        step_spread: standard deviation of the log of seconds per step.
+        timings: steps of the chosen size, as timed at each time.
     """
-
-    def predict(axis: str, unit: str, spread: float) -> Estimate:
-        if target is None:
-            return NotIdentified(reason="there is no target", remedy="--target", unit=unit)
-        return _predict(chosen, groups, target, axis, unit=unit, extra=spread)
-
+    pace = judge_pace(timings)
     return Prediction(
-        seconds=predict("seconds", "s", step_spread),
-        steps=predict("step", "steps", 0.0),
-        examples=predict("examples", unit, 0.0),
+        seconds=_predict(chosen, groups, target, "seconds", unit="s", pace=pace),
+        steps=_predict(chosen, groups, target, "step", unit="steps"),
+        examples=_predict(chosen, groups, target, "examples", unit=unit),
     )
 
 
 def _predict(
     chosen: TunedSize,
     groups: Sequence[Sequence[Curve]],
-    target: Target,
+    target: Target | None,
     axis: str,
     *,
     unit: str,
-    extra: float,
+    pace: Pace | None = None,
     confidence: float = 0.95,
 ) -> Estimate:
+    if target is None:
+        return NotIdentified(reason="there is no target", remedy="--target", unit=unit)
+    # What was timed says more of seconds than the runs' own, which ran beside others.
+    axis = axis if pace is None else "step"
     own = [x for x in _logs(chosen.curves, target, axis) if math.isfinite(x)]
     if len(own) < 2:
         return NotIdentified(
@@ -84,9 +131,11 @@ def _predict(
         if (curves[0].batch_size, curves[0].setting) != setting
     ]
     spread, freedom = moderate_spread(own, others)
-    width = float(stats.t.ppf((1 + confidence) / 2, freedom))
-    half = width * math.sqrt(spread**2 * (1 + 1 / len(own)) + extra**2)
-    centre = float(np.mean(own))
+    centre, parts = float(np.mean(own)), [(spread**2 * (1 + 1 / len(own)), freedom)]
+    if pace is not None:
+        centre += pace.mean
+        parts.append((pace.deviation**2, pace.freedom))
+    half = _half_width(parts, confidence)
     return Interval(
         value=math.exp(centre),
         low=math.exp(centre - half),
@@ -96,32 +145,13 @@ def _predict(
     )
 
 
-def moderate_spread(own: Sequence[float], others: Sequence[Sequence[float]]) -> tuple[float, int]:
-    """The deviation over seeds of a setting with few of them, and its degrees of freedom.
-
-    Args:
-        own: the logs of seeds, all finite.
-        others: those of other settings; of one seed, or with one that is not finite, they say
-            nothing.
-
-    Source: the moderated variance of Smyth 2004 (Stat. Appl. Genet. Mol. Biol. 3).
-
-    Example:
-        >>> deviation, freedom = moderate_spread([0.0, 0.2], [])
-        >>> round(deviation, 2), freedom
-        (0.14, 3)
-    """
-    shown = [(_USUAL_FREEDOM, _USUAL_DEVIATION**2)]
-    shown += [
-        (len(logs) - 1, float(np.var(logs, ddof=1)))
-        for logs in others
-        if len(logs) > 1 and all(map(math.isfinite, logs))
-    ]
-    usual = sum(freedom * variance for freedom, variance in shown) / sum(f for f, _ in shown)
-    freedom = len(own) - 1
-    shown_by_own = freedom * float(np.var(own, ddof=1)) if freedom else 0.0
-    total = _ALIKE_FREEDOM * usual + shown_by_own
-    return math.sqrt(total / (_ALIKE_FREEDOM + freedom)), _ALIKE_FREEDOM + freedom
+def _half_width(parts: Sequence[tuple[float, int]], confidence: float) -> float:
+    """Of a sum of parts, by their variances and degrees of freedom (Welch and Satterthwaite)."""
+    total = sum(variance for variance, _ in parts)
+    if total == 0:
+        return 0.0
+    freedom = total**2 / sum(variance**2 / freedom for variance, freedom in parts)
+    return float(stats.t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(total)
 
 
 def _logs(curves: Sequence[Curve], target: Target, axis: str) -> list[float]:

@@ -14,12 +14,16 @@ from batchscope.estimate import Estimate, Interval, write_number
 from batchscope.findings.analysis import TIME_MARGIN, Analysis, SizeFindings
 from batchscope.findings.plateau import Plateau
 
+# Of the slowest over the fastest time.
+_DRIFT_SAID = 1.1
+
 
 def explain(
     analysis: Analysis,
     chosen: SizeFindings,
     plateau: Plateau | None,
     step_seconds: Mapping[int, Sequence[float]],
+    timings: Mapping[int, Sequence[Sequence[float]]],
     predicted: Prediction,
     usage: Usage,
     optimum: Estimate | None,
@@ -31,11 +35,12 @@ def explain(
 
     Args:
         step_seconds: batch size -> the timed steps.
+        timings: batch size -> those of each time that it was timed.
         predicted, usage: of one fresh training at it.
         odds: batch size -> how surely it takes the least, of those that could be weighed.
     """
     return (
-        *_explain_choice(analysis, chosen, terms, plateau, step_seconds, predicted),
+        *_explain_choice(analysis, chosen, terms, plateau, step_seconds, timings, predicted),
         *_explain_odds(odds, chosen.batch_size, terms),
         _explain_split(chosen.batch_size, memory),
         *_explain_optimum(optimum, terms),
@@ -50,6 +55,7 @@ def _explain_choice(
     terms: Terms,
     plateau: Plateau | None,
     step_seconds: Mapping[int, Sequence[float]],
+    timings: Mapping[int, Sequence[Sequence[float]]],
     predicted: Prediction,
 ) -> list[str]:
     margin = f"{TIME_MARGIN:.0%}"
@@ -77,6 +83,7 @@ def _explain_choice(
     if terms.ranked_by in AXES:
         said += _comparisons(analysis, chosen, terms)
     said += _speed_reason(chosen.batch_size, step_seconds)
+    said += _explain_drift(timings.get(chosen.batch_size, ()))
     if analysis.to_target_only:
         said += _explain_absent(analysis, step_seconds)
     if plateau is not None and len(plateau.batch_sizes) > 1:
@@ -175,6 +182,17 @@ def _speed_reason(size: int, step_seconds: Mapping[int, Sequence[float]]) -> lis
         f"A step takes {write_number(1000 * medians[size])} ms (median of "
         f"{len(step_seconds[size])}), {write_number(rates[size])} examples per second; the most is "
         f"{write_number(rates[fastest])}, at batch size {fastest}."
+    ]
+
+
+def _explain_drift(timings: Sequence[Sequence[float]]) -> list[str]:
+    medians = [float(np.median(times)) for times in timings]
+    if len(medians) < 2 or max(medians) < _DRIFT_SAID * min(medians):
+        return []
+    low, high = (write_number(1000 * one) for one in (min(medians), max(medians)))
+    return [
+        f"The machine's speed drifts: timed {len(medians)} times, a step took {low} to {high} ms; "
+        "the predicted time allows for that."
     ]
 
 

@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-import numpy as np
-
 from batchscope.decisions.choosing import choose
 from batchscope.decisions.cost import Usage
 from batchscope.decisions.explaining import explain_curves, find_thin
@@ -19,8 +17,6 @@ from batchscope.estimate import Estimate
 from batchscope.findings.analysis import Analysis
 from batchscope.findings.curves import Curve
 from batchscope.findings.tuning import Setting
-
-_THIRDS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +159,7 @@ def recommend_from(
     *,
     terms: Terms,
     step_seconds: Mapping[int, Sequence[float]],
+    timings: Mapping[int, Sequence[Sequence[float]]],
     spent: Spent,
     script_for: Mapping[str, str],
     next_command: str,
@@ -172,6 +169,7 @@ def recommend_from(
 
     Args:
         step_seconds: batch size -> the timed steps.
+        timings: batch size -> those of each time that it was timed.
         script_for: run -> lines to paste.
         memory: within which the batch is split; None for no limit.
 
@@ -180,17 +178,16 @@ def recommend_from(
     """
     whole = analysis
     if terms.is_limited:
-        analysis = _keep_within(analysis, terms, step_seconds)
+        analysis = _keep_within(analysis, terms, timings)
     choice = choose(analysis, terms.ranked_by, unit_cost=terms.second_cost)
     chosen, plateau = choice.size, choice.plateau
     analysis = whole
     findings = next(s for s in analysis.sizes if s.batch_size == chosen.batch_size)
-    times = step_seconds.get(chosen.batch_size, ())
     predicted = predict_training(
         chosen,
         _settings(analysis.curves),
         analysis.target,
-        step_spread=_log_spread(times),
+        timings=timings.get(chosen.batch_size, ()),
         unit=analysis.unit,
     )
     second_costs = {size: terms.second_cost(size) for size in step_seconds}
@@ -231,6 +228,7 @@ def recommend_from(
             findings,
             plateau,
             step_seconds,
+            timings,
             predicted,
             usage,
             optimum,
@@ -259,7 +257,9 @@ def _weigh(
 
 
 def _keep_within(
-    analysis: Analysis, terms: Terms, step_seconds: Mapping[int, Sequence[float]]
+    analysis: Analysis,
+    terms: Terms,
+    timings: Mapping[int, Sequence[Sequence[float]]],
 ) -> Analysis:
     """The findings of the sizes whose training keeps to the limits."""
     seconds = {
@@ -267,7 +267,7 @@ def _keep_within(
             size,
             _settings(analysis.curves),
             analysis.target,
-            step_spread=_log_spread(step_seconds.get(size.batch_size, ())),
+            timings=timings.get(size.batch_size, ()),
             unit=analysis.unit,
         ).seconds
         for size in analysis.tuned
@@ -288,15 +288,3 @@ def _settings(curves: Sequence[Curve]) -> list[list[Curve]]:
         if curve.finished:
             groups.setdefault((curve.batch_size, curve.setting), []).append(curve)
     return list(groups.values())
-
-
-def _log_spread(times: Sequence[float]) -> float:
-    """How far the machine's speed drifts: the deviation of the log medians of three thirds.
-
-    A training averages over its steps, so single slow steps hardly matter to it; the thirds were
-    timed in rounds some seconds apart.
-    """
-    if len(times) < _THIRDS:
-        return 0.0
-    medians = [np.median(third) for third in np.array_split(np.array(times), _THIRDS)]
-    return float(np.std(np.log(medians), ddof=1))

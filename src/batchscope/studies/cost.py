@@ -12,8 +12,8 @@ from batchscope.training.evaluation import horizon_examples
 _EVALUATION_SHARE = 0.25
 _LEAST_SIZES = 5
 # Of the examples of a race, and of one run of each batch size with every seed: what timing their
-# steps may take.
-_RACE_TIMING_SHARE, _TIMING_SHARE = 0.15, 0.05
+# steps may take; of a race what timing those of its choice once more may.
+_RACE_TIMING_SHARE, _TIMING_SHARE, _RACE_TIMING_AGAIN_SHARE = 0.15, 0.05, 0.03
 
 
 class CostModel:
@@ -87,6 +87,11 @@ def timing_allowance(plan: Plan, train_size: int) -> float | None:
         return None
     each = [horizon_examples(plan.budget, train_size, size) for size in plan.batch_sizes]
     return _TIMING_SHARE * sum(each) * plan.seeds
+
+
+def timing_again_allowance(plan: Plan, train_size: int) -> float | None:
+    """Examples that timing the steps of the choice once more may process; None as above."""
+    return _RACE_TIMING_AGAIN_SHARE * race_allowance(plan, train_size) if plan.race else None
 
 
 def count_examples(run: Run) -> int:

@@ -10,7 +10,12 @@ from batchscope.errors import CannotTell
 from batchscope.findings.power import POWER
 from batchscope.optimizers import starting_rate
 from batchscope.records import Run
-from batchscope.studies.cost import CostModel, count_examples, timing_allowance
+from batchscope.studies.cost import (
+    CostModel,
+    count_examples,
+    timing_again_allowance,
+    timing_allowance,
+)
 from batchscope.studies.design import StudyDesign, smallest_too_large
 from batchscope.studies.executor import Executor
 from batchscope.studies.fingerprint import Fingerprint
@@ -206,7 +211,8 @@ def _carry_out(
         start=starting_rate(task.optimizer_spec, task.model().parameters()),
         step_cost=plan.step_costs(seconds),
         # A profile that was there before is not charged beyond what this search would take for one.
-        spent=measured.examples if is_new else min(measured.examples, allowance or math.inf),
+        spent=(measured.examples if is_new else min(measured.examples, allowance or math.inf))
+        + (timing_again_allowance(plan, task.train_size) or 0.0),
     )
     name = plan.study_id(design.fingerprint, earlier)
     settings = write_settings(prepared, study=name, store=store.place, executor=executor, jobs=jobs)

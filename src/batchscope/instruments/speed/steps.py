@@ -23,7 +23,7 @@ _ROUND_SECONDS = 0.15
 # Timed of a size at least, unless examples are rationed.
 WHOLE_STEPS = _ROUNDS * _LEAST_STEPS
 # Of a size of which hardly any fit into the examples that there are, the first only to warm up.
-_FEWEST_STEPS = 3
+FEWEST_STEPS = 3
 
 
 def time_steps(
@@ -103,9 +103,9 @@ def _plan_round(size: int, share: float | None, *, is_first: bool) -> _Looks | N
     steps = int(share / size)
     if steps >= _ROUNDS * (_WARM_UP_STEPS + _LEAST_STEPS):
         return _Looks(warm_up=_WARM_UP_STEPS, timed=_LEAST_STEPS, seconds=0.0)
-    if steps >= _ROUNDS * _FEWEST_STEPS:
+    if steps >= _ROUNDS * FEWEST_STEPS:
         return _Looks(warm_up=1, timed=steps // _ROUNDS - 1, seconds=0.0)
-    return _Looks(warm_up=1, timed=max(steps, _FEWEST_STEPS) - 1, seconds=0.0) if is_first else None
+    return _Looks(warm_up=1, timed=max(steps, FEWEST_STEPS) - 1, seconds=0.0) if is_first else None
 
 
 def _time_round(
