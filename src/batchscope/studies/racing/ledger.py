@@ -49,6 +49,9 @@ class Ledger:
     target: Target | None = field(init=False)
     curves: dict[Trial, Curve] = field(init=False, default_factory=dict[Trial, Curve])
     spent: float = field(init=False)
+    _costs: dict[tuple[Trial, Target], float] = field(
+        init=False, default_factory=dict[tuple[Trial, Target], float]
+    )
 
     def __post_init__(self) -> None:
         self.target, self.spent = self.race.target, self.race.spent
@@ -69,11 +72,18 @@ class Ledger:
 
     def cost(self, trial: Trial) -> float:
         """What a run took to the target; infinite where it never got there."""
-        curve = self.curves[trial]
-        if self.target is None or curve.status in ("diverged", "out_of_memory"):
+        if self.target is None:
             return math.inf
-        steps = reach_target(curve, self.target, "step")
-        return steps * self.race.step_cost[trial.batch_size]
+        key = trial, self.target
+        if key not in self._costs:
+            self._costs[key] = self._find_cost(trial, self.target)
+        return self._costs[key]
+
+    def _find_cost(self, trial: Trial, target: Target) -> float:
+        curve = self.curves[trial]
+        if curve.status in ("diverged", "out_of_memory"):
+            return math.inf
+        return reach_target(curve, target, "step") * self.race.step_cost[trial.batch_size]
 
     def promise(self, trial: Trial) -> tuple[float, float, float]:
         """What runs of one length are ranked by, the least first.
@@ -201,8 +211,3 @@ def is_known(seeds: Mapping[int, Repeat], usual: int) -> bool:
     if not all(map(math.isfinite, logs)):
         return True
     return float(np.std(logs, ddof=1)) / math.sqrt(count) <= _WORTH_KNOWING
-
-
-def may_repeat(seeds: Mapping[int, Repeat], usual: int) -> bool:
-    """Whether a setting has a seed that may go on, or had fewer of them than it may have."""
-    return len(seeds) < _MOST_SEEDS * usual or any(one.may_go_on for one in seeds.values())

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from batchscope.findings.beliefs import Belief, believe_means, expect_gain
 from batchscope.findings.curves import Curve
 from batchscope.studies.learning_rate import STEP, on_ladder
-from batchscope.studies.racing.ledger import Ledger, Setting, is_known, may_repeat
+from batchscope.studies.racing.ledger import Ledger, Setting, is_known
 from batchscope.studies.racing.race import DERIVING_RUNS, REPEATS, Race, Trial, derive_race_target
 
 # Of the budget: the rounds in which rates drop out at one batch size.
@@ -222,20 +222,18 @@ class _Search:
         """
         if not beliefs:
             return []
-        usual, repeats = self.race.limits.seeds, self.ledger.repeats()
         best = min(beliefs, key=lambda setting: (beliefs[setting].mean, setting))
         worth: dict[Setting, float] = {}
         for setting, belief in beliefs.items():
             gain = expect_gain(beliefs[best], belief)
-            if setting != best and gain > _WORTH_REPEATING and may_repeat(repeats[setting], usual):
+            if setting != best and gain > _WORTH_REPEATING:
                 price = self.race.price(self._to_target(setting, math.exp(belief.mean)))
                 worth[setting] = gain / price
         rivals = sorted(worth, key=lambda setting: (-worth[setting], setting))
         rivals = rivals[: self.race.limits.confirmed - 1]
-        if not is_known(repeats[best], usual):
-            return [best, *rivals]
         is_vaguest = any(beliefs[best].deviation > beliefs[rival].deviation for rival in rivals)
-        return [best, *rivals] if is_vaguest and may_repeat(repeats[best], usual) else rivals
+        known = is_known(self.ledger.repeats()[best], self.race.limits.seeds)
+        return [best, *rivals] if is_vaguest or not known else rivals
 
     def _repeat(self, setting: Setting, beliefs: Mapping[Setting, Belief]) -> Trial:
         """The next seed of a setting, or one that was given up once more, for longer."""
