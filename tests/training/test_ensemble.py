@@ -10,7 +10,8 @@ import batchscope as bs
 from batchscope.records import Configuration
 from batchscope.studies.plan import configure, make_plan
 from batchscope.training.ensemble import train_together
-from batchscope.training.loop import train
+from batchscope.training.loop import Outcome, train
+from batchscope.training.stacked_models import StackedModels
 from batchscope.training.together import measure_together, why_not_together
 
 from ..conftest import make_task
@@ -77,6 +78,98 @@ def test_six_hundred_steps_stay_within_the_stated_tolerance() -> None:
         assert outcome.trajectory.last("val_loss") == pytest.approx(
             alone.trajectory.last("val_loss"), abs=1e-4
         )
+
+
+def columns_of(outcomes: list[Outcome]) -> list[dict[str, tuple[float, ...]]]:
+    return [
+        {name: values for name, values in one.trajectory.columns.items() if name != "seconds"}
+        for one in outcomes
+    ]
+
+
+@pytest.mark.parametrize("optimizer", ["momentum", "AdamW"])
+def test_steps_that_are_written_down_are_those_of_the_model_to_the_bit(optimizer: str) -> None:
+    spec = OPTIMIZERS[optimizer]
+    task = make_task(optimizer=spec)
+    assert spec.lr is not None
+    # The last is so high that it diverges, after which the others go on as another program.
+    configurations = runs_of(task, [spec.lr, spec.lr / 3, 1e20], budget=bs.epochs(6))
+
+    asked = train_together(task, configurations, device=CPU, trace_after=None)
+    written = train_together(task, configurations, device=CPU, trace_after=3)
+
+    np.testing.assert_equal(columns_of(written), columns_of(asked))
+    assert [one.status for one in written] == [one.status for one in asked]
+
+
+class Asked(nn.Linear):
+    """A model that says how often it was asked, where no copy of it keeps that."""
+
+    times = 0
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        Asked.times += 1
+        return super().forward(input)
+
+
+def test_a_model_is_not_asked_once_its_steps_are_written_down() -> None:
+    models = StackedModels(
+        lambda model, batch: F.cross_entropy(model(batch[0]), batch[1]),
+        [Asked(4, 2) for _ in range(3)],
+        trace_after=2,
+    )
+    batch = torch.randn(3, 7, 4), torch.zeros(3, 7, dtype=torch.long)
+    for _ in range(2):
+        models.gradients(batch)
+    before = Asked.times
+
+    for _ in range(5):
+        models.gradients(batch)
+
+    assert Asked.times == before > 2
+    # Another shape is another program.
+    models.gradients((batch[0][:, :5], batch[1][:, :5]))
+    assert Asked.times == before + 1
+
+
+class Warming(nn.Linear):
+    """A model that does something else from its 50th step on."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 2)
+        self.asked = 0
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        self.asked += self.training
+        return super().forward(input) * (1.0 if self.asked < 50 else 0.1)
+
+
+def make_counting_loss() -> Callable[..., torch.Tensor]:
+    """A loss that weighs its first 50 batches otherwise."""
+    asked = 0
+
+    def loss(model: nn.Module, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        nonlocal asked
+        asked += torch.is_grad_enabled()
+        return F.cross_entropy(model(batch[0]), batch[1]) * (1.0 if asked < 50 else 0.1)
+
+    return loss
+
+
+@pytest.mark.parametrize("what", ["model", "loss"])
+def test_what_changes_as_it_is_asked_is_asked_at_every_step(what: str) -> None:
+    changes = {"model": Warming} if what == "model" else {}
+
+    def make() -> bs.Task:
+        return make_task(**(changes or {"loss": make_counting_loss()}))
+
+    task = make()
+    configurations = runs_of(task, [0.05], budget=bs.epochs(20))
+
+    asked = train_together(make(), configurations, device=CPU, trace_after=None)
+    written = train_together(make(), configurations, device=CPU, trace_after=10)
+
+    np.testing.assert_equal(columns_of(written), columns_of(asked))
 
 
 def test_who_shares_the_program_changes_nothing_and_a_diverged_member_least_of_all() -> None:

@@ -19,7 +19,7 @@ from batchscope.training.evaluation import (
 )
 from batchscope.training.loop import Outcome
 from batchscope.training.seeding import draw_order, keep_randomness, seed_everything
-from batchscope.training.stacked_models import StackedModels
+from batchscope.training.stacked_models import STEPS_BEFORE_TRACING, StackedModels
 from batchscope.training.stacked_optimizers import StackedOptimizer, stack_optimizer
 
 # As for a run alone: a third of an epoch of 300 examples is 100, whatever floating point says.
@@ -32,6 +32,7 @@ def train_together(
     *,
     device: torch.device,
     report: Callable[[float, float | None], None] | None = None,
+    trace_after: int | None = STEPS_BEFORE_TRACING,
 ) -> list[Outcome]:
     """Train runs that share all but their learning rate, weight decay and seed.
 
@@ -41,12 +42,22 @@ def train_together(
     Args:
         configurations: that `why_not_together` has nothing against.
         report: is told the share of the budget that is spent, and the lowest training loss.
+        trace_after: steps of one shape, from which on they are a list of operations; None for
+            never. The runs are the same.
 
     Returns:
         What became of each, in order; `seconds` are its part of the program's.
     """
+    report = report or _ignore
     with keep_randomness():
-        return _Ensemble(task, configurations, device, report or _ignore).run()
+        try:
+            return _Ensemble(task, configurations, device, report, trace_after=trace_after).run()
+        except _ChangedModel:
+            return _Ensemble(task, configurations, device, report, trace_after=None).run()
+
+
+class _ChangedModel(Exception):
+    """A model does not do at every step what it did at one."""
 
 
 def _ignore(share: float, loss: float | None) -> None:
@@ -80,6 +91,8 @@ class _Ensemble:
         configurations: Sequence[Configuration],
         device: torch.device,
         report: Callable[[float, float | None], None],
+        *,
+        trace_after: int | None,
     ) -> None:
         self._task = task
         self._report = report
@@ -96,7 +109,7 @@ class _Ensemble:
             seed_everything(configuration.seed)
             models.append(task.model().to(device))
         self._model = models[0]
-        self._stacked = StackedModels(task.loss, models)
+        self._stacked = StackedModels(task.loss, models, trace_after=trace_after)
         self._optimizer: StackedOptimizer = stack_optimizer(
             [c.hyper_parameters for c in configurations], first.optimizer, self._stacked.weights
         )
@@ -129,12 +142,13 @@ class _Ensemble:
         began = time.perf_counter()
         for start in range(0, self._size, self._batch_size):
             index = order[:, start : start + self._batch_size]
-            gradients, losses = self._stacked.gradients(
-                tuple(tensor[index] for tensor in self._tensors)
-            )
+            batch = tuple(tensor[index] for tensor in self._tensors)
+            gradients, losses = self._stacked.gradients(batch)
             self._step += 1
             self._examples += index.shape[1]
             looks = self._examples >= self._next_mark or self._is_spent()
+            if looks and not self._stacked.still_holds(batch):
+                raise _ChangedModel
             norms = gradients.square().sum(1).sqrt() if looks else None
             self._optimizer.step(self._stacked.weights, gradients)
             left = self._keep(losses.isfinite(), "diverged")

@@ -1,50 +1,87 @@
 """The weights of several models in one table, and all their gradients at once."""
 
 import copy
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+import cloudpickle
 import torch
 from torch import nn
-from torch.func import functional_call, stack_module_state, vmap
+from torch.func import functional_call, grad, stack_module_state, vmap
 
 from batchscope.metrics import BatchFunction
+
+# Steps of one shape before they are written down as a list of operations, which takes as long as
+# it saves in about as many.
+STEPS_BEFORE_TRACING = 1000
+# Of a gradient, by which a list of operations and the model itself may differ.
+_TOLERANCE = 1e-4
+
+_Weights = dict[str, torch.Tensor]
+_Batch = tuple[torch.Tensor, ...]
+_Gradients = tuple[torch.Tensor, torch.Tensor]
+_Operations = Callable[[_Weights, _Batch], _Gradients]
 
 
 class StackedModels:
     """Models that are alike in all but their numbers, as one program.
 
+    A model is asked anew what it does at each step. After many steps of one shape what it did is
+    written down, the same operations on the same numbers without the asking, which took most of
+    the time of small models. `still_holds` says whether the model would still do that.
+
     Attributes:
         weights: of all members, shape (members, p); whoever trains them changes it in place.
     """
 
-    def __init__(self, loss: BatchFunction, models: Sequence[nn.Module]) -> None:
+    def __init__(
+        self,
+        loss: BatchFunction,
+        models: Sequence[nn.Module],
+        *,
+        trace_after: int | None = STEPS_BEFORE_TRACING,
+    ) -> None:
         stacks, buffers = stack_module_state(list(models))
         self._shapes = {name: stack.shape[1:] for name, stack in stacks.items()}
         self._buffers = {name: stack.detach() for name, stack in buffers.items()}
-        shell = _LossOf(copy.deepcopy(models[0]), loss)
+        # Buffers change as the model is asked.
+        self._trace_after = None if self._buffers else trace_after
+        self._steps: Counter[tuple[torch.Size, ...]] = Counter()
+        self._written: dict[tuple[torch.Size, ...], _Operations | None] = {}
+        self._shell = shell = _LossOf(copy.deepcopy(models[0]), loss)
 
-        def loss_of_one(
-            weights: dict[str, torch.Tensor], buffers: dict[str, torch.Tensor], batch: Any
-        ) -> torch.Tensor:
+        def loss_of_one(weights: _Weights, buffers: _Weights, batch: Any) -> torch.Tensor:
             state = {f"model.{name}": value for name, value in (weights | buffers).items()}
             return cast(torch.Tensor, functional_call(shell, state, (batch,))).reshape(())
 
         self._losses = vmap(loss_of_one, randomness="error")
         self._use(torch.cat([stack.detach().flatten(1) for stack in stacks.values()], dim=1))
 
-    def gradients(self, batch: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    def gradients(self, batch: _Batch) -> _Gradients:
         """The gradients of the members' losses, shape (members, p), and the losses (members,).
 
         Args:
             batch: tensors of shape (members, B, ...).
         """
-        losses = self._losses(self._parts, self._buffers, batch)
-        # Members share no weight, so that the gradient of the sum is each one's own.
-        found = torch.autograd.grad(
-            losses.sum(), list(self._parts.values()), materialize_grads=True
-        )
-        return torch.cat([part.flatten(1) for part in found], dim=1), losses.detach()
+        shapes = tuple(tensor.shape for tensor in batch)
+        written = self._written.get(shapes)
+        if written is not None:
+            with torch.no_grad():
+                return written(self._parts, batch)
+        self._steps[shapes] += 1
+        if self._steps[shapes] != self._trace_after:
+            return self._ask(batch)
+        before = self._remember()
+        asked = self._ask(batch)
+        if before is not None and self._remember() == before:
+            self._written[shapes] = self._write_down(batch)
+        return asked
+
+    def still_holds(self, batch: _Batch) -> bool:
+        """Whether the gradients of a batch are those that the model itself would give."""
+        written = self._written.get(tuple(tensor.shape for tensor in batch))
+        return written is None or self._agrees(written, batch)
 
     def keep(self, places: torch.Tensor) -> None:
         """Go on with these members only."""
@@ -58,6 +95,51 @@ class StackedModels:
                 parameter.copy_(self._parts[name][place])
             for name, buffer in model.named_buffers():
                 buffer.copy_(self._buffers[name][place])
+
+    def _ask(self, batch: _Batch) -> _Gradients:
+        losses = self._losses(self._parts, self._buffers, batch)
+        # Members share no weight, so that the gradient of the sum is each one's own.
+        found = torch.autograd.grad(
+            losses.sum(), list(self._parts.values()), materialize_grads=True
+        )
+        return torch.cat([part.flatten(1) for part in found], dim=1), losses.detach()
+
+    def _write_down(self, batch: _Batch) -> _Operations | None:
+        """The operations of a step; None where a model's cannot be told beforehand."""
+        # It takes a second or two to load.
+        from torch.fx.experimental.proxy_tensor import make_fx
+
+        def differentiate(weights: _Weights, batch: _Batch) -> _Gradients:
+            def add_losses(weights: _Weights) -> _Gradients:
+                losses = self._losses(weights, {}, batch)
+                return losses.sum(), losses
+
+            found, losses = cast(
+                tuple[_Weights, torch.Tensor], grad(add_losses, has_aux=True)(weights)
+            )
+            return torch.cat([found[name].flatten(1) for name in self._shapes], dim=1), losses
+
+        weights = {name: part.detach() for name, part in self._parts.items()}
+        try:
+            operations = cast(_Operations, make_fx(differentiate)(weights, batch))
+        except Exception:  # whatever a model does that is no list of operations
+            return None
+        return operations if self._agrees(operations, batch) else None
+
+    def _remember(self) -> bytes | None:
+        """All that the model and its loss keep of what they were asked; None where nobody knows."""
+        try:
+            return cast(bytes, cloudpickle.dumps(self._shell))
+        except Exception:  # whatever cannot be pickled
+            return None
+
+    def _agrees(self, operations: _Operations, batch: _Batch) -> bool:
+        asked, _ = self._ask(batch)
+        with torch.no_grad():
+            found, _ = operations(self._parts, batch)
+        off, norm = (torch.linalg.vector_norm(x, dim=1) for x in (found - asked, asked))
+        # A member that diverges is told apart by what comes next.
+        return bool((off <= _TOLERANCE * norm)[norm.isfinite()].all())
 
     def _use(self, weights: torch.Tensor) -> None:
         """Make every parameter a view of the table."""
