@@ -64,6 +64,7 @@ def test_how_far_a_machine_drifts_is_what_is_usual_and_what_two_times_show() -> 
     assert apart.mean == pytest.approx(math.log(0.01 * math.sqrt(2)))
     shown = math.sqrt((0.1**2 + math.log(2) ** 2 / 2) / 2)
     assert apart.deviation == pytest.approx(shown * math.sqrt(1.5))
+    assert (once.freedom, apart.freedom) == (1, 2)
     assert judge_pace([]) is None
 
 

@@ -42,7 +42,7 @@ def recommend(
     curves: list[Curve],
     objective: str = "time",
     *,
-    timings: Mapping[int, Sequence[Sequence[float]]] | None = None,
+    timed_again: Mapping[int, Sequence[float]] | None = None,
     **terms: Any,
 ) -> Recommendation:
     analysis = analyze_losses(curves, LEVEL)
@@ -51,7 +51,7 @@ def recommend(
         analysis,
         terms=Terms(objective=objective, **terms),
         step_seconds=dict.fromkeys(sizes, (0.01, 0.011, 0.0105)),
-        timings=timings or {},
+        timed_again=timed_again or {},
         spent=Spent(runs=len(curves), examples=1, seconds=1.0),
         script_for=defaultdict(lambda: "script"),
         next_command="again",
@@ -304,18 +304,21 @@ def test_few_timed_steps_leave_a_tenth_of_their_time_open(rng: np.random.Generat
 
 def test_a_machine_whose_speed_drifts_is_said_to(rng: np.random.Generator) -> None:
     curves = make_study(rng, critical=64, overhead=64, seeds=5)
-    steady = {size: [[0.01] * 9, [0.0105] * 9] for size in (8, 16, 32, 64, 128, 256, 512)}
-    drifting = {size: [[0.01] * 9, [0.014] * 9] for size in steady}
+    sizes = (8, 16, 32, 64, 128, 256, 512)
 
-    quiet, loud = (recommend(curves, timings=timings) for timings in (steady, drifting))
+    # The steps of a study are timed to take 10.5 ms.
+    quiet, loud = (
+        recommend(curves, timed_again=dict.fromkeys(sizes, [seconds] * 9))
+        for seconds in (0.011, 0.014)
+    )
 
     assert not any("drifts" in reason for reason in quiet.reasons)
     (said,) = [reason for reason in loud.reasons if "drifts" in reason]
-    assert "timed 2 times, a step took 10.0 to 14.0 ms" in said
+    assert "a step took 10.5 and 14.0 ms" in said
     assert isinstance(quiet.predicted.seconds, Interval)
     assert isinstance(loud.predicted.seconds, Interval)
-    # Of 0.01 and 0.014 seconds a step the mean in the log.
+    # The mean in the log of both times.
     assert loud.predicted.seconds.value / quiet.predicted.seconds.value == pytest.approx(
-        math.sqrt(0.014 / 0.0105)
+        math.sqrt(0.014 / 0.011)
     )
     assert loud.predicted.seconds.high > quiet.predicted.seconds.high

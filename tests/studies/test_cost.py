@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from batchscope.budget import epochs, seconds
-from batchscope.studies.cost import timing_allowance
+from batchscope.studies.cost import charge_timing, race_allowance, timing_allowance
 from batchscope.studies.plan import Plan, make_plan
 
 from ..conftest import make_task
@@ -29,3 +29,13 @@ def test_a_study_of_time_or_examples_times_as_many_steps_as_it_takes(
 
 def test_a_budget_of_seconds_has_no_examples_to_take_a_share_of() -> None:
     assert timing_allowance(plan_of(objective="quality", budget=seconds(3)), 1000) is None
+
+
+def test_a_race_pays_for_a_timing_what_its_own_takes_whoever_made_it() -> None:
+    plan = plan_of(race=True)
+
+    own = 0.15 * race_allowance(plan, 1000)
+    assert charge_timing(300, plan, 1000) == 300
+    assert charge_timing(10**6, plan, 1000) == pytest.approx(own)
+    # Three steps of a size are timed however few examples there are.
+    assert charge_timing(10**6, plan, 1) == pytest.approx(3 * (8 + 32))

@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 import batchscope as bs
+from batchscope.studies.cost import count_examples
 from batchscope.studies.progress import Unwatched
 from batchscope.studies.store import Store
-from batchscope.verbs.listing import read_measurement
 from batchscope.verbs.recommending import read_recommendation
 
 from ..conftest import make_staying_task, make_task
@@ -167,15 +167,15 @@ def test_the_choice_is_timed_at_two_times_and_never_again(tmp_path: Path) -> Non
     with closing(Store(place, create=False)) as store:
         row = store.find_study(None)
         measured = store.read_measurements(row["fingerprint"])
-        went_by = read_measurement(store, row)
-    assert [[step.batch_size for step in one.steps] for one in reversed(measured)] == [
-        [8, 16],
-        [first.batch_size],
-    ]
-    assert went_by == measured[-1]
+        runs = store.read_study(row["id"])
+    noted = row["plan"]["timed_again"]
+    assert [[step.batch_size for step in one.steps] for one in measured] == [[8, 16]]
+    assert noted["batch_size"] in (8, 16)
+    assert len(noted["seconds"]) >= 2
     assert (again.predicted, again.spent) == (first.predicted, first.spent)
-    # All that was timed is paid for.
-    assert first.spent.examples > sum(one.examples for one in measured)
+    # All that was trained or timed is paid for.
+    trained = sum(map(count_examples, runs)) + row["plan"].get("trial_examples", 0)
+    assert first.spent.examples == trained + measured[0].examples + noted["examples"]
 
 
 def test_a_target_on_training_loss_is_read_on_training_data(tmp_path: Path) -> None:

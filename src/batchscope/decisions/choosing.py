@@ -1,7 +1,7 @@
 """Which of the settings that were run to train with, and what makes that doubtful."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from batchscope.errors import CannotTell
 from batchscope.findings.analysis import Analysis, find_fastest, log_to_target
 from batchscope.findings.plateau import Plateau
 from batchscope.findings.to_target import is_met_untrained
-from batchscope.findings.tuning import TunedSize
+from batchscope.findings.tuning import TunedSize, often_enough
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,14 @@ def _find_plateau(
         return analysis.plateau
     if analysis.target is None:
         return None
-    return find_fastest(analysis.tuned, analysis.target, AXES[objective], unit_cost=unit_cost)
+    compared = repeated_enough(analysis.tuned)
+    return find_fastest(compared, analysis.target, AXES[objective], unit_cost=unit_cost)
+
+
+def repeated_enough(tuned: Sequence[TunedSize]) -> list[TunedSize]:
+    """The sizes that were repeated often enough to be compared: a race repeats some more often."""
+    least = often_enough(len(size.curves) for size in tuned)
+    return [size for size in tuned if len(size.curves) >= least]
 
 
 def _choose_with_doubt(

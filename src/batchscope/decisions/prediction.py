@@ -17,7 +17,7 @@ from batchscope.findings.tuning import TunedSize
 # Of the log of a machine's speed, from one time to another; it counts as much as one pair of times.
 # Of rented machines it was below 0.04 in one long study (Henning et al. 2025), and several times
 # that in others (Schad et al. 2010).
-_USUAL_DRIFT = 0.1
+_USUAL_DRIFT, _USUAL_FREEDOM = 0.1, 1
 _THIRDS = 3
 
 
@@ -62,12 +62,13 @@ def judge_pace(timings: Sequence[Sequence[float]]) -> Pace | None:
         return None
     medians = [math.log(float(np.median(times))) for times in timings]
     count = len(medians)
-    between = _USUAL_DRIFT**2 + count * float(np.var(medians))
-    variance = max(between / count, *(_variance_within(times) for times in timings))
+    freedom = _USUAL_FREEDOM + count - 1
+    between = _USUAL_FREEDOM * _USUAL_DRIFT**2 + count * float(np.var(medians))
+    variance = max(between / freedom, *(_variance_within(times) for times in timings))
     return Pace(
         mean=float(np.mean(medians)),
         deviation=math.sqrt(variance * (1 + 1 / count)),
-        freedom=count,
+        freedom=freedom,
     )
 
 

@@ -23,7 +23,7 @@ def explain(
     chosen: SizeFindings,
     plateau: Plateau | None,
     step_seconds: Mapping[int, Sequence[float]],
-    timings: Mapping[int, Sequence[Sequence[float]]],
+    timings: Sequence[Sequence[float]],
     predicted: Prediction,
     usage: Usage,
     optimum: Estimate | None,
@@ -35,7 +35,7 @@ def explain(
 
     Args:
         step_seconds: batch size -> the timed steps.
-        timings: batch size -> those of each time that it was timed.
+        timings: those of the chosen size, of each time that it was timed.
         predicted, usage: of one fresh training at it.
         odds: batch size -> how surely it takes the least, of those that could be weighed.
     """
@@ -55,7 +55,7 @@ def _explain_choice(
     terms: Terms,
     plateau: Plateau | None,
     step_seconds: Mapping[int, Sequence[float]],
-    timings: Mapping[int, Sequence[Sequence[float]]],
+    timings: Sequence[Sequence[float]],
     predicted: Prediction,
 ) -> list[str]:
     margin = f"{TIME_MARGIN:.0%}"
@@ -83,7 +83,7 @@ def _explain_choice(
     if terms.ranked_by in AXES:
         said += _comparisons(analysis, chosen, terms)
     said += _speed_reason(chosen.batch_size, step_seconds)
-    said += _explain_drift(timings.get(chosen.batch_size, ()))
+    said += _explain_drift(timings)
     if analysis.to_target_only:
         said += _explain_absent(analysis, step_seconds)
     if plateau is not None and len(plateau.batch_sizes) > 1:
@@ -189,10 +189,10 @@ def _explain_drift(timings: Sequence[Sequence[float]]) -> list[str]:
     medians = [float(np.median(times)) for times in timings]
     if len(medians) < 2 or max(medians) < _DRIFT_SAID * min(medians):
         return []
-    low, high = (write_number(1000 * one) for one in (min(medians), max(medians)))
+    low, high = (write_number(1000 * one) for one in (medians[0], medians[-1]))
     return [
-        f"The machine's speed drifts: timed {len(medians)} times, a step took {low} to {high} ms; "
-        "the predicted time allows for that."
+        f"The machine's speed drifts: timed before the runs and after them, a step took {low} and "
+        f"{high} ms; the predicted time allows for that."
     ]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from batchscope.decisions.choosing import choose
+from batchscope.decisions.choosing import choose, repeated_enough
 from batchscope.decisions.cost import Usage
 from batchscope.decisions.explaining import explain_curves, find_thin
 from batchscope.decisions.limits import keep_within
@@ -159,7 +159,7 @@ def recommend_from(
     *,
     terms: Terms,
     step_seconds: Mapping[int, Sequence[float]],
-    timings: Mapping[int, Sequence[Sequence[float]]],
+    timed_again: Mapping[int, Sequence[float]],
     spent: Spent,
     script_for: Mapping[str, str],
     next_command: str,
@@ -169,7 +169,7 @@ def recommend_from(
 
     Args:
         step_seconds: batch size -> the timed steps.
-        timings: batch size -> those of each time that it was timed.
+        timed_again: batch size -> those timed at another time, of some sizes.
         script_for: run -> lines to paste.
         memory: within which the batch is split; None for no limit.
 
@@ -178,16 +178,17 @@ def recommend_from(
     """
     whole = analysis
     if terms.is_limited:
-        analysis = _keep_within(analysis, terms, timings)
+        analysis = _keep_within(analysis, terms, step_seconds)
     choice = choose(analysis, terms.ranked_by, unit_cost=terms.second_cost)
     chosen, plateau = choice.size, choice.plateau
     analysis = whole
+    timings = [x[chosen.batch_size] for x in (step_seconds, timed_again) if chosen.batch_size in x]
     findings = next(s for s in analysis.sizes if s.batch_size == chosen.batch_size)
     predicted = predict_training(
         chosen,
         _settings(analysis.curves),
         analysis.target,
-        timings=timings.get(chosen.batch_size, ()),
+        timings=timings,
         unit=analysis.unit,
     )
     second_costs = {size: terms.second_cost(size) for size in step_seconds}
@@ -253,13 +254,17 @@ def _weigh(
 ) -> dict[int, Odds]:
     if analysis.target is None or ranked_by == "quality":
         return {}
-    return weigh_sizes(analysis.tuned, analysis.target, step_costs if ranked_by == "time" else None)
+    return weigh_sizes(
+        repeated_enough(analysis.tuned),
+        analysis.target,
+        step_costs if ranked_by == "time" else None,
+    )
 
 
 def _keep_within(
     analysis: Analysis,
     terms: Terms,
-    timings: Mapping[int, Sequence[Sequence[float]]],
+    step_seconds: Mapping[int, Sequence[float]],
 ) -> Analysis:
     """The findings of the sizes whose training keeps to the limits."""
     seconds = {
@@ -267,7 +272,8 @@ def _keep_within(
             size,
             _settings(analysis.curves),
             analysis.target,
-            timings=timings.get(size.batch_size, ()),
+            # All by the one time at which all were timed: a drift since then is that of all.
+            timings=[step_seconds.get(size.batch_size, ())],
             unit=analysis.unit,
         ).seconds
         for size in analysis.tuned

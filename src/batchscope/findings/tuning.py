@@ -18,6 +18,7 @@ Score = tuple[float, float, float, float]
 Setting = tuple[float, str]
 
 _TAIL = 3
+_COMPARED_FROM = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,31 +103,46 @@ def _tune(size: int, tried: Mapping[Setting, list[Curve]], ranking: Ranking) -> 
 
 
 def keep_repeated(curves: Sequence[Curve], target: Target) -> list[Curve]:
-    """Of a race: the settings that others of their size must be held against.
+    """Of a race: the setting of each size that stands for it.
 
-    At a size where the repeats of some setting all got to the target, every other setting counts as
-    stopped: with the most seeds it may be the one that missed.
+    At a size where the repeats of some settings all got to the target, all others count as stopped:
+    with the most seeds one of them may be the one that missed. Of several that with the least mean
+    does not, of those that were repeated often enough to be compared: a race repeats what may be
+    the best until that is known, which takes some settings more seeds than others.
     """
     groups: defaultdict[int, defaultdict[Setting, list[Curve]]] = defaultdict(
         lambda: defaultdict(list)
     )
     for curve in curves:
         groups[curve.batch_size][curve.setting].append(curve)
-    good = {
-        size: {
-            setting
-            for setting, seeds in settings.items()
-            if len(seeds) > 1
-            and all(c.finished and math.isfinite(reach_target(c, target, "step")) for c in seeds)
-        }
-        for size, settings in groups.items()
-    }
+    best = {size: _find_repeated(settings, target) for size, settings in groups.items()}
     return [
         curve
-        if not good[curve.batch_size] or curve.setting in good[curve.batch_size]
+        if best[curve.batch_size] in (None, curve.setting)
         else replace(curve, status="stopped" if curve.finished else curve.status)
         for curve in curves
     ]
+
+
+def often_enough(counts: Iterable[int]) -> int:
+    """Seeds from which on a setting is held against others: three, or as many as any of them has.
+
+    Two that were lucky do not beat many; three are what a difference over pairs of them needs.
+    """
+    return min(_COMPARED_FROM, max(counts, default=0))
+
+
+def _find_repeated(settings: Mapping[Setting, list[Curve]], target: Target) -> Setting | None:
+    """The setting of a size with the least mean, of those whose every repeat got there."""
+    logs = {
+        setting: [math.log(max(reach_target(c, target, "step"), 1e-9)) for c in seeds]
+        for setting, seeds in settings.items()
+        if len(seeds) > 1
+        and all(c.finished and math.isfinite(reach_target(c, target, "step")) for c in seeds)
+    }
+    least = often_enough(map(len, logs.values()))
+    means = {s: float(np.mean(own)) for s, own in logs.items() if len(own) >= least}
+    return min(means, key=lambda setting: (means[setting], setting), default=None)
 
 
 def tail_mean(curve: Curve, metric: str) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from batchscope.budget import Budget
+from batchscope.instruments.speed.steps import FEWEST_STEPS
 from batchscope.records import Configuration, Run
 from batchscope.studies.plan import GRID_RATES, GRID_SEEDS, Plan
 from batchscope.studies.racing.race import DERIVING_RUNS, RACES
@@ -87,6 +88,19 @@ def timing_allowance(plan: Plan, train_size: int) -> float | None:
         return None
     each = [horizon_examples(plan.budget, train_size, size) for size in plan.batch_sizes]
     return _TIMING_SHARE * sum(each) * plan.seeds
+
+
+def charge_timing(examples: int, plan: Plan, train_size: int) -> float:
+    """Of the examples that a timing processed those that a study pays for.
+
+    No more than its own would have taken, which is the same whether it was made before, now, or
+    before the study was interrupted.
+    """
+    allowance = timing_allowance(plan, train_size)
+    if allowance is None:
+        return examples
+    share = allowance / len(plan.batch_sizes)
+    return min(examples, sum(max(share, FEWEST_STEPS * size) for size in plan.batch_sizes))
 
 
 def timing_again_allowance(plan: Plan, train_size: int) -> float | None:

@@ -24,7 +24,7 @@ from batchscope.studies.learning_rate import (
 )
 from batchscope.studies.plan import GRID_RATES, GRID_SEEDS, Plan, configure
 from batchscope.studies.racing.race import RACES, Race, Trial
-from batchscope.studies.racing.search import next_trials
+from batchscope.studies.racing.search import find_best, next_trials
 from batchscope.studies.rate_trend import RateTrend
 from batchscope.studies.rules import FITTED
 from batchscope.studies.size_search import SizeSearch
@@ -325,6 +325,11 @@ class StudyDesign:
         if not race.batch_sizes:
             return []
         return [self._of_trial(trial) for trial in next_trials(race, self._answer(runs))]
+
+    def best_raced(self, runs: Sequence[Run]) -> int | None:
+        """The batch size that a race believes to be the best; None where none got there."""
+        found = find_best(self._race(runs), self._answer(runs))
+        return None if found is None else found[0]
 
     def _of_trial(self, trial: Trial) -> Configuration:
         seed = self.plan.seed + trial.extra_seed

@@ -4,6 +4,7 @@ Workers are forked from a process that has loaded this module, so nothing here m
 when it is loaded, as the libraries of the store do.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -38,7 +39,7 @@ def time_on_devices(
         return time_steps(task, batch_sizes, precision, device, report=report, examples=examples)
     return call_on_ranks(
         task,
-        time_steps,
+        functools.partial(time_steps, examples=examples),
         (batch_sizes, precision),
         device_name=device_name,
         count=devices,

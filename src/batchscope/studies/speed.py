@@ -1,6 +1,5 @@
 """The speed of a task on this machine: measured once while nothing else of ours runs, then kept."""
 
-import math
 import socket
 import statistics
 import time
@@ -38,11 +37,10 @@ def measure_step_times(
     device_name: str | None,
     devices: int = 1,
     examples: float | None = None,
-    times: int = 1,
     origin: Origin,
     watcher: Watcher,
 ) -> Measurement:
-    """The step times of a task, from the store where this machine has measured them so many times.
+    """The step times of a task, from the store where this machine has measured them.
 
     A worker with as many threads as there are free cores times them: threads that share a core with
     another program wait for one another a hundred times longer than a small step takes.
@@ -51,13 +49,12 @@ def measure_step_times(
         source: None for a task that stays in this process.
         devices: that share each step.
         examples: to process, about; None for as many as a good median takes.
-        times: that this machine is to have measured them, at least.
     """
     device = choose_device(device_name)
     kind = name_kind(device.type, devices)
 
     def find() -> Measurement | None:
-        found = find_measurements(
+        return find_measurement(
             store,
             fingerprint,
             precision=precision,
@@ -66,7 +63,6 @@ def measure_step_times(
             host=socket.gethostname(),
             least_steps=1 if examples is not None else WHOLE_STEPS,
         )
-        return choose_measurement(found, batch_sizes) if len(found) >= times else None
 
     # Two processes that time steps at once would each time the other.
     key = f"speed-{fingerprint}"
@@ -97,6 +93,28 @@ def measure_step_times(
     return measurement
 
 
+def time_again(
+    task: Task,
+    source: TaskSource | None,
+    batch_size: int,
+    *,
+    precision: Precision,
+    device_name: str | None,
+    devices: int,
+    examples: float,
+    watcher: Watcher,
+) -> tuple[StepTime, int]:
+    """The steps of one batch size at another time, and the examples processed.
+
+    Args:
+        examples: to process, about.
+    """
+    threads = torch.get_num_threads() if source is None else _count_threads(watcher)
+    arguments = ((batch_size,), precision, device_name, devices, examples)
+    (step,), processed = _time_now(task, source, arguments, watcher, threads=threads)
+    return step, processed
+
+
 def find_measurement(
     store: Store,
     fingerprint: str,
@@ -107,59 +125,21 @@ def find_measurement(
     host: str | None = None,
     least_steps: int = 1,
 ) -> Measurement | None:
-    """The measurement to go by that has all of these sizes, of one machine or of any.
+    """The latest measurement that has all of these sizes, of one machine or of any.
 
     Args:
         least_steps: timed at every size that fits in memory.
     """
-    found = find_measurements(
-        store,
-        fingerprint,
-        precision=precision,
-        device_kind=device_kind,
-        batch_sizes=batch_sizes,
-        host=host,
-        least_steps=least_steps,
-    )
-    return choose_measurement(found, batch_sizes)
-
-
-def find_measurements(
-    store: Store,
-    fingerprint: str,
-    *,
-    precision: str,
-    device_kind: str,
-    batch_sizes: Sequence[int],
-    host: str | None = None,
-    least_steps: int = 1,
-) -> list[Measurement]:
-    """All of them, the first first."""
-    return [
-        one
-        for one in reversed(store.read_measurements(fingerprint))
-        if (one.precision, one.device_kind) == (precision, device_kind)
-        and host in (None, one.provenance.host)
-        and {step.batch_size for step in one.steps}.issuperset(batch_sizes)
-        and _fewest_steps(one, batch_sizes) >= least_steps
-    ]
-
-
-def choose_measurement(
-    found: Sequence[Measurement], batch_sizes: Sequence[int]
-) -> Measurement | None:
-    """The one that timed the most steps, and of these the first; None of none.
-
-    So what a study was planned by is not changed by timing it again.
-    """
-    return max(found, key=lambda one: _fewest_steps(one, batch_sizes), default=None)
-
-
-def _fewest_steps(measurement: Measurement, batch_sizes: Sequence[int]) -> float:
-    """Timed at one of these sizes, of those that fit in memory."""
-    wanted = set(batch_sizes)
-    counts = [len(s.seconds) for s in measurement.steps if s.seconds and s.batch_size in wanted]
-    return min(counts, default=math.inf)
+    for measurement in store.read_measurements(fingerprint):
+        sizes = {
+            step.batch_size
+            for step in measurement.steps
+            if not step.seconds or len(step.seconds) >= least_steps
+        }
+        same = (measurement.precision, measurement.device_kind) == (precision, device_kind)
+        if same and host in (None, measurement.provenance.host) and sizes.issuperset(batch_sizes):
+            return measurement
+    return None
 
 
 def median_seconds(measurement: Measurement | None) -> Mapping[int, float]:

@@ -137,13 +137,13 @@ class Store:
             )
 
     @patient
-    def save_asked(self, study: str, asked: Mapping[str, object]) -> None:
-        """Note in a study's plan on what terms it was last asked."""
+    def note(self, study: str, **notes: Mapping[str, object]) -> None:
+        """Add to a study's plan what was found out, or asked, since it began."""
         table = schema.studies
         mine = table.c.id == study
         with self.speaking(), self.engine.begin() as connection:
             plan = connection.execute(sa.select(table.c.plan).where(mine)).scalar_one()
-            connection.execute(sa.update(table).where(mine).values(plan={**plan, "asked": asked}))
+            connection.execute(sa.update(table).where(mine).values(plan={**plan, **notes}))
 
     @patient
     def read_plan(self, study: str) -> Mapping[str, object] | None:

@@ -21,7 +21,7 @@ def keep_asked(study: Study, terms: Terms, memory: MemoryNeed | None) -> None:
         "memory": None if memory is None else memory.to_dict(),
     }
     with open_study(study) as store:
-        store.save_asked(study.id, asked)
+        store.note(study.id, asked=asked)
     add_settings(Path(study.settings), write_options(terms, memory))
 
 

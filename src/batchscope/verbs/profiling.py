@@ -132,18 +132,9 @@ def profile(
 
 
 def measure(
-    store: Store,
-    prepared: Prepared,
-    watcher: Watcher,
-    *,
-    examples: float | None = None,
-    times: int = 1,
+    store: Store, prepared: Prepared, watcher: Watcher, *, examples: float | None = None
 ) -> Measurement:
-    """The step times of a prepared task, from the store or measured now with so many examples.
-
-    Args:
-        times: that this machine is to have measured them, at least.
-    """
+    """The step times of a prepared task, from the store or measured now with so many examples."""
     return measure_step_times(
         prepared.task,
         prepared.source,
@@ -154,7 +145,6 @@ def measure(
         device_name=prepared.device_name,
         devices=prepared.plan.devices,
         examples=examples,
-        times=times,
         origin=find_origin(),
         watcher=watcher,
     )

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,13 +15,11 @@ from batchscope.decisions.recommendation import (
     recommend_from,
 )
 from batchscope.decisions.terms import Terms
-from batchscope.instruments.speed.steps import FEWEST_STEPS
 from batchscope.optimizers import constants_to_paste
 from batchscope.records import Measurement, PowerReading, Run
-from batchscope.studies.cost import count_examples, timing_again_allowance
+from batchscope.studies.cost import count_examples
 from batchscope.studies.plan import GRID_RATES, GRID_SEEDS
 from batchscope.studies.progress import Unwatched, Watcher
-from batchscope.studies.speed import find_measurements
 from batchscope.studies.store import DEFAULT_STORE, Store
 from batchscope.studies.weighing import Weighing
 from batchscope.task import Task
@@ -34,8 +31,6 @@ from batchscope.verbs.listing import read_measurement
 from batchscope.verbs.next_command import write_next_command
 from batchscope.verbs.opening import find_row, open_study
 from batchscope.verbs.powering import find_watts_here
-from batchscope.verbs.preparing import prepare
-from batchscope.verbs.profiling import measure
 from batchscope.verbs.studying import Study, study
 
 
@@ -139,43 +134,7 @@ def recommend(
         watcher=watcher,
     )
     keep_asked(done, terms, need)
-    found = read_recommendation(done, terms=terms, memory=need)
-    _time_again(
-        task,
-        done,
-        found.batch_size,
-        device=device,
-        precision=precision,
-        devices=devices,
-        watcher=watcher,
-    )
     return read_recommendation(done, terms=terms, memory=need)
-
-
-def _time_again(
-    task: Task | str,
-    done: Study,
-    batch_size: int,
-    *,
-    device: str | None,
-    precision: str | None,
-    devices: int,
-    watcher: Watcher,
-) -> None:
-    """Time the steps of the choice at a second time: the speed of a machine drifts."""
-    prepared = prepare(
-        task,
-        watcher=watcher,
-        device=device,
-        batch_sizes=[batch_size],
-        precision=precision,
-        devices=devices,
-    )
-    allowance = timing_again_allowance(done.plan, prepared.task.train_size)
-    if allowance is not None and allowance < FEWEST_STEPS * batch_size:
-        return
-    with closing(Store(done.store, create=False)) as store:
-        measure(store, prepared, watcher, examples=allowance, times=2)
 
 
 def agree_terms(
@@ -249,11 +208,6 @@ def _recommend(
     measured = read_measurement(store, row)
     steps = () if measured is None else measured.steps
     asked = set(plan["batch_sizes"])
-    timings: dict[int, list[Sequence[float]]] = {}
-    for one in _read_timings(store, row, measured):
-        for step in one.steps:
-            if step.seconds:
-                timings.setdefault(step.batch_size, []).append(step.seconds)
     return recommend_from(
         analyze_row(store, row),
         terms=terms,
@@ -262,7 +216,7 @@ def _recommend(
             for step in steps
             if step.seconds and step.batch_size in asked
         },
-        timings=timings,
+        timed_again=_read_again(plan),
         spent=_count(
             runs,
             [*store.read_measurements(row["fingerprint"]), *store.read_powers(row["fingerprint"])],
@@ -275,20 +229,12 @@ def _recommend(
     )
 
 
-def _read_timings(
-    store: Store, row: sa.RowMapping, measured: Measurement | None
-) -> Sequence[Measurement]:
-    """All times at which the machine that a study goes by was timed."""
-    if measured is None:
-        return ()
-    return find_measurements(
-        store,
-        row["fingerprint"],
-        precision=measured.precision,
-        device_kind=measured.device_kind,
-        batch_sizes=(),
-        host=measured.provenance.host,
-    )
+def _read_again(plan: Mapping[str, Any]) -> dict[int, Sequence[float]]:
+    """Batch size -> its steps as timed after the last run, of the one that was."""
+    noted = plan.get("timed_again")
+    if noted is None or not noted["seconds"]:
+        return {}
+    return {noted["batch_size"]: noted["seconds"]}
 
 
 def _count(
@@ -302,6 +248,7 @@ def _count(
     grid = GRID_RATES * GRID_SEEDS * sum(each)
     # Examples that were tried together belong to the study; timings, to the task.
     trained = sum(map(count_examples, runs)) + plan.get("trial_examples", 0)
+    trained += plan.get("timed_again", {}).get("examples", 0)
     timed = sum(measurement.examples for measurement in measurements)
     is_known = math.isfinite(grid)
     return Spent(

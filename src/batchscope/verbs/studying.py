@@ -4,14 +4,17 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 from batchscope.budget import Budget, Target
-from batchscope.errors import CannotTell
+from batchscope.errors import BatchscopeError, CannotTell
 from batchscope.findings.power import POWER
+from batchscope.instruments.speed.steps import FEWEST_STEPS
 from batchscope.optimizers import starting_rate
 from batchscope.records import Run
 from batchscope.studies.cost import (
     CostModel,
+    charge_timing,
     count_examples,
     timing_again_allowance,
     timing_allowance,
@@ -21,7 +24,7 @@ from batchscope.studies.executor import Executor
 from batchscope.studies.fingerprint import Fingerprint
 from batchscope.studies.plan import Plan
 from batchscope.studies.progress import Unwatched, Watcher
-from batchscope.studies.speed import median_seconds
+from batchscope.studies.speed import median_seconds, time_again
 from batchscope.studies.store import DEFAULT_STORE, Store
 from batchscope.studies.study_runs import StudyRuns
 from batchscope.studies.weighing import Weighing
@@ -197,9 +200,7 @@ def _carry_out(
 ) -> Study:
     """Time the steps, then train until the design asks for nothing more."""
     allowance = timing_allowance(prepared.plan, prepared.task.train_size)
-    had = len(store.read_measurements(prepared.fingerprint.digest))
     measured = measure(store, prepared, watcher, examples=allowance)
-    is_new = len(store.read_measurements(prepared.fingerprint.digest)) > had
     seconds = median_seconds(measured)
     prepared = _leave_out_too_large(prepared, seconds, watcher)
     task, plan = prepared.task, prepared.plan
@@ -210,8 +211,7 @@ def _carry_out(
         earlier=earlier,
         start=starting_rate(task.optimizer_spec, task.model().parameters()),
         step_cost=plan.step_costs(seconds),
-        # A profile that was there before is not charged beyond what this search would take for one.
-        spent=(measured.examples if is_new else min(measured.examples, allowance or math.inf))
+        spent=charge_timing(measured.examples, plan, task.train_size)
         + (timing_again_allowance(plan, task.train_size) or 0.0),
     )
     name = plan.study_id(design.fingerprint, earlier)
@@ -234,6 +234,7 @@ def _carry_out(
             together=settled.together,
         )
         trainer.train_all(runs.next_runs)
+    again = _time_again(store, name, design, prepared, runs.finished, watcher)
     _say_power(design, runs, watcher)
     too_large = smallest_too_large(runs.finished)
     if math.isfinite(too_large):
@@ -245,10 +246,54 @@ def _carry_out(
         plan=design.plan,
         runs=tuple(runs.finished),
         trained=trainer.trained,
-        examples=measured.examples + settled.examples + sum(map(count_examples, runs.finished)),
+        examples=measured.examples
+        + settled.examples
+        + again
+        + sum(map(count_examples, runs.finished)),
         grid_examples=cost.grid_examples,
         settings=str(settings),
     )
+
+
+def _time_again(
+    store: Store,
+    name: str,
+    design: StudyDesign,
+    prepared: Prepared,
+    runs: Sequence[Run],
+    watcher: Watcher,
+) -> int:
+    """Time the choice of a race at a second time, once, and note it: a machine's speed drifts.
+
+    What goes wrong with it is said, and does not take the answer away that the runs give.
+
+    Returns:
+        The examples processed for it, now or when it was noted.
+    """
+    noted = (store.read_plan(name) or {}).get("timed_again")
+    if isinstance(noted, Mapping):
+        return int(cast(Mapping[str, Any], noted)["examples"])
+    examples = timing_again_allowance(design.plan, design.task.train_size)
+    size = None if examples is None else design.best_raced(runs)
+    if examples is None or size is None or examples < FEWEST_STEPS * size:
+        return 0
+    try:
+        step, processed = time_again(
+            prepared.task,
+            prepared.source,
+            size,
+            precision=design.plan.precision,
+            device_name=prepared.device_name,
+            devices=design.plan.devices,
+            examples=examples,
+            watcher=watcher,
+        )
+    except (BatchscopeError, MemoryError) as error:
+        watcher.say(f"The steps of batch size {size} could not be timed again: {error}")
+        return 0
+    timed = {"batch_size": size, "seconds": list(step.seconds), "examples": processed}
+    store.note(name, timed_again=timed)
+    return processed
 
 
 def _say_power(design: StudyDesign, runs: StudyRuns, watcher: Watcher) -> None:

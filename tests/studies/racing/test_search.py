@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 from batchscope.budget import Target
+from batchscope.decisions.choosing import repeated_enough
 from batchscope.findings.analysis import find_fastest
+from batchscope.findings.beliefs import believe_means, expect_gain
 from batchscope.findings.curves import Curve
 from batchscope.findings.tuning import Ranking, keep_repeated, tune_sizes
+from batchscope.studies.racing.ledger import Ledger
 from batchscope.studies.racing.race import RACES, Race, Trial, derive_race_target
-from batchscope.studies.racing.search import next_trials
+from batchscope.studies.racing.search import find_best, next_trials
 from batchscope.studies.rate_trend import RateTrend
 
 SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)
@@ -144,7 +147,7 @@ def pick(race: Race, done: dict[Trial, Curve]) -> tuple[int, float]:
         place = (curve.batch_size, curve.learning_rate, curve.seed)
         longest[place] = replace(curve, status=status)
     tuned = tune_sizes(keep_repeated(list(longest.values()), TARGET), race.ranking)
-    fastest = find_fastest(tuned, TARGET, "seconds")
+    fastest = find_fastest(repeated_enough(tuned), TARGET, "seconds")
     assert fastest is not None
     return fastest.best, next(s.learning_rate for s in tuned if s.batch_size == fastest.best)
 
@@ -207,6 +210,39 @@ def test_on_known_surfaces_the_choice_costs_little_more_than_the_best(
         regrets.append(surface.cost(*chosen) / surface.best() - 1)
 
     assert np.mean(regrets) <= most
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.3, 0.6])
+def test_what_a_race_ends_on_is_what_is_chosen(noise: float) -> None:
+    for seed in range(12):
+        surface = draw_surface(seed, noise=noise)
+        race = race_on(surface)
+        done = run(race, surface.train)
+
+        best = find_best(race, done.get)
+
+        repeats = {trial.extra_seed for trial in done if trial.setting == best}
+        # Where the examples ran out before it was repeated, others were repeated more often.
+        assert pick(race, done) == best or len(repeats) < 3
+
+
+def test_repeats_end_where_no_other_setting_is_expected_to_save_a_twentieth() -> None:
+    surface = draw_surface(4, noise=0.0)
+    race = race_on(surface)
+    done = run(race, surface.train)
+    ledger = Ledger(race)
+    for trial, curve in done.items():
+        ledger.record(trial, curve)
+
+    beliefs = believe_means(ledger.logs())
+
+    best = find_best(race, done.get)
+    assert best is not None
+    gains = [expect_gain(beliefs[best], other) for s, other in beliefs.items() if s != best]
+    assert ledger.left > race.price(race.to_target(best, TARGET))
+    assert max(gains) <= 0.05
+    # Of the best, as many as the effort asks for, since seeds do not scatter.
+    assert len(ledger.repeats()[best]) == race.limits.seeds
 
 
 @pytest.mark.parametrize("effort", list(RACES))

@@ -211,3 +211,11 @@ def is_known(seeds: Mapping[int, Repeat], usual: int) -> bool:
     if not all(map(math.isfinite, logs)):
         return True
     return float(np.std(logs, ddof=1)) / math.sqrt(count) <= _WORTH_KNOWING
+
+
+def may_repeat(seeds: Mapping[int, Repeat], usual: int) -> bool:
+    """Whether repeats tell more of a setting.
+
+    Where a seed never got there what it is counted as decides, of which more seeds tell little.
+    """
+    return len(seeds) < _MOST_SEEDS * usual or all(math.isfinite(o.log) for o in seeds.values())

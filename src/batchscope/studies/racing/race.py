@@ -46,8 +46,8 @@ class RaceLimits:
         share: of the examples of the exhaustive grid, in (0, 1].
         rates: of the first round, an odd number.
         survivors: of each round.
-        confirmed: settings that are repeated.
-        seeds: of each of them.
+        confirmed: settings that are repeated at a time.
+        seeds: of the best at least.
     """
 
     share: float

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from batchscope.findings.beliefs import Belief, believe_means, expect_gain
 from batchscope.findings.curves import Curve
 from batchscope.studies.learning_rate import STEP, on_ladder
-from batchscope.studies.racing.ledger import Ledger, Setting, is_known
+from batchscope.studies.racing.ledger import Ledger, Setting, is_known, may_repeat
 from batchscope.studies.racing.race import DERIVING_RUNS, REPEATS, Race, Trial, derive_race_target
 
 # Of the budget: the rounds in which rates drop out at one batch size.
@@ -41,16 +41,27 @@ def next_trials(race: Race, answer: Callable[[Trial], Curve | None]) -> list[Tri
     Args:
         answer: the curve of a finished run; None for one that is not finished.
     """
+    return _go_through(race, answer)[1]
+
+
+def find_best(race: Race, answer: Callable[[Trial], Curve | None]) -> Setting | None:
+    """The setting that a race believes to be the best; None where none got to the target."""
+    beliefs = believe_means(_go_through(race, answer)[0].logs())
+    return min(beliefs, key=lambda setting: (beliefs[setting].mean, setting), default=None)
+
+
+def _go_through(race: Race, answer: Callable[[Trial], Curve | None]) -> tuple[Ledger, list[Trial]]:
+    """What is known, and what is asked for first that has no answer."""
     ledger = Ledger(race)
     for asked in _Search(race, ledger).moves():
         answers = [(trial, answer(trial)) for trial in asked]
         missing = [trial for trial, curve in answers if curve is None]
         if missing:
-            return missing
+            return ledger, missing
         for trial, curve in answers:
             if curve is not None:
                 ledger.record(trial, curve)
-    return []
+    return ledger, []
 
 
 @dataclass(slots=True)
@@ -222,18 +233,20 @@ class _Search:
         """
         if not beliefs:
             return []
+        usual, repeats = self.race.limits.seeds, self.ledger.repeats()
         best = min(beliefs, key=lambda setting: (beliefs[setting].mean, setting))
         worth: dict[Setting, float] = {}
         for setting, belief in beliefs.items():
             gain = expect_gain(beliefs[best], belief)
-            if setting != best and gain > _WORTH_REPEATING:
+            if setting != best and gain > _WORTH_REPEATING and may_repeat(repeats[setting], usual):
                 price = self.race.price(self._to_target(setting, math.exp(belief.mean)))
                 worth[setting] = gain / price
         rivals = sorted(worth, key=lambda setting: (-worth[setting], setting))
         rivals = rivals[: self.race.limits.confirmed - 1]
         is_vaguest = any(beliefs[best].deviation > beliefs[rival].deviation for rival in rivals)
-        known = is_known(self.ledger.repeats()[best], self.race.limits.seeds)
-        return [best, *rivals] if is_vaguest or not known else rivals
+        if is_known(repeats[best], usual) and not (is_vaguest and may_repeat(repeats[best], usual)):
+            return rivals
+        return [best, *rivals]
 
     def _repeat(self, setting: Setting, beliefs: Mapping[Setting, Belief]) -> Trial:
         """The next seed of a setting, or one that was given up once more, for longer."""
