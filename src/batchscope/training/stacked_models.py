@@ -28,7 +28,7 @@ class StackedModels:
     """Models that are alike in all but their numbers, as one program.
 
     A model is asked anew what it does at each step. After many steps of one shape what it did is
-    written down, the same operations on the same numbers without the asking, which took most of
+    written down, the same operations on the same numbers without the asking, which takes much of
     the time of small models. `still_holds` says whether the model would still do that.
 
     Attributes:
@@ -129,7 +129,7 @@ class StackedModels:
     def _remember(self) -> bytes | None:
         """All that the model and its loss keep of what they were asked; None where nobody knows."""
         try:
-            return cast(bytes, cloudpickle.dumps(self._shell))
+            return cloudpickle.dumps(self._shell)
         except Exception:  # whatever cannot be pickled
             return None
 
