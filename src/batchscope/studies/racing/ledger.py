@@ -214,8 +214,5 @@ def is_known(seeds: Mapping[int, Repeat], usual: int) -> bool:
 
 
 def may_repeat(seeds: Mapping[int, Repeat], usual: int) -> bool:
-    """Whether repeats tell more of a setting.
-
-    Where a seed never got there what it is counted as decides, of which more seeds tell little.
-    """
-    return len(seeds) < _MOST_SEEDS * usual or all(math.isfinite(o.log) for o in seeds.values())
+    """Whether a setting had fewer seeds than it may have, or has one that may go on."""
+    return len(seeds) < _MOST_SEEDS * usual or any(one.may_go_on for one in seeds.values())
