@@ -60,6 +60,10 @@ class StudyDesign:
         repr=False,
         compare=False,
     )
+    # Of a race, which looks at all of them before each run: by the key of the run.
+    _seen: dict[str, Curve] = field(
+        default_factory=dict[str, Curve], init=False, repr=False, compare=False
+    )
 
     @property
     def search(self) -> RateSearch:
@@ -337,7 +341,10 @@ class StudyDesign:
         return replace(whole, budget=replace(whole.budget, until=trial.target))
 
     def _answer(self, runs: Sequence[Run]) -> Callable[[Trial], Curve | None]:
-        curves = {curve.run: curve for curve in read_curves(tabulate_runs(runs, {}))}
+        unseen = [run for run in runs if run.key not in self._seen]
+        if unseen:
+            self._seen.update((c.run, c) for c in read_curves(tabulate_runs(unseen, {})))
+        curves = {run.key: self._seen[run.key] for run in runs if run.key in self._seen}
 
         def answer(trial: Trial) -> Curve | None:
             keys = self.keys_of(self._of_trial(trial))

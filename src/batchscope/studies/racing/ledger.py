@@ -53,8 +53,15 @@ class Ledger:
         init=False, default_factory=dict[tuple[Trial, Target], float]
     )
 
+    # What was read of the curves, and by which target.
+    _repeats: dict[Setting, dict[int, Repeat]] = field(
+        init=False, default_factory=dict[Setting, dict[int, Repeat]]
+    )
+    _read_by: Target | None = field(init=False)
+
     def __post_init__(self) -> None:
         self.target, self.spent = self.race.target, self.race.spent
+        self._read_by = self.target
 
     def record(self, trial: Trial, curve: Curve) -> None:
         """Write down a finished run."""
@@ -64,6 +71,8 @@ class Ledger:
         else:
             # One that failed may have gone on after its last evaluation.
             self.spent += self.race.price(trial)
+        if self._read_by == self.target:
+            self._add_repeat(trial)
 
     @property
     def left(self) -> float:
@@ -142,17 +151,21 @@ class Ledger:
             is_met_untrained(curve, target) for curve in self.curves.values()
         )
 
-    def repeats(self) -> dict[Setting, dict[int, Repeat]]:
+    def repeats(self) -> Mapping[Setting, dict[int, Repeat]]:
         """Setting -> seed -> what it took."""
-        found: dict[Setting, dict[int, Repeat]] = {}
-        for trial in self.curves:
-            seeds = found.setdefault(trial.setting, {})
-            one = self._read_repeat(trial)
-            known = seeds.get(trial.extra_seed)
-            # Of two runs of a seed the longer one knows more.
-            if known is None or (one.is_there, one.log) > (known.is_there, known.log):
-                seeds[trial.extra_seed] = one
-        return found
+        if self._read_by != self.target:
+            self._read_by, self._repeats = self.target, {}
+            for trial in self.curves:
+                self._add_repeat(trial)
+        return self._repeats
+
+    def _add_repeat(self, trial: Trial) -> None:
+        seeds = self._repeats.setdefault(trial.setting, {})
+        one = self._read_repeat(trial)
+        known = seeds.get(trial.extra_seed)
+        # Of two runs of a seed the longer one knows more.
+        if known is None or (one.is_there, one.log) > (known.is_there, known.log):
+            seeds[trial.extra_seed] = one
 
     def logs(self) -> dict[Setting, list[float]]:
         """Setting -> the log of what each seed took, of the settings that may be the best.
