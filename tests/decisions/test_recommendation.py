@@ -322,3 +322,24 @@ def test_a_machine_whose_speed_drifts_is_said_to(rng: np.random.Generator) -> No
         math.sqrt(0.014 / 0.011)
     )
     assert loud.predicted.seconds.high > quiet.predicted.seconds.high
+
+
+def test_two_seeds_that_got_there_do_not_give_way_to_three_of_which_one_missed() -> None:
+    reaching, missing = [1.0, 0.3, 0.05], [1.0, 0.8, 0.6]
+    curves = [make_curve(8, seed=seed, loss=reaching) for seed in (0, 1)] + [
+        make_curve(16, seed=seed, loss=loss)
+        for seed, loss in enumerate((reaching, reaching, missing))
+    ]
+
+    found = recommend(curves)
+
+    assert (found.batch_size, found.doubt) == (8, None)
+
+
+def test_two_lucky_seeds_do_not_beat_three() -> None:
+    lucky, usual = [1.0, 0.09, 0.05], [1.0, 0.3, 0.05]
+    curves = [make_curve(8, seed=seed, loss=lucky) for seed in (0, 1)] + [
+        make_curve(16, seed=seed, loss=usual) for seed in range(3)
+    ]
+
+    assert recommend(curves).batch_size == 16

@@ -81,13 +81,20 @@ def _find_plateau(
         return analysis.plateau
     if analysis.target is None:
         return None
-    compared = repeated_enough(analysis.tuned)
+    compared = repeated_enough(analysis.tuned, analysis.target)
     return find_fastest(compared, analysis.target, AXES[objective], unit_cost=unit_cost)
 
 
-def repeated_enough(tuned: Sequence[TunedSize]) -> list[TunedSize]:
-    """The sizes that were repeated often enough to be compared: a race repeats some more often."""
-    least = often_enough(len(size.curves) for size in tuned)
+def repeated_enough(tuned: Sequence[TunedSize], target: Target) -> list[TunedSize]:
+    """The sizes that were repeated often enough to be compared: a race repeats some more often.
+
+    Those with a seed that missed the target say nothing of how often that is.
+    """
+    least = often_enough(
+        len(size.curves)
+        for size in tuned
+        if all(math.isfinite(log_to_target(c, target, "step")) for c in size.curves)
+    )
     return [size for size in tuned if len(size.curves) >= least]
 
 

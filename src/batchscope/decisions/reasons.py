@@ -189,10 +189,10 @@ def _explain_drift(timings: Sequence[Sequence[float]]) -> list[str]:
     medians = [float(np.median(times)) for times in timings]
     if len(medians) < 2 or max(medians) < _DRIFT_SAID * min(medians):
         return []
-    low, high = (write_number(1000 * one) for one in (medians[0], medians[-1]))
+    before, after = (write_number(1000 * one) for one in (medians[0], medians[-1]))
     return [
-        f"The machine's speed drifts: timed before the runs and after them, a step took {low} and "
-        f"{high} ms; the predicted time allows for that."
+        f"The machine's speed drifts: timed before the runs and after them, a step took {before} and "
+        f"{after} ms; the predicted time allows for that."
     ]
 
 

@@ -255,7 +255,7 @@ def _weigh(
     if analysis.target is None or ranked_by == "quality":
         return {}
     return weigh_sizes(
-        repeated_enough(analysis.tuned),
+        repeated_enough(analysis.tuned, analysis.target),
         analysis.target,
         step_costs if ranked_by == "time" else None,
     )
