@@ -191,8 +191,8 @@ def _explain_drift(timings: Sequence[Sequence[float]]) -> list[str]:
         return []
     before, after = (write_number(1000 * one) for one in (medians[0], medians[-1]))
     return [
-        f"The machine's speed drifts: timed before the runs and after them, a step took {before} and "
-        f"{after} ms; the predicted time allows for that."
+        f"The machine's speed drifts: timed before the runs and after them, a step took {before} "
+        f"and {after} ms; the predicted time allows for that."
     ]
 
 
