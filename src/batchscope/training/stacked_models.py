@@ -1,13 +1,14 @@
 """The weights of several models in one table, and all their gradients at once."""
 
 import copy
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import cloudpickle
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from batchscope.metrics import BatchFunction
@@ -109,7 +110,10 @@ class StackedModels:
         # It takes a second or two to load.
         from torch.fx.experimental.proxy_tensor import make_fx
 
-        def differentiate(weights: _Weights, batch: _Batch) -> _Gradients:
+        def differentiate(*numbers: torch.Tensor) -> _Gradients:
+            weights = dict(zip(self._shapes, numbers, strict=False))
+            batch = numbers[len(weights) :]
+
             def add_losses(weights: _Weights) -> _Gradients:
                 losses = self._losses(weights, {}, batch)
                 return losses.sum(), losses
@@ -119,9 +123,11 @@ class StackedModels:
             )
             return torch.cat([found[name].flatten(1) for name in self._shapes], dim=1), losses
 
-        weights = {name: part.detach() for name, part in self._parts.items()}
+        numbers = [part.detach() for part in self._parts.values()] + list(batch)
         try:
-            operations = cast(_Operations, make_fx(differentiate)(weights, batch))
+            graph = make_fx(differentiate)(*numbers)
+            on_cpu = all(tensor.device.type == "cpu" for tensor in numbers)
+            operations = _compile(graph, numbers) if on_cpu else _interpret(graph)
         except Exception:  # whatever a model does that is no list of operations
             return None
         return operations if self._agrees(operations, batch) else None
@@ -150,6 +156,25 @@ class StackedModels:
             name: column.view(-1, *shape).requires_grad_()
             for (name, shape), column in zip(self._shapes.items(), columns, strict=True)
         }
+
+
+def _compile(graph: fx.GraphModule, numbers: Sequence[torch.Tensor]) -> _Operations:
+    """The operations without Python between them, each as it is.
+
+    Of other devices than a CPU TorchScript would put several into one, which changes sums.
+    """
+    # It takes a second or two to load.
+    from functorch.compile import ts_compile
+
+    with warnings.catch_warnings():
+        # TorchScript is deprecated; what is to come after it takes a minute and a C++ compiler.
+        warnings.simplefilter("ignore")
+        compiled = cast(Callable[[list[torch.Tensor]], Any], ts_compile)(graph, numbers)
+    return lambda weights, batch: tuple(compiled([*weights.values(), *batch]))
+
+
+def _interpret(graph: fx.GraphModule) -> _Operations:
+    return lambda weights, batch: graph(*weights.values(), *batch)
 
 
 class _LossOf(nn.Module):
