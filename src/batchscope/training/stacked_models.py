@@ -164,12 +164,12 @@ def _compile(graph: fx.GraphModule, numbers: Sequence[torch.Tensor]) -> _Operati
     Of other devices than a CPU TorchScript would put several into one, which changes sums.
     """
     # It takes a second or two to load.
-    from functorch.compile import ts_compile
+    import functorch.compile
 
     with warnings.catch_warnings():
         # TorchScript is deprecated; what is to come after it takes a minute and a C++ compiler.
         warnings.simplefilter("ignore")
-        compiled = cast(Callable[[list[torch.Tensor]], Any], ts_compile)(graph, numbers)
+        compiled = cast(Any, functorch.compile).ts_compile(graph, numbers)
     return lambda weights, batch: tuple(compiled([*weights.values(), *batch]))
 
 
