@@ -34,6 +34,7 @@ def test_everything_that_decides_a_trajectory_changes_its_key() -> None:
         "torch_version": "2.14.0",
         "schedule": "cosine",
         "also_read": ("1ep",),
+        "evaluate_every": "1ep",
     }
 
     keys = {replace(first, **{name: value}).key for name, value in changes.items()}

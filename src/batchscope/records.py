@@ -27,6 +27,8 @@ class Configuration:
         seed: of the initial weights, the example order and dropout.
         schedule: of the learning rate.
         also_read: smaller budgets, as text, at whose ends the run is evaluated as well.
+        evaluate_every: as text, what a run is trained on between two evaluations; empty for the
+            usual ones.
         device_kind: "cpu", "cuda" or "mps"; "cuda x4" where four share each step.
         torch_version: of the library that trains it.
     """
@@ -43,6 +45,7 @@ class Configuration:
     torch_version: str
     schedule: str = "constant"
     also_read: tuple[str, ...] = ()
+    evaluate_every: str = ""
 
     @property
     def devices(self) -> int:
@@ -68,10 +71,9 @@ class Configuration:
             "budget": str(self.budget),
             "also_read": list(self.also_read),
         }
-        if not self.also_read:
-            # So that the runs of a store from before this could be asked for keep their keys.
-            del values["also_read"]
-        return values
+        # So that the runs of a store from before these could be asked for keep their keys.
+        later = ("also_read", "evaluate_every")
+        return {name: value for name, value in values.items() if value or name not in later}
 
 
 def name_kind(device_type: str, devices: int) -> str:

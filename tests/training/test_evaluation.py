@@ -32,6 +32,12 @@ def test_a_budget_shorter_than_an_epoch_is_looked_at_four_times() -> None:
     assert [next(marks) for _ in range(4)] == [25, 50, 75, 100]
 
 
+def test_marks_may_be_asked_for_at_regular_intervals_beside_those_of_smaller_budgets() -> None:
+    marks = evaluation_marks(100, 1000, [70], every=40.5)
+
+    assert [next(marks) for _ in range(5)] == [41, 70, 81, 122, 162]
+
+
 def test_means_are_over_examples_also_where_the_last_chunk_is_short() -> None:
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(1500, 4, generator=generator), torch.randint(0, 2, (1500,))

@@ -141,6 +141,15 @@ AlsoReadOption = Annotated[
         "same runs.",
     ),
 ]
+EvaluateEveryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--evaluate-every",
+        metavar="BUDGET",
+        help="Evaluate runs at these intervals, such as 1ep or 5000ex, rather than often at first "
+        "and less often later.",
+    ),
+]
 DevicesOption = Annotated[
     int,
     typer.Option(

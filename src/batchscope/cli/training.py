@@ -18,6 +18,7 @@ from batchscope.cli.options import (
     DevicesOption,
     DryRunOption,
     EffortOption,
+    EvaluateEveryOption,
     ExecutorOption,
     ExhaustiveOption,
     JobsOption,
@@ -117,6 +118,7 @@ def study(
     noise_scale: NoiseScaleOption = None,
     detect: DetectOption = None,
     also_read: AlsoReadOption = None,
+    evaluate_every: EvaluateEveryOption = None,
     tune: TuneOption = None,
     devices: DevicesOption = 1,
     executor: ExecutorOption = "local",
@@ -154,6 +156,7 @@ def study(
             "noise_scale": noise_scale,
             "detect": detect,
             "also_read": read_budgets(also_read),
+            "evaluate_every": read_budget(evaluate_every),
             "tune": read_names(tune),
             "devices": devices,
         }

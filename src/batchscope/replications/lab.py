@@ -217,6 +217,7 @@ class Lab:
         budget: str,
         seeds: range | None = None,
         also_read: Sequence[str] = (),
+        evaluate_every: str | None = None,
         schedule: str = "constant",
     ) -> Trained:
         """Train every batch size at every rate with every seed, through an ordinary study."""
@@ -230,6 +231,7 @@ class Lab:
             seeds=len(seeds),
             objective="quality",
             also_read=also_read,
+            evaluate_every=evaluate_every,
             schedule=schedule,
             store=self.store,
             watcher=self.watcher,

@@ -17,6 +17,7 @@ from batchscope.records import Configuration, HyperParameters, Precision, count_
 from batchscope.studies.constants import check_tuned
 from batchscope.studies.plan_checks import (
     check_also_read,
+    check_evaluate_every,
     check_noise_scale,
     check_rates,
     check_warmup,
@@ -88,6 +89,8 @@ class Plan:
         detect: the smallest difference in quality that the seeds are to show, with a power of 80%;
             None for `seeds`.
         also_read: smaller budgets that the same runs are to be read at.
+        evaluate_every: epochs or examples between two evaluations; None for often at first and
+            less often later.
         tune: constants of the optimizer that are searched beside the rate.
         race: look for the setting that gets to the target first alone, and give up what cannot win.
         second_costs: batch size and what a second counts there in a race, as a multiple of the
@@ -112,6 +115,7 @@ class Plan:
     noise_scale: float | None = None
     detect: float | None = None
     also_read: tuple[Budget, ...] = ()
+    evaluate_every: Budget | None = None
     tune: tuple[str, ...] = ()
     race: bool = False
     second_costs: tuple[tuple[int, float], ...] = ()
@@ -152,6 +156,7 @@ class Plan:
             "learning_rates": list(self.learning_rates),
             "budget": str(self.budget),
             "also_read": [str(budget) for budget in self.also_read],
+            "evaluate_every": None if self.evaluate_every is None else str(self.evaluate_every),
             "tune": list(self.tune),
             "second_costs": [list(pair) for pair in self.second_costs],
             "terms": dict(self.terms),
@@ -161,7 +166,7 @@ class Plan:
     def study_id(self, fingerprint: str, earlier: str | None = None) -> str:
         """The name of the study of this plan on a task, and on an earlier version that counts."""
         # So that a study from before these could be asked for keeps its name.
-        later = ("also_read", "tune", "race", "second_costs", "noise_scale")
+        later = ("also_read", "evaluate_every", "tune", "race", "second_costs", "noise_scale")
         said = {name: value for name, value in self.to_dict().items() if value or name not in later}
         # Only what follows from them leads the runs.
         del said["terms"]
@@ -190,6 +195,7 @@ def make_plan(
     noise_scale: float | None = None,
     detect: float | None = None,
     also_read: Sequence[Budget] = (),
+    evaluate_every: Budget | None = None,
     tune: Sequence[str] = (),
     devices: int = 1,
     race: bool = False,
@@ -211,6 +217,7 @@ def make_plan(
     chosen_schedule = parse_schedule(schedule)
     chosen_budget = resolve_budget(task, budget or task.budget)
     check_also_read(also_read, chosen_budget, chosen_schedule)
+    check_evaluate_every(evaluate_every)
     if detect is not None:
         check_difference(detect)
     if warmup:
@@ -239,6 +246,7 @@ def make_plan(
         and chosen_objective != "quality"
         and chosen_effort in RACES
         and not (learning_rates or exhaustive or rule or detect or chosen_constants or also_read)
+        and evaluate_every is None
         and chosen_budget.kind != "seconds"
         and chosen_budget.until is None
         and not chosen_schedule.needs_horizon
@@ -270,6 +278,7 @@ def make_plan(
         detect=detect,
         tune=chosen_constants,
         also_read=tuple(resolve_budget(task, also) for also in also_read),
+        evaluate_every=evaluate_every,
         race=is_race,
         second_costs=second_costs,
         terms=weighing.terms if weighing is not None and second_costs else {},
@@ -335,6 +344,7 @@ def configure(
         torch_version=torch.__version__,
         schedule=plan.schedule,
         also_read=tuple(map(str, plan.also_read)),
+        evaluate_every="" if plan.evaluate_every is None else str(plan.evaluate_every),
     )
 
 

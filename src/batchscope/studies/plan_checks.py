@@ -49,6 +49,22 @@ def check_also_read(also: Sequence[Budget], whole: Budget, schedule: Schedule) -
         )
 
 
+def check_evaluate_every(every: Budget | None) -> None:
+    """See that runs of every batch size are evaluated after the same examples.
+
+    Raises:
+        InvalidInput: they would not be.
+    """
+    if every is None or (every.kind in ("epochs", "examples") and every.until is None):
+        return
+    raise InvalidInput(
+        f"an evaluation every {every}: batch sizes are compared at the same examples",
+        where="--evaluate-every",
+        expected="epochs such as 1ep or 0.5ep, or examples such as 5000ex",
+        do="leave it out to look often at first and less often later",
+    )
+
+
 def check_noise_scale(noise_scale: float, *, leads_rates: bool) -> None:
     """See that a noise scale is above 0, and of use to a search.
 

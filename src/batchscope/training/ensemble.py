@@ -13,9 +13,8 @@ from batchscope.task import Task, tensors_of
 from batchscope.training.devices import synchronize
 from batchscope.training.evaluation import (
     Evaluator,
-    also_read_marks,
-    evaluation_marks,
     horizon_examples,
+    marks_of,
 )
 from batchscope.training.loop import Outcome
 from batchscope.training.seeding import draw_order, keep_randomness, seed_everything
@@ -118,9 +117,7 @@ class _Ensemble:
         self._alive = list(self._members)
         self._budget = first.budget
         self._horizon = horizon_examples(self._budget, self._size, self._batch_size)
-        self._marks = evaluation_marks(
-            self._size, self._horizon, also_read_marks(first, self._size)
-        )
+        self._marks = marks_of(first, self._size, self._horizon)
         self._next_mark = next(self._marks)
         self._step = 0
         self._examples = 0

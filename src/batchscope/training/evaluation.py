@@ -1,6 +1,7 @@
 """What a model scores on its data sets, and when a run looks."""
 
 import heapq
+import itertools
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ _GROWTH = 1.2
 
 
 def evaluation_marks(
-    train_size: int, horizon: float, also: Iterable[float] = ()
+    train_size: int, horizon: float, also: Iterable[float] = (), *, every: float | None = None
 ) -> Iterator[float]:
     """The numbers of examples after which a run is evaluated, without end.
 
@@ -38,12 +39,16 @@ def evaluation_marks(
     Args:
         horizon: examples of the whole budget; infinite where unknown.
         also: further numbers of examples.
+        every: examples between two of the others, instead of these.
 
     Example:
         >>> marks = evaluation_marks(400, 2000)
         >>> [next(marks) for _ in range(8)]
         [13, 25, 50, 100, 200, 300, 400, 500]
     """
+    if every is not None:
+        regular = (math.ceil(count * every) for count in itertools.count(1))
+        return heapq.merge(regular, sorted(also))
     unit = min(train_size, horizon) / _FIRST_EPOCH_LOOKS
     early = sorted({math.ceil(train_size / part) for part in _EARLY_LOOKS})
     return heapq.merge((mark for mark in early if mark < unit), _usual_marks(unit), sorted(also))
@@ -69,7 +74,22 @@ def horizon_examples(budget: Budget, train_size: int, batch_size: int) -> float:
             return math.inf
 
 
-def also_read_marks(configuration: Configuration, train_size: int) -> list[float]:
+def marks_of(configuration: Configuration, train_size: int, horizon: float) -> Iterator[float]:
+    """The numbers of examples after which a run of this configuration is evaluated.
+
+    Args:
+        horizon: as for `evaluation_marks`.
+    """
+    every = None
+    if configuration.evaluate_every:
+        every = horizon_examples(
+            parse_budget(configuration.evaluate_every), train_size, configuration.batch_size
+        )
+    also = _also_read_marks(configuration, train_size)
+    return evaluation_marks(train_size, horizon, also, every=every)
+
+
+def _also_read_marks(configuration: Configuration, train_size: int) -> list[float]:
     """The numbers of examples at which the smaller budgets of a run are spent."""
     marks: list[float] = []
     for text in configuration.also_read:

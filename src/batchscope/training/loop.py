@@ -15,9 +15,8 @@ from batchscope.training.batches import Batches, MicroBatch
 from batchscope.training.devices import is_out_of_memory, synchronize
 from batchscope.training.evaluation import (
     Evaluator,
-    also_read_marks,
-    evaluation_marks,
     horizon_examples,
+    marks_of,
 )
 from batchscope.training.hooks import Hook, RunState, find_listeners
 from batchscope.training.ranks import ALONE, Ranks
@@ -119,7 +118,7 @@ class _Training:
         )
         size = len(self._batches)
         self._horizon = horizon_examples(self._budget, size, configuration.batch_size)
-        self._marks = evaluation_marks(size, self._horizon, also_read_marks(configuration, size))
+        self._marks = marks_of(configuration, size, self._horizon)
         self._next_mark = next(self._marks)
         schedule = parse_schedule(configuration.schedule)
         self._scheduler = make_scheduler(

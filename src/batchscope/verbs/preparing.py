@@ -72,6 +72,7 @@ def prepare(
     noise_scale: float | None = None,
     detect: float | None = None,
     also_read: Sequence[Budget | str] = (),
+    evaluate_every: Budget | str | None = None,
     tune: Sequence[str] = (),
     devices: int = 1,
     race: bool = False,
@@ -111,6 +112,9 @@ def prepare(
         noise_scale=noise_scale,
         detect=detect,
         also_read=[parse_budget(b) if isinstance(b, str) else b for b in also_read],
+        evaluate_every=(
+            parse_budget(evaluate_every) if isinstance(evaluate_every, str) else evaluate_every
+        ),
         tune=tune,
         devices=devices,
         race=race,

@@ -80,6 +80,8 @@ def _describe(plan: Plan) -> dict[str, object]:
         said["noise_scale"] = plan.noise_scale
     if plan.also_read:
         said["also_read"] = [str(budget) for budget in plan.also_read]
+    if plan.evaluate_every is not None:
+        said["evaluate_every"] = str(plan.evaluate_every)
     if plan.devices > 1:
         said["devices"] = plan.devices
     if plan.tune:

@@ -100,6 +100,7 @@ def study(
     noise_scale: float | None = None,
     detect: float | None = None,
     also_read: Sequence[Budget | str] = (),
+    evaluate_every: Budget | str | None = None,
     tune: Sequence[str] = (),
     devices: int = 1,
     race: bool = False,
@@ -131,6 +132,8 @@ def study(
             a run at the base, "sde" for Adam, or "fitted": a search at three sizes and a power law
             between them.
         also_read: smaller budgets at which `analyze` is to read the same runs.
+        evaluate_every: epochs or examples between two evaluations, such as "1ep"; None for often
+            at first and less often later.
         tune: constants of the optimizer to search beside the rate, equally at every batch size:
             "momentum", "weight_decay", "beta2".
         devices: of this machine that share each step of a run.
@@ -176,6 +179,7 @@ def study(
         noise_scale=noise_scale,
         detect=detect,
         also_read=also_read,
+        evaluate_every=evaluate_every,
         tune=tune,
         devices=devices,
         race=race,

@@ -29,6 +29,8 @@ _ALL = (4, 16, 64, 256)
 _RANKS = {"C2a": 1, "C2b": 8}
 _RANK = 8
 _BUDGET = "4ep"
+# The usual ones take longer than training does.
+_EVALUATE_EVERY = "1ep"
 # Of the largest batch.
 _EPOCHS_OF_UPDATES = 8
 # Half a decade apart; further ones where the best lies at the edge.
@@ -229,7 +231,7 @@ def _draw(
 def _tune(lab: Lab, way: _Way, sizes: Sequence[int], budget: str) -> _Tuned:
     # All sizes at once where they are tuned alike: each study times its steps first.
     rates_first = [on_ladder(way.rate, rung) for rung in _RUNGS]
-    lab.train(way.task, sizes, rates=rates_first, budget=budget, seeds=lab.short_pilot)
+    _train(lab, way, sizes, rates_first, budget, lab.short_pilot)
     rates = {size: _choose_rate(lab, way, size, budget) for size in sizes}
     return _train_at(lab, way, rates, budget)
 
@@ -237,10 +239,17 @@ def _tune(lab: Lab, way: _Way, sizes: Sequence[int], budget: str) -> _Tuned:
 def _train_at(lab: Lab, way: _Way, rates: Mapping[int, float], budget: str) -> _Tuned:
     """The seeds that claims are judged on, at rates that are chosen."""
     runs = {
-        size: lab.train(way.task, [size], rates=[rate], budget=budget)
-        for size, rate in rates.items()
+        size: _train(lab, way, [size], [rate], budget, lab.seeds) for size, rate in rates.items()
     }
     return _Tuned(runs=runs, rates=rates, worst=way.worst)
+
+
+def _train(
+    lab: Lab, way: _Way, sizes: Sequence[int], rates: Sequence[float], budget: str, seeds: range
+) -> Trained:
+    return lab.train(
+        way.task, sizes, rates=rates, budget=budget, seeds=seeds, evaluate_every=_EVALUATE_EVERY
+    )
 
 
 def _choose_rate(lab: Lab, way: _Way, size: int, budget: str) -> float:
@@ -248,7 +257,7 @@ def _choose_rate(lab: Lab, way: _Way, size: int, budget: str) -> float:
     rungs, seeds = list(_RUNGS), lab.short_pilot
     while True:
         rates = [on_ladder(way.rate, rung) for rung in rungs]
-        runs = lab.train(way.task, [size], rates=rates, budget=budget, seeds=seeds)
+        runs = _train(lab, way, [size], rates, budget, seeds)
         means = [
             float(np.mean([_nats(runs, way, (size, rate, seed)) for seed in seeds]))
             for rate in rates
@@ -267,7 +276,7 @@ def _nats(runs: Trained, way: _Way, arm: Arm) -> float:
 def _best_rates(lab: Lab, way: _Way, middle: float) -> list[float | None]:
     """Each seed's best rate at 16, between the neighbours of the one chosen."""
     rates = [on_ladder(middle, rung) for rung in _RUNGS]
-    runs = lab.train(way.task, [_SMALL], rates=rates, budget=_BUDGET)
+    runs = _train(lab, way, [_SMALL], rates, _BUDGET, lab.seeds)
     return [
         find_lowest(rates, [_nats(runs, way, (_SMALL, rate, seed)) for rate in rates])
         for seed in lab.seeds
