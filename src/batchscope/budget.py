@@ -145,8 +145,11 @@ def until_target(most: Budget, target: "Target") -> Budget:
     return replace(most, until=target)
 
 
-def parse_budget(text: str) -> Budget:
+def parse_budget(text: str, *, where: str = "--budget") -> Budget:
     """Read a budget as it is written on the command line.
+
+    Args:
+        where: it was written, for the error.
 
     Raises:
         InvalidInput: the text is no amount with a known unit.
@@ -157,14 +160,14 @@ def parse_budget(text: str) -> Budget:
     """
     amount, _, ending = (part.strip() for part in text.partition(" until "))
     if ending == "plateau":
-        return until_plateau(parse_budget(amount))
+        return until_plateau(parse_budget(amount, where=where))
     if ending:
-        return until_target(parse_budget(amount), parse_target(ending))
+        return until_target(parse_budget(amount, where=where), parse_target(ending))
     match = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-z]+)\s*", text.lower())
     if match is None or match[2] not in _SUFFIXES or not _is_number(match[1]):
         raise InvalidInput(
             f"{text!r} is not a budget",
-            where="--budget",
+            where=where,
             expected="a number and its unit: ep, steps, ex or s",
             do='write for example "25ep", "2000steps", "1e6ex", "90s" or "100ep until plateau"',
         )

@@ -132,6 +132,54 @@ def test_a_model_is_not_asked_once_its_steps_are_written_down() -> None:
     assert Asked.times == before + 1
 
 
+def test_what_cannot_be_compiled_is_still_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = make_task(optimizer=bs.SGD(lr=0.05, momentum=0.9))
+    configurations = runs_of(task, [0.05], budget=bs.epochs(4))
+    asked = train_together(task, configurations, device=CPU, trace_after=None)
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("no such operation")
+
+    monkeypatch.setattr("functorch.compile.ts_compile", refuse)
+    models = StackedModels(task.loss, [task.model() for _ in range(2)], trace_after=1)
+    batch = torch.randn(2, 7, 4), torch.zeros(2, 7, dtype=torch.long)
+    models.gradients(batch)
+    written = train_together(task, configurations, device=CPU, trace_after=3)
+
+    assert models._written[tuple(tensor.shape for tensor in batch)] is not None
+    np.testing.assert_equal(columns_of(written), columns_of(asked))
+
+
+class Turning(nn.Linear):
+    """A model that at some time does something else, which nothing about it tells."""
+
+    factor = 1.0
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input) * Turning.factor
+
+
+def test_a_change_is_noticed_whatever_the_shape_of_the_batch_that_is_evaluated_after(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    models = StackedModels(
+        lambda model, batch: F.cross_entropy(model(batch[0]), batch[1]),
+        [Turning(4, 2) for _ in range(2)],
+        trace_after=1,
+    )
+    whole = torch.randn(2, 7, 4), torch.zeros(2, 7, dtype=torch.long)
+    for _ in range(2):
+        models.gradients(whole)
+    assert models.still_holds()
+    monkeypatch.setattr(Turning, "factor", 0.1)
+
+    # The last batch of an epoch is a shorter one.
+    models.gradients(whole)
+    models.gradients((whole[0][:, :5], whole[1][:, :5]))
+
+    assert not models.still_holds()
+
+
 class Warming(nn.Linear):
     """A model that does something else from its 50th step on."""
 

@@ -38,6 +38,18 @@ def test_marks_may_be_asked_for_at_regular_intervals_beside_those_of_smaller_bud
     assert [next(marks) for _ in range(5)] == [41, 70, 81, 122, 162]
 
 
+def test_regular_intervals_end_where_an_epoch_does() -> None:
+    marks = evaluation_marks(1797, 17970, every=0.1 * 1797)
+
+    assert [next(marks) for _ in range(10)][-1] == 1797
+
+
+def test_a_budget_of_few_intervals_is_looked_at_four_times() -> None:
+    marks = evaluation_marks(100, 200, every=300)
+
+    assert [next(marks) for _ in range(4)] == [50, 100, 150, 200]
+
+
 def test_means_are_over_examples_also_where_the_last_chunk_is_short() -> None:
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(1500, 4, generator=generator), torch.randint(0, 2, (1500,))

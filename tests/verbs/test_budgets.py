@@ -58,18 +58,18 @@ def test_a_budget_without_an_evaluation_at_its_end_is_refused(long: bs.Study) ->
 def test_runs_are_evaluated_at_the_intervals_that_are_asked_for(
     long: bs.Study, tmp_path: Path
 ) -> None:
-    seldom = study(tmp_path / "runs.db", bs.epochs(6), evaluate_every="2ep")
+    seldom = study(tmp_path / "runs.db", bs.epochs(6), evaluate_every="1.5ep")
 
     size = make_staying_task().train_size
     for often, run in zip(long.runs, seldom.runs, strict=True):
         columns = run.trajectory.columns
-        assert columns["examples"] == (0, 2 * size, 4 * size, 6 * size)
+        assert columns["examples"] == tuple(1.5 * size * count for count in range(5))
         # How often it is looked at changes nothing about a run.
         assert columns["val_loss"][-1] == often.trajectory.columns["val_loss"][-1]
         assert run.key != often.key
 
 
-@pytest.mark.parametrize("every", ["10steps", "3s", "2ep until plateau"])
+@pytest.mark.parametrize("every", ["10steps", "3s", "2ep until plateau", "1e-9ep", "1epp"])
 def test_intervals_that_batch_sizes_do_not_share_are_refused(tmp_path: Path, every: str) -> None:
     with pytest.raises(bs.InvalidInput, match="--evaluate-every"):
         study(tmp_path / "runs.db", bs.epochs(6), evaluate_every=every)

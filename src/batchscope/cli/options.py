@@ -204,14 +204,15 @@ OutputOption = Annotated[
 ]
 
 
-def read_budget(text: str | None) -> Budget | None:
+def read_budget(text: str | None, *, where: str = "--budget") -> Budget | None:
     """Read 25ep, 2000steps, 1e6ex or 90s."""
-    return None if text is None else parse_budget(text)
+    return None if text is None else parse_budget(text, where=where)
 
 
 def read_budgets(text: str | None) -> list[Budget]:
     """Read 10ep,500steps."""
-    return [] if text is None else [parse_budget(part) for part in text.split(",")]
+    parts = [] if text is None else text.split(",")
+    return [parse_budget(part, where="--also-read") for part in parts]
 
 
 def read_names(text: str | None) -> list[str]:

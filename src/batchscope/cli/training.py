@@ -156,7 +156,7 @@ def study(
             "noise_scale": noise_scale,
             "detect": detect,
             "also_read": read_budgets(also_read),
-            "evaluate_every": read_budget(evaluate_every),
+            "evaluate_every": read_budget(evaluate_every, where="--evaluate-every"),
             "tune": read_names(tune),
             "devices": devices,
         }

@@ -217,7 +217,7 @@ def make_plan(
     chosen_schedule = parse_schedule(schedule)
     chosen_budget = resolve_budget(task, budget or task.budget)
     check_also_read(also_read, chosen_budget, chosen_schedule)
-    check_evaluate_every(evaluate_every)
+    check_evaluate_every(evaluate_every, task.train_size)
     if detect is not None:
         check_difference(detect)
     if warmup:

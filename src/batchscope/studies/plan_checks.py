@@ -49,18 +49,21 @@ def check_also_read(also: Sequence[Budget], whole: Budget, schedule: Schedule) -
         )
 
 
-def check_evaluate_every(every: Budget | None) -> None:
+def check_evaluate_every(every: Budget | None, train_size: int) -> None:
     """See that runs of every batch size are evaluated after the same examples.
 
     Raises:
         InvalidInput: they would not be.
     """
-    if every is None or (every.kind in ("epochs", "examples") and every.until is None):
+    if every is None:
+        return
+    count = {"epochs": every.amount * train_size, "examples": every.amount}.get(every.kind, 0.0)
+    if every.until is None and count >= 1:
         return
     raise InvalidInput(
-        f"an evaluation every {every}: batch sizes are compared at the same examples",
+        f"an evaluation every {every}: batch sizes are compared after the same examples",
         where="--evaluate-every",
-        expected="epochs such as 1ep or 0.5ep, or examples such as 5000ex",
+        expected="epochs such as 1ep or 0.5ep, or examples such as 5000ex, of at least one example",
         do="leave it out to look often at first and less often later",
     )
 

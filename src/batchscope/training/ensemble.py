@@ -144,7 +144,7 @@ class _Ensemble:
             self._step += 1
             self._examples += index.shape[1]
             looks = self._examples >= self._next_mark or self._is_spent()
-            if looks and not self._stacked.still_holds(batch):
+            if looks and not self._stacked.still_holds():
                 raise _ChangedModel
             norms = gradients.square().sum(1).sqrt() if looks else None
             self._optimizer.step(self._stacked.weights, gradients)

@@ -50,6 +50,8 @@ class StackedModels:
         self._trace_after = None if self._buffers else trace_after
         self._steps: Counter[tuple[torch.Size, ...]] = Counter()
         self._written: dict[tuple[torch.Size, ...], _Operations | None] = {}
+        # The last batch of each program, as it was when its operations were done.
+        self._done: dict[tuple[torch.Size, ...], _Batch] = {}
         self._shell = shell = _LossOf(copy.deepcopy(models[0]), loss)
 
         def loss_of_one(weights: _Weights, buffers: _Weights, batch: Any) -> torch.Tensor:
@@ -68,6 +70,7 @@ class StackedModels:
         shapes = tuple(tensor.shape for tensor in batch)
         written = self._written.get(shapes)
         if written is not None:
+            self._done[shapes] = batch
             with torch.no_grad():
                 return written(self._parts, batch)
         self._steps[shapes] += 1
@@ -79,13 +82,21 @@ class StackedModels:
             self._written[shapes] = self._write_down(batch)
         return asked
 
-    def still_holds(self, batch: _Batch) -> bool:
-        """Whether the gradients of a batch are those that the model itself would give."""
-        written = self._written.get(tuple(tensor.shape for tensor in batch))
-        return written is None or self._agrees(written, batch)
+    def still_holds(self) -> bool:
+        """Whether what was done without asking is what the model itself would do.
+
+        Of the last batch of each shape since this was last asked.
+        """
+        done, self._done = self._done, {}
+        return all(
+            self._agrees(written, batch)
+            for shapes, batch in done.items()
+            if (written := self._written[shapes]) is not None
+        )
 
     def keep(self, places: torch.Tensor) -> None:
         """Go on with these members only."""
+        self._done = {}
         self._buffers = {name: stack[places] for name, stack in self._buffers.items()}
         self._use(self.weights[places])
 
@@ -126,11 +137,12 @@ class StackedModels:
         numbers = [part.detach() for part in self._parts.values()] + list(batch)
         try:
             graph = make_fx(differentiate)(*numbers)
-            on_cpu = all(tensor.device.type == "cpu" for tensor in numbers)
-            operations = _compile(graph, numbers) if on_cpu else _interpret(graph)
         except Exception:  # whatever a model does that is no list of operations
             return None
-        return operations if self._agrees(operations, batch) else None
+        for operations in (_compile(graph, numbers), _interpret(graph)):
+            if operations is not None and self._agrees(operations, batch):
+                return operations
+        return None
 
     def _remember(self) -> bytes | None:
         """All that the model and its loss keep of what they were asked; None where nobody knows."""
@@ -140,12 +152,13 @@ class StackedModels:
             return None
 
     def _agrees(self, operations: _Operations, batch: _Batch) -> bool:
-        asked, _ = self._ask(batch)
+        asked, asked_losses = self._ask(batch)
         with torch.no_grad():
-            found, _ = operations(self._parts, batch)
+            found, losses = operations(self._parts, batch)
         off, norm = (found - asked).square().sum(1).sqrt(), asked.square().sum(1).sqrt()
         # A member that diverges is told apart by what comes next.
-        return bool((off <= _TOLERANCE * norm)[norm.isfinite()].all())
+        alike = bool((off <= _TOLERANCE * norm)[norm.isfinite()].all())
+        return alike and torch.allclose(losses, asked_losses, rtol=_TOLERANCE, equal_nan=True)
 
     def _use(self, weights: torch.Tensor) -> None:
         """Make every parameter a view of the table."""
@@ -158,18 +171,24 @@ class StackedModels:
         }
 
 
-def _compile(graph: fx.GraphModule, numbers: Sequence[torch.Tensor]) -> _Operations:
-    """The operations without Python between them, each as it is.
+def _compile(graph: fx.GraphModule, numbers: Sequence[torch.Tensor]) -> _Operations | None:
+    """The operations without Python between them; None where that cannot be.
 
-    Of other devices than a CPU TorchScript would put several into one, which changes sums.
+    On other devices than a CPU TorchScript would put several into one, which changes sums.
     """
+    if any(tensor.device.type != "cpu" for tensor in numbers):
+        return None
     # It takes a second or two to load.
     import functorch.compile
 
-    with warnings.catch_warnings():
-        # TorchScript is deprecated; what is to come after it takes a minute and a C++ compiler.
-        warnings.simplefilter("ignore")
-        compiled = cast(Any, functorch.compile).ts_compile(graph, numbers)
+    try:
+        with warnings.catch_warnings():
+            # TorchScript is deprecated; what is to come after it takes a minute and a C++ compiler.
+            warnings.simplefilter("ignore")
+            # It writes into what it is given.
+            compiled = cast(Any, functorch.compile).ts_compile(copy.deepcopy(graph), numbers)
+    except Exception:  # whatever TorchScript has against an operation
+        return None
     return lambda weights, batch: tuple(compiled([*weights.values(), *batch]))
 
 

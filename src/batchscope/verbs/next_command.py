@@ -39,6 +39,8 @@ def write_next_command(
         "base": 32,
         "noise-scale": None,
         "detect": None,
+        "also-read": [],
+        "evaluate-every": None,
         "tune": [],
     }
     words = ["batchscope", _verb_of(plan, terms, memory), row["task"]]
@@ -62,6 +64,8 @@ def write_next_command(
 
 def _verb_of(plan: Mapping[str, Any], terms: Terms, memory: MemoryNeed | None) -> str:
     """What made a plan: recommend asks for a race wherever there may be one."""
+    if plan.get("evaluate_every"):
+        return "study"
     is_race = plan.get("race") or plan["objective"] == "quality" or plan["effort"] == "frugal"
     return "recommend" if is_race or write_options(terms, memory) else "study"
 

@@ -113,7 +113,9 @@ def prepare(
         detect=detect,
         also_read=[parse_budget(b) if isinstance(b, str) else b for b in also_read],
         evaluate_every=(
-            parse_budget(evaluate_every) if isinstance(evaluate_every, str) else evaluate_every
+            parse_budget(evaluate_every, where="--evaluate-every")
+            if isinstance(evaluate_every, str)
+            else evaluate_every
         ),
         tune=tune,
         devices=devices,

@@ -133,7 +133,7 @@ def study(
             between them.
         also_read: smaller budgets at which `analyze` is to read the same runs.
         evaluate_every: epochs or examples between two evaluations, such as "1ep"; None for often
-            at first and less often later.
+            at first and less often later. With it there is no race.
         tune: constants of the optimizer to search beside the rate, equally at every batch size:
             "momentum", "weight_decay", "beta2".
         devices: of this machine that share each step of a run.
