@@ -132,20 +132,29 @@ def test_a_model_is_not_asked_once_its_steps_are_written_down() -> None:
     assert Asked.times == before + 1
 
 
-def test_what_cannot_be_compiled_is_still_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("cause", ["an operation", "too many"])
+def test_what_cannot_be_compiled_is_still_not_asked(
+    monkeypatch: pytest.MonkeyPatch, cause: str
+) -> None:
     task = make_task(optimizer=bs.SGD(lr=0.05, momentum=0.9))
     configurations = runs_of(task, [0.05], budget=bs.epochs(4))
     asked = train_together(task, configurations, device=CPU, trace_after=None)
 
-    def refuse(*_: object) -> None:
+    tried: list[object] = []
+
+    def refuse(graph: object, *_: object) -> None:
+        tried.append(graph)
         raise RuntimeError("no such operation")
 
     monkeypatch.setattr("functorch.compile.ts_compile", refuse)
+    if cause == "too many":
+        monkeypatch.setattr("batchscope.training.stacked_models._MOST_COMPILED", 3)
     models = StackedModels(task.loss, [task.model() for _ in range(2)], trace_after=1)
     batch = torch.randn(2, 7, 4), torch.zeros(2, 7, dtype=torch.long)
     models.gradients(batch)
     written = train_together(task, configurations, device=CPU, trace_after=3)
 
+    assert bool(tried) == (cause == "an operation")
     assert models._written[tuple(tensor.shape for tensor in batch)] is not None
     np.testing.assert_equal(columns_of(written), columns_of(asked))
 

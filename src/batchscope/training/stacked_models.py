@@ -16,6 +16,8 @@ from batchscope.metrics import BatchFunction
 # Steps of one shape before they are written down as a list of operations, which takes as long as
 # it saves in about as many.
 STEPS_BEFORE_TRACING = 1000
+# Compiling more operations would take minutes: it goes with the square of how many there are.
+_MOST_COMPILED = 10_000
 # Of a gradient, by which a list of operations and the model itself may differ.
 _TOLERANCE = 1e-4
 
@@ -177,6 +179,8 @@ def _compile(graph: fx.GraphModule, numbers: Sequence[torch.Tensor]) -> _Operati
     On other devices than a CPU TorchScript would put several into one, which changes sums.
     """
     if any(tensor.device.type != "cpu" for tensor in numbers):
+        return None
+    if len(graph.graph.nodes) > _MOST_COMPILED:
         return None
     # It takes a second or two to load.
     import functorch.compile
