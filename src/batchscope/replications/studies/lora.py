@@ -29,7 +29,7 @@ _ALL = (4, 16, 64, 256)
 _RANKS = {"C2a": 1, "C2b": 8}
 _RANK = 8
 _BUDGET = "4ep"
-# The usual ones take longer than training does.
+# The usual evaluations take longer than training does.
 _EVALUATE_EVERY = "1ep"
 # Of the largest batch.
 _EPOCHS_OF_UPDATES = 8
