@@ -1,4 +1,4 @@
-"""The control of every study: once with 20 fresh seeds and four times with five.
+"""The control of every study: once with 20 fresh seeds and four times with five of these.
 
     make controls
     python -m benchmarks.controls NAME ...
@@ -16,7 +16,7 @@ from typing import Any
 from batchscope.replications.reproducing import NAMES, Replication, find_study, reproduce
 
 RESULTS = Path(__file__).parent / "results" / "studies" / "controls.json"
-CONTROLS = [(1000, 20), *((2000 + 100 * number, 5) for number in range(4))]
+CONTROLS = [(1000, 20), *((1000 + 5 * number, 5) for number in range(4))]
 FRESH = [3000, 3100, 3200]
 
 

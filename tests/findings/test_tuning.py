@@ -52,6 +52,15 @@ def test_a_lucky_single_run_does_not_beat_a_mean() -> None:
     assert size.learning_rate == 0.1
 
 
+def test_what_an_untrained_model_scored_does_not_count_where_a_run_was_seldom_evaluated() -> None:
+    better = make_curve(lr=0.1, error=[0.9, 0.2, 0.2])
+    lucky_start = make_curve(lr=0.3, error=[0.3, 0.25, 0.25])
+
+    (size,) = tune_sizes([better, lucky_start], RANKING)
+
+    assert size.learning_rate == 0.1
+
+
 def test_the_order_of_runs_does_not_matter() -> None:
     curves = [
         make_curve(size, lr=lr, seed=seed, error=[1, 0.5, abs(lr - 0.1)])

@@ -1,3 +1,4 @@
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -249,6 +250,41 @@ def test_who_shares_the_program_changes_nothing_and_a_diverged_member_least_of_a
         among[0].trajectory.columns["val_loss"],
         atol=1e-5,
     )
+
+
+def test_a_change_is_noticed_where_a_member_diverges_between_two_evaluations(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task = make_task(
+        model=lambda: Turning(4, 2),
+        loss=lambda model, batch: (model(batch[0]).sum(1) - batch[1]).square().mean(),
+        optimizer=bs.SGD(lr=0.01),
+        metrics={},
+    )
+    plan = make_plan(task, device=CPU, budget=bs.epochs(8), evaluate_every=bs.epochs(2))
+    calm, wild = (
+        configure(task, plan, "0" * 16, batch_size=7, lr=rate, seed=0) for rate in (0.01, 1.0)
+    )
+    gradients = StackedModels.gradients
+    steps: Counter[StackedModels] = Counter()
+
+    def turn_at_the_25th(self: StackedModels, batch: tuple[torch.Tensor, ...]) -> object:
+        steps[self] += 1
+        Turning.factor = 1.0 if steps[self] < 25 else -1.0
+        return gradients(self, batch)
+
+    monkeypatch.setattr(Turning, "factor", 1.0)
+    monkeypatch.setattr(StackedModels, "gradients", turn_at_the_25th)
+
+    asked = train_together(task, [calm, wild], device=CPU, trace_after=None)
+    written = train_together(task, [calm, wild], device=CPU, trace_after=3)
+
+    looks = asked[0].trajectory.columns["step"]
+    assert 25 < asked[1].steps
+    assert [step for step in looks if 25 <= step <= asked[1].steps] == []
+    assert [run.trajectory.last("val_loss") for run in written] == [
+        run.trajectory.last("val_loss") for run in asked
+    ]
 
 
 def test_the_callers_random_numbers_are_left_alone() -> None:

@@ -146,8 +146,9 @@ def _find_repeated(settings: Mapping[Setting, list[Curve]], target: Target) -> S
 
 
 def tail_mean(curve: Curve, metric: str) -> float:
-    """The mean of a metric over the last three evaluations."""
-    return float(np.mean(curve.columns[metric][-_TAIL:]))
+    """The mean of a metric over the last three evaluations of what was trained."""
+    trained = curve.columns["step"] > 0
+    return float(np.mean(curve.columns[metric][trained if trained.any() else ...][-_TAIL:]))
 
 
 def _score_run(curve: Curve, ranking: Ranking) -> Score:

@@ -175,6 +175,9 @@ class _Ensemble:
         """Go on without those that have come to an end; returns the places of the others."""
         if bool(goes_on.all()):
             return None
+        # Their batches since the last look can only be asked again with all that had a part.
+        if not self._stacked.still_holds():
+            raise _ChangedModel
         stays = [bool(one) for one in goes_on]
         for member, one in zip(self._alive, stays, strict=True):
             if not one:
