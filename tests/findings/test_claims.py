@@ -118,6 +118,52 @@ def test_four_seeds_tell_nothing_and_say_how_many_would() -> None:
     assert judged.seeds_needed == 5
 
 
+@pytest.mark.parametrize("count", [1, 11])
+def test_with_the_seeds_that_would_tell_it_is_told_four_times_in_five(count: int) -> None:
+    claims = [
+        Claim(id=f"C{n}", name="above", kind="claim", direction="above", margin=1.0)
+        for n in range(count)
+    ]
+    deviates = np.array([-1.5, -0.5, 0.0, 0.5, 1.5]) / math.sqrt(1.25)
+    nothing: dict[str, list[Seen]] = {c.id: exactly([1.0, 0.0, 2.0, 1.5, 0.5]) for c in claims}
+    first = judge_claims(claims, nothing | {"C0": exactly(list(2.0 + 1.6 * deviates))})
+    needed = first[0].seeds_needed
+    assert needed is not None
+    rng = np.random.default_rng(0)
+
+    told = [
+        judge_claims(claims, nothing | {"C0": exactly(list(rng.normal(2.0, 1.6, needed)))})[0]
+        for _ in range(1000)
+    ]
+
+    assert needed > 5
+    # The binomial's own deviation is 0.013, and one seed less would have up to 0.04 less.
+    assert np.mean([one.verdict == "holds" for one in told]) == pytest.approx(0.82, abs=0.06)
+
+
+def test_what_is_not_told_takes_more_seeds_than_there_are_or_nobody_knows() -> None:
+    fallen = [Seen(0.5, 0.5, signs=(-2.0, -2.0), sizes=5)] * 5
+    wide = [Seen(0.0, 3.0)] * 3 + exactly([1.2, 1.3, 1.4])
+    near = exactly([1.9, 2.0, 0.6, 1.0, 1.8])
+
+    (trend_up,) = judge_claims([CLAIMS[3]], {"C4": fallen})
+    (censored,) = judge_claims([CLAIMS[0]], {"C1": wide})
+    (close,) = judge_claims([CLAIMS[0]], {"C1": near})
+
+    assert {j.verdict for j in (trend_up, censored, close)} == {"cannot tell"}
+    assert trend_up.seeds_needed is None
+    assert censored.seeds_needed is None
+    assert close.seeds_needed is not None
+    assert close.seeds_needed > 5
+
+
+def test_a_run_of_a_trend_that_diverged_counts_at_both_ends() -> None:
+    seen = see_trend([0.1, 0.2, 0.0], [0.1, 0.2, 0.9])
+
+    assert (seen.low, seen.high) == pytest.approx((-0.1, 0.8))
+    assert seen.signs == (-1.0, 3.0)
+
+
 def test_a_diverged_run_counts_at_both_ends() -> None:
     clear = exactly([3.0, 3.1, 2.9, 3.0, 3.05])
     spoiled = [*clear[:-1], Seen(-10.0, 5.0)]

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batchscope import Advisor, InvalidInput, StoreError
+from batchscope import Advisor, CannotTell, InvalidInput, StoreError
 from batchscope.studies.store import Store
+from batchscope.verbs.advising import Trial
 
 SIZES = [32, 64, 128, 256, 512, 1024]
 
@@ -92,7 +93,7 @@ def test_it_settles_says_so_and_looks_again_after_drift() -> None:
         again.timed(size, cost_of(size))
     play(again, 40)
     play(again, 2, scale=3.0, seed=1)
-    assert "has changed" in again.ask().reason
+    assert "of the last choice the epochs changed" in again.ask().reason
 
 
 def test_a_second_tell_is_refused_and_changes_nothing(tmp_path: Path) -> None:
@@ -119,11 +120,14 @@ def test_nothing_of_a_run_that_took_nothing_is_refused() -> None:
     [
         ({"cost": -1.0}, "cost of -1"),
         ({"epochs": math.nan}, "epochs of nan"),
-        ({"progress": [(0.5, -1.0)]}, "passed in epoch -1"),
+        ({"cost": "1"}, "cost of '1'"),
+        ({"progress": [(0.5, -1.0)]}, "progress of"),
+        ({"progress": {0.5: 3.0}}, "progress of"),
+        ({"reached": False, "progress": [(0.7, 1.0), (0.9, 2.0)]}, "at the target of 0.8"),
     ],
 )
 def test_numbers_that_make_no_sense_are_refused(named: dict[str, object], said: str) -> None:
-    one = advisor()
+    one = advisor(target=0.8)
     trial = one.ask()
     good: dict[str, object] = {"cost": 1.0, "epochs": 1.0, "reached": True}
 
@@ -140,6 +144,11 @@ def test_numbers_that_make_no_sense_are_refused(named: dict[str, object], said: 
         ({"recurrences": 0}, "recurrences of 0"),
         ({"direction": "up"}, "direction of 'up'"),
         ({"max_cost": -1.0}, "max_cost of -1"),
+        ({"default": 64.5}, "default of 64.5"),
+        ({"recurrences": 2.5}, "recurrences of 2.5"),
+        ({"max_epochs": "ten"}, "max_epochs of 'ten'"),
+        ({"target": math.nan}, "target of nan"),
+        ({"power_limits": [100, 0]}, "power limit of 0"),
     ],
 )
 def test_settings_that_contradict_are_refused(named: dict[str, object], said: str) -> None:
@@ -228,6 +237,41 @@ def test_eight_jobs_at_once_neither_wait_nor_all_try_the_same(tmp_path: Path) ->
         pool.starmap(ask_and_die, [(state, True)] * 16)
     trial = advisor(state).ask()
     assert int(trial.id) == 1 + 8 + 16 + 1
+
+
+def test_jobs_begun_before_any_is_told_of_spread_and_their_answers_settle_nothing() -> None:
+    sizes = [8, 16, 32, 64, 128, 256, 512, 1024]
+    one = Advisor(sizes, default=128, max_epochs=4000, state=None)
+
+    def tell(trial: Trial) -> None:
+        epochs = 20 * (1 + trial.batch_size / 20)
+        cost = epochs * (200 / trial.batch_size + 50)
+        one.tell(trial, cost=cost, reached=True, epochs=epochs)
+
+    together = [one.ask() for _ in range(9)]
+    assert len({trial.batch_size for trial in together}) >= 3
+    assert all("a guess" in trial.reason for trial in together[1:])
+    for trial in together:
+        tell(trial)
+    later: list[int] = []
+    for _ in range(20):
+        trial = one.ask()
+        later.append(trial.batch_size)
+        tell(trial)
+
+    # It costs a third less than the next.
+    assert set(later[-5:]) == {8}
+
+
+def test_a_limit_below_one_epoch_says_what_one_takes() -> None:
+    one = advisor(max_cost=1.0)
+    for size in SIZES:
+        one.timed(size, cost_of(size))
+
+    with pytest.raises(CannotTell) as caught:
+        one.ask()
+    assert "one epoch costs 1.2" in caught.value.args[0]
+    assert "at batch size 1024" in caught.value.args[0]
 
 
 def test_runs_of_the_weeks_before_are_used() -> None:

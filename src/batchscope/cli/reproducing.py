@@ -66,6 +66,13 @@ def reproduce(
                 expected=f"one of {', '.join(NAMES)}, or --all",
                 do="see: batchscope reproduce --list",
             )
+        if every and scale == "paper":
+            raise InvalidInput(
+                "--all at the scale of the paper",
+                where="--all, --scale",
+                expected="one study with --scale paper: each has data of its own",
+                do="name a study",
+            )
         from batchscope.reports.replication_page import report_index, report_replication
         from batchscope.reports.terminal import show_replication
 

@@ -10,7 +10,7 @@ from scipy import stats
 
 from batchscope.estimate import Estimate, Interval, NotIdentified
 from batchscope.findings.comparison import ROUNDING, Comparison, compare_settings
-from batchscope.findings.power import count_seeds
+from batchscope.findings.power import POWER, count_seeds
 
 Kind = Literal["claim", "objection", "control"]
 Direction = Literal["above", "below", "within"]
@@ -55,13 +55,14 @@ class Seen:
     """The quantity at one seed; where a run was censored, both ends of what it can be.
 
     Attributes:
-        signs: of a trend, those of every pair of batch sizes' difference, summed.
+        signs: of a trend, those of every pair of batch sizes' difference, summed: the least and the
+            most that they can be.
         sizes: of a trend, how many batch sizes there were.
     """
 
     low: float
     high: float
-    signs: float | None = None
+    signs: tuple[float, float] | None = None
     sizes: int = 0
 
 
@@ -75,6 +76,7 @@ class Judged:
 
     Attributes:
         estimate: with its own 95% interval, not adjusted for the other claims.
+        alone: what its own test would say, were it the only claim of the study.
         p_holds, p_does_not_hold: adjusted by Holm's procedure over all claims of the study.
         seeds: how many were read.
         seeds_needed: with which it would be told four times in five; None where it was told, or
@@ -84,12 +86,20 @@ class Judged:
 
     claim: Claim
     verdict: Verdict
+    alone: Verdict
     estimate: Estimate
     p_holds: float
     p_does_not_hold: float
     seeds: int
     seeds_needed: int | None
     cause: str = ""
+
+    @property
+    def words(self) -> str:
+        """The verdict, and what its own test alone would say where that is more."""
+        if self.alone == self.verdict:
+            return self.verdict
+        return f"{self.verdict} (alone: {self.alone})"
 
     def to_dict(self) -> dict[str, object]:
         """The verdict as JSON."""
@@ -98,6 +108,7 @@ class Judged:
             "name": self.claim.name,
             "kind": self.claim.kind,
             "verdict": self.verdict,
+            "alone": self.alone,
             "direction": self.claim.direction,
             "estimate": self.estimate.to_dict(),
             "margin": self.claim.margin,
@@ -137,8 +148,8 @@ def judge_claims(
         _judge(
             claim,
             list(seen.get(claim.id, ())),
-            holds[claim.id],
-            fails[claim.id],
+            raw[claim.id],
+            (holds[claim.id], fails[claim.id]),
             (causes or {}).get(claim.id, ""),
             len(claims),
         )
@@ -146,11 +157,19 @@ def judge_claims(
     ]
 
 
-def see_trend(values: Sequence[float]) -> Seen:
-    """One seed's values at ascending batch sizes: the contrast of the ends, and the signs."""
-    pairs = [np.sign(b - a) for i, a in enumerate(values) for b in values[i + 1 :]]
-    contrast = values[-1] - values[0]
-    return Seen(contrast, contrast, signs=float(np.sum(pairs)), sizes=len(values))
+def see_trend(values: Sequence[float], highest: Sequence[float] | None = None) -> Seen:
+    """One seed's values at ascending batch sizes: the contrast of the ends, and the signs.
+
+    Args:
+        highest: of each value, where some are censored; the values are the lowest then.
+    """
+    most = values if highest is None else highest
+    pairs = [(i, j) for j in range(len(values)) for i in range(j)]
+    signs = (
+        float(sum(np.sign(values[j] - most[i]) for i, j in pairs)),
+        float(sum(np.sign(most[j] - values[i]) for i, j in pairs)),
+    )
+    return Seen(values[-1] - most[0], most[-1] - values[0], signs=signs, sizes=len(values))
 
 
 def exactly(values: Sequence[float]) -> list[Seen]:
@@ -204,12 +223,20 @@ def _are_same(values: Sequence[float], bound: float = 0.0) -> bool:
 
 def _test_trend(claim: Claim, seen: Sequence[Seen]) -> float:
     """Jonckheere-Terpstra within seeds, by its normal approximation (Hollander and Wolfe 1999)."""
-    total = sum(cast(float, s.signs) for s in seen)
-    if math.isnan(total):
-        return 1.0
+    z = _trend_z(claim, seen)
+    return 1.0 if math.isnan(z) else float(stats.norm.sf(z))
+
+
+def _trend_z(claim: Claim, seen: Sequence[Seen]) -> float:
+    """Its normal deviate towards the claim, each seed at the end that speaks against it."""
+    signs = [cast(tuple[float, float], s.signs) for s in seen]
     variance = sum(s.sizes * (s.sizes - 1) * (2 * s.sizes + 5) / 18 for s in seen)
-    z = total / math.sqrt(variance)
-    return float(stats.norm.sf(z if claim.direction == "above" else -z))
+    total = (
+        sum(low for low, _ in signs)
+        if claim.direction == "above"
+        else -sum(high for _, high in signs)
+    )
+    return total / math.sqrt(variance)
 
 
 def _holm(raw: Mapping[str, float]) -> dict[str, float]:
@@ -224,16 +251,19 @@ def _holm(raw: Mapping[str, float]) -> dict[str, float]:
 
 
 def _judge(
-    claim: Claim, seen: Sequence[Seen], holds: float, fails: float, cause: str, claims: int
+    claim: Claim,
+    seen: Sequence[Seen],
+    raw: tuple[float, float],
+    adjusted: tuple[float, float],
+    cause: str,
+    claims: int,
 ) -> Judged:
-    verdict: Verdict = "cannot tell"
-    if holds < LEVEL:
-        verdict = "holds"
-    elif fails < LEVEL:
-        verdict = "does not hold"
+    verdict = _decide(*adjusted)
+    holds, fails = adjusted
     return Judged(
         claim=claim,
         verdict=verdict,
+        alone=_decide(*raw),
         estimate=_estimate(claim, seen),
         p_holds=holds,
         p_does_not_hold=fails,
@@ -241,6 +271,12 @@ def _judge(
         seeds_needed=None if verdict != "cannot tell" else _seeds_needed(claim, seen, claims),
         cause=cause,
     )
+
+
+def _decide(holds: float, fails: float) -> Verdict:
+    if holds < LEVEL:
+        return "holds"
+    return "does not hold" if fails < LEVEL else "cannot tell"
 
 
 def _estimate(claim: Claim, seen: Sequence[Seen]) -> Estimate:
@@ -264,17 +300,27 @@ def _estimate_end(values: Sequence[float]) -> Estimate:
 
 
 def _seeds_needed(claim: Claim, seen: Sequence[Seen], claims: int) -> int | None:
-    """With which the distance to the margin would be told, if it is what was seen."""
+    """With which the distance to the margin would be told, if it is what was seen.
+
+    None where nobody knows: the margin lies between the ends of what was censored, or a trend's
+    signs speak against its ends.
+    """
     if len(seen) < 2 or not all(math.isfinite(s.low + s.high) for s in seen):
         return None
-    middle = _compare([(s.low + s.high) / 2 for s in seen])
-    if isinstance(middle.difference, NotIdentified):
+    ends = [np.array([end(s) for s in seen]) for end in _ENDS]
+    bounds = (claim.bound, -claim.bound) if claim.direction == "within" else (claim.bound,)
+    away = min((float(e.mean()) - b for e in ends for b in bounds), key=abs)
+    sides = {tuple(float(e.mean()) > b for b in bounds) for e in ends}
+    if away == 0 or len(sides) > 1:
         return None
-    away = abs(middle.difference.value - claim.bound)
-    if claim.direction == "within":
-        away = min(away, abs(middle.difference.value + claim.bound))
-    if away == 0:
-        return None
-    # Holm's first step needs a smaller p, which costs about this much.
-    stricter = float(stats.norm.isf(LEVEL / claims) / stats.norm.isf(LEVEL))
-    return max(count_seeds(away / stricter, middle.deviation), LEAST_SEEDS)
+    # Holm's first step; the test is of one sample, and to one side.
+    level = LEVEL / claims
+    deviation = max(float(e.std(ddof=1)) for e in ends) / math.sqrt(2)
+    needed = count_seeds(abs(away), deviation, level=2 * level)
+    if seen[0].signs is not None and (away > 0) == (claim.direction == "above"):
+        z = _trend_z(claim, seen)
+        if not z > 0:
+            return None
+        wanted = float(stats.norm.isf(level) + stats.norm.ppf(POWER))
+        needed = max(needed, math.ceil(len(seen) * (wanted / z) ** 2))
+    return max(needed, LEAST_SEEDS, len(seen) + 1)

@@ -8,31 +8,36 @@ from scipy import special
 from batchscope.errors import check_above_zero
 
 POWER = 0.8
-_LEVEL = 0.05
+LEVEL = 0.05
 _MOST = 1000
 
 
-def find_power(difference: float, deviation: float, seeds: int, *, paired: bool = True) -> float:
-    """The chance that a two-sided t test at 5% sees a difference of two batch sizes.
+def find_power(
+    difference: float, deviation: float, seeds: int, *, paired: bool = True, level: float = LEVEL
+) -> float:
+    """The chance that a two-sided t test sees a difference of two batch sizes.
 
     Args:
         difference: of their means, above 0.
         deviation: of one run about the means of its batch size and its seed, above 0.
         seeds: of each, at least 2; the same ones where `paired`.
+        level: of the test.
 
     Source: the noncentral t distribution with noncentrality difference / deviation sqrt(seeds / 2).
     """
     freedom = seeds - 1 if paired else 2 * (seeds - 1)
     shift = difference / deviation * math.sqrt(seeds / 2)
     # The functions of scipy.stats are the same ones, and take fifty times as long.
-    critical = float(special.stdtrit(freedom, 1 - _LEVEL / 2))
+    critical = float(special.stdtrit(freedom, 1 - level / 2))
     below = float(special.nctdtr(freedom, shift, critical))
     beyond = float(special.nctdtr(freedom, shift, -critical))
     # Not a number where the other tail is too thin to be computed.
     return 1.0 - below + (0.0 if math.isnan(beyond) else beyond)
 
 
-def count_seeds(difference: float, deviation: float, *, paired: bool = True) -> int:
+def count_seeds(
+    difference: float, deviation: float, *, paired: bool = True, level: float = LEVEL
+) -> int:
     """The fewest seeds with which a difference is seen four times in five, at most 1,000.
 
     Raises:
@@ -47,7 +52,9 @@ def count_seeds(difference: float, deviation: float, *, paired: bool = True) -> 
         return 2
     counts = range(2, _MOST)
     at = bisect_left(
-        counts, POWER, key=lambda seeds: find_power(difference, deviation, seeds, paired=paired)
+        counts,
+        POWER,
+        key=lambda seeds: find_power(difference, deviation, seeds, paired=paired, level=level),
     )
     return counts[at] if at < len(counts) else _MOST
 

@@ -14,7 +14,7 @@ import torch
 
 from batchscope import replications
 from batchscope.budget import Target
-from batchscope.errors import CannotTell
+from batchscope.errors import CannotTell, InvalidInput
 from batchscope.findings.claims import Seen
 from batchscope.findings.curves import read_curves, tabulate_runs
 from batchscope.findings.to_target import reach_target
@@ -220,7 +220,18 @@ class Lab:
         evaluate_every: str | None = None,
         schedule: str = "constant",
     ) -> Trained:
-        """Train every batch size at every rate with every seed, through an ordinary study."""
+        """Train every batch size at every rate with every seed, through an ordinary study.
+
+        Raises:
+            InvalidInput: the original data have too little for the largest batch.
+        """
+        if self.data is not None and max(batch_sizes) > task.train_size:
+            raise InvalidInput(
+                f"{self.data}: {task.train_size:,} {task.unit} to train on",
+                where="--data, --limit",
+                expected=f"at least {max(batch_sizes):,}, one batch of the largest",
+                do="add data, or raise --limit",
+            )
         seeds = seeds or self.seeds
         done = study(
             task,

@@ -2,6 +2,7 @@
 
 import importlib
 import shlex
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast, get_args
@@ -42,6 +43,7 @@ class Replication:
         judged: what became of each claim, those that do not hold first.
         runs: of its studies.
         training_seconds: of these runs, one after another.
+        seconds: that all of it took this time; what the store had is not trained again.
         command: that repeats it.
     """
 
@@ -53,6 +55,7 @@ class Replication:
     measured: Measured
     runs: int
     training_seconds: float
+    seconds: float
     command: str
 
     @property
@@ -89,6 +92,7 @@ class Replication:
             "notes": list(self.measured.notes),
             "runs": self.runs,
             "training_seconds": self.training_seconds,
+            "seconds": self.seconds,
             "command": self.command,
         }
 
@@ -170,6 +174,7 @@ def reproduce(
         data=None if data is None else Path(data),
         limit=limit,
     )
+    began = time.perf_counter()
     # One study follows another, of the same task or two.
     with keeping_workers():
         measured = published.measure(lab)
@@ -187,6 +192,7 @@ def reproduce(
         measured=measured,
         runs=len(lab.seconds),
         training_seconds=sum(lab.seconds.values()),
+        seconds=time.perf_counter() - began,
         command=_command(name, chosen, seeds, first_seed, control, data, limit),
     )
 

@@ -26,6 +26,7 @@ from batchscope.reports.figures.quality import (
 )
 from batchscope.reports.figures.rate_map import draw_rates, tabulate_rates
 from batchscope.reports.figures.step_time import draw_step_time, tabulate_step_time
+from batchscope.reports.figures.style import to_div
 from batchscope.reports.figures.time import draw_time, tabulate_time
 from batchscope.reports.figures.to_target import draw_to_target, tabulate_fit, tabulate_to_target
 from batchscope.reports.figures.training_curves import (
@@ -292,13 +293,7 @@ def _show_runs(analysis: Analysis) -> Iterator[Exhibit]:
 
 
 def _exhibit(name: str, title: str, note: str, figure: go.Figure) -> Exhibit:
-    div = figure.to_html(
-        full_html=False,
-        include_plotlyjs=False,
-        div_id=f"figure-{name}",
-        config={"responsive": True, "displaylogo": False, "displayModeBar": False},
-    )
-    return Exhibit(name=name, title=title, note=note, html=Markup(div))
+    return Exhibit(name=name, title=title, note=note, html=to_div(figure, f"figure-{name}"))
 
 
 def _quality_title(analysis: Analysis, metric: str) -> str:

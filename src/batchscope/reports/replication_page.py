@@ -9,7 +9,7 @@ from plotly.offline import get_plotlyjs
 
 from batchscope.replications.published import Figure
 from batchscope.replications.reproducing import Replication
-from batchscope.reports.figures.style import line_style, make_figure
+from batchscope.reports.figures.style import line_style, make_figure, to_div, use_batch_size_axis
 from batchscope.reports.page import make_environment, write_whole
 
 # Points of a line below which each is marked.
@@ -22,10 +22,7 @@ def report_replication(found: Replication, path: str) -> str:
     Raises:
         StoreError: the page cannot be written.
     """
-    figures = [
-        (figure.title, Markup(_draw(figure).to_html(full_html=False, include_plotlyjs=False)))
-        for figure in found.measured.figures
-    ]
+    figures = [(figure.title, to_div(_draw(figure))) for figure in found.measured.figures]
     text = (
         make_environment()
         .get_template("replication.html.jinja")
@@ -70,4 +67,6 @@ def _draw(figure: Figure) -> go.Figure:
     for axis, is_log in zip(("xaxis", "yaxis"), figure.logarithmic, strict=True):
         if is_log:
             drawn.update_layout({axis: {"type": "log"}})
+    if figure.x == "batch size":
+        use_batch_size_axis(drawn, sorted({int(x) for line in figure.lines for x in line.places}))
     return drawn

@@ -11,6 +11,7 @@ from rich.text import Text
 from batchscope.decisions.recommendation import Recommendation, Spent
 from batchscope.estimate import Interval, NotIdentified, scale, write_number
 from batchscope.findings.analysis import Analysis
+from batchscope.findings.claims import Judged
 from batchscope.findings.curves import Curve, test_column
 from batchscope.findings.sizes import SizeFindings
 from batchscope.records import Run
@@ -174,7 +175,7 @@ def show_replication(console: Console, found: Replication) -> None:
         say(console, f"Control: {found.control}. Must not hold here: {kills}.")
     for one in found.judged:
         claim = one.claim
-        say(console, f"{claim.id} {claim.name}: {one.verdict.upper()}")
+        say(console, f"{claim.id} {claim.name}: {_shout(one)}")
         theirs = "" if claim.source is None else f", theirs {write_number(claim.source)}"
         unverified = " (unverified)" if theirs and claim.is_unverified else ""
         say(
@@ -189,6 +190,10 @@ def show_replication(console: Console, found: Replication) -> None:
             say(console, f"why: {one.cause}", indent=3)
     for note in found.measured.notes:
         say(console, note)
+
+
+def _shout(judged: Judged) -> str:
+    return judged.words.replace(judged.verdict, judged.verdict.upper(), 1)
 
 
 def show_recommendation(console: Console, recommendation: Recommendation) -> None:

@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from batchscope.decisions.recurring.job import Direction, Job, check_outcome, refuse
+from batchscope.decisions.recurring.job import Direction, Job, refuse, to_number, to_whole
 from batchscope.decisions.recurring.planner import Next, Planner
 from batchscope.decisions.recurring.record import Event, Record
+from batchscope.errors import CannotTell
 from batchscope.estimate import write_number
 from batchscope.studies.connection import path_of
 from batchscope.studies.events import MemoryEvents, StoredEvents, Turn
 
 _DAY = 86_400.0
+# Of what a run costs; less is not worth a number.
+_LEAST_SAVING = 0.001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,19 +89,20 @@ class Advisor:
         state: str | None = "advisor.db",
         seed: int = 0,
     ) -> None:
-        # Numbers of NumPy have no place in the state.
         self._job = Job(
-            batch_sizes=sorted({int(size) for size in batch_sizes}),
-            default=int(default),
-            power_limits=None if power_limits is None else sorted({float(w) for w in power_limits}),
-            max_epochs=float(max_epochs),
-            target=None if target is None else float(target),
+            batch_sizes=sorted({to_whole("batch_sizes", size) for size in batch_sizes}),
+            default=to_whole("default", default),
+            power_limits=None
+            if power_limits is None
+            else sorted({to_number("power_limits", watts) for watts in power_limits}),
+            max_epochs=to_number("max_epochs", max_epochs),
+            target=None if target is None else to_number("target", target),
             direction=direction,
-            recurrences=recurrences,
-            max_cost=None if max_cost is None else float(max_cost),
-            lease_seconds=lease_seconds,
+            recurrences=None if recurrences is None else to_whole("recurrences", recurrences),
+            max_cost=None if max_cost is None else to_number("max_cost", max_cost),
+            lease_seconds=to_number("lease_seconds", lease_seconds),
         )
-        self._max_cost = math.inf if max_cost is None else float(max_cost)
+        self._max_cost = self._job.max_cost or math.inf
         self._planner = Planner(
             self._job.batch_sizes,
             self._job.default,
@@ -106,7 +110,7 @@ class Advisor:
             max_cost=self._max_cost,
             seed=seed,
         )
-        self._record = Record(self._job.max_epochs)
+        self._record = Record(self._job.max_epochs, target=self._job.target, direction=direction)
         self._events = MemoryEvents() if state is None else StoredEvents(state)
         with self._events.turn() as turn:
             first = turn.read(0)[:1]
@@ -126,7 +130,7 @@ class Advisor:
                 above 0.
         """
         setting = self._job.check_setting(batch_size, power_limit)
-        if not 0 < cost_per_epoch < math.inf:
+        if not 0 < to_number("cost_per_epoch", cost_per_epoch) < math.inf:
             raise refuse(
                 f"a cost of {cost_per_epoch} per epoch",
                 "cost_per_epoch",
@@ -136,7 +140,11 @@ class Advisor:
         self._add({"kind": "timed", "cost": float(cost_per_epoch)} | setting)
 
     def ask(self) -> Trial:
-        """The next run. It never waits for runs that are not told of yet."""
+        """The next run. It never waits for runs that are not told of yet.
+
+        Raises:
+            CannotTell: one epoch costs more than a run may, at every batch size.
+        """
         with self._events.turn() as turn:
             self._catch_up(turn)
             now = time.time()
@@ -172,8 +180,8 @@ class Advisor:
             progress: (level of the metric, epoch in which it was passed), in the order passed.
 
         Raises:
-            InvalidInput: there is no such trial, it was told of before, or a number makes no
-                sense; nothing is changed then.
+            InvalidInput: there is no such trial, it was told of before, a number makes no sense, or
+                the target was passed and not reached; nothing is changed then.
         """
         name = trial.id if isinstance(trial, Trial) else str(trial)
         with self._events.turn() as turn:
@@ -193,7 +201,9 @@ class Advisor:
                     "one outcome for each trial",
                     "use record() for a run that nobody asked for",
                 )
-            outcome = check_outcome(cost=cost, reached=reached, epochs=epochs, progress=progress)
+            outcome = self._job.check_outcome(
+                cost=cost, reached=reached, epochs=epochs, progress=progress
+            )
             stopped = self._job.was_stopped(
                 cost=cost, reached=reached, epochs=epochs, stop_cost=asked["stop_cost"]
             )
@@ -217,7 +227,9 @@ class Advisor:
             InvalidInput: the batch size or power limit is not on offer, or a number makes no sense.
         """
         setting = self._job.check_setting(batch_size, power_limit)
-        outcome = check_outcome(cost=cost, reached=reached, epochs=epochs, progress=progress)
+        outcome = self._job.check_outcome(
+            cost=cost, reached=reached, epochs=epochs, progress=progress
+        )
         self._add({"kind": "record", "stopped": False} | setting | outcome)
 
     def close(self) -> None:
@@ -237,12 +249,28 @@ class Advisor:
 
     def _choose(self, running: Sequence[int]) -> tuple[Next, str]:
         history = self._record.history
+        self._check_affordable()
         if not history.seen and not running:
             first = self._planner.begin(self._job.default, history)
             return first, "the default first: nothing is known yet"
         left = self._left(len(running))
         chosen = self._planner.plan(history, running=running, recurrences=left)
         return chosen, self._explain(chosen, left, len(running))
+
+    def _check_affordable(self) -> None:
+        sizes = self._job.batch_sizes
+        known = self._record.history.see_costs(sizes)
+        if len(known) < len(sizes):
+            return
+        at = min(known, key=lambda at: known[at][0])
+        least = known[at][0]
+        if least > self._max_cost:
+            raise CannotTell(
+                f"one epoch costs {write_number(least)} at batch size {sizes[at]}, the cheapest",
+                where="max_cost",
+                expected=f"a limit from there on; it is {write_number(self._max_cost)}",
+                do="raise the limit, or begin a new state with other batch sizes",
+            )
 
     def _is_settled(self) -> bool:
         """Whether as many answers in a row as there are batch sizes were the best already.
@@ -262,22 +290,25 @@ class Advisor:
         return float(max(self._job.recurrences - done - running - 1, 0))
 
     def _explain(self, chosen: Next, left: float, running: int) -> str:
-        share = f"{write_number(100 * chosen.saving)}%"
+        is_little = chosen.saving < _LEAST_SAVING
+        share = "less than 0.1%" if is_little else f"about {write_number(100 * chosen.saving)}%"
         open_runs = "1 other run is" if running == 1 else f"{running} other runs are"
         others = f"; {open_runs} open" if running else ""
         drift = (
-            f"; the {self._record.drifted} of the last choice has changed: looking again"
+            f"; of the last choice the {self._record.drifted} changed: looking again"
             if self._record.drifted is not None and not self._is_settled()
             else ""
         )
+        if not self._record.history.reached:
+            return f"a guess: no run has reached the target yet{others}{drift}"
         if not chosen.is_best:
             return (
-                f"worth a try: knowing it saves about {share} of a run on average, "
+                f"worth a try: knowing it saves {share} of a run on average, "
                 f"{write_number(left)} times{others}{drift}"
             )
         if self._is_settled():
             return f"the best known: nothing is to be gained by trying others{others}"
-        return f"the best known: trying another would save about {share} of a run{others}{drift}"
+        return f"the best known: trying another would save {share} of a run{others}{drift}"
 
 
 def read_settings(state: str) -> dict[str, Any] | None:

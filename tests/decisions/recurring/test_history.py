@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from batchscope.decisions.recurring.history import History, Outcome
+from batchscope.decisions.recurring.job import Direction
 
 
 def outcome(size: int, epochs: float, *, reached: bool = True, **others: object) -> Outcome:
@@ -39,6 +40,23 @@ def test_a_stopped_run_tells_by_the_level_that_it_had_passed() -> None:
     assert seen[1].value == pytest.approx(math.log(32))
     assert not seen[1].is_bound
     assert seen[1].variance > seen[0].variance
+
+
+@pytest.mark.parametrize("direction", ["max", "min"])
+def test_between_two_levels_what_is_left_is_interpolated_up_to_the_target(
+    direction: Direction,
+) -> None:
+    sign = 1 if direction == "max" else -1
+    history = History(100, target=0.9 * sign, direction=direction)
+    history.add(outcome(64, 20, progress={0.5 * sign: 5.0, 0.7 * sign: 10.0}))
+    history.add(outcome(128, 8, reached=False, stopped=True, progress={0.6 * sign: 8.0}))
+    history.add(outcome(256, 8, reached=False, stopped=True, progress={0.8 * sign: 8.0}))
+
+    seen = {s.at: s.value for s in history.see_epochs([64, 128, 256])}
+
+    # In logs half-way between four times and twice, and between twice and once.
+    assert seen[1] == pytest.approx(math.log(8 * math.sqrt(8)))
+    assert seen[2] == pytest.approx(math.log(8 * math.sqrt(2)))
 
 
 def test_a_failure_without_levels_is_a_bound() -> None:

@@ -111,6 +111,20 @@ def test_a_header_that_makes_no_sense_leaves_its_person_out(
     assert "cannot be read, such as odd" in " ".join(skips.notes)
 
 
+@pytest.mark.parametrize("what", ["nothing", "an offset beyond all"])
+def test_a_file_that_is_none_leaves_its_person_out(tmp_path: Path, what: str) -> None:
+    add_person(tmp_path, "good", x=17)
+    path = add_person(tmp_path, "odd", x=17)
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[108:112] = np.array(1e30, dtype="<f4").tobytes()
+    path.write_bytes(b"" if what == "nothing" else gzip.compress(bytes(content)))
+
+    scans, _, skips = read_brain_scans(tmp_path, side=8)
+
+    assert len(scans) == 1
+    assert skips.notes == ("Left out 1: cannot be read, such as odd.",)
+
+
 def test_a_folder_without_people_says_what_is_expected(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput) as caught:
         read_brain_scans(tmp_path)

@@ -60,6 +60,7 @@ def test_a_line_without_an_end_is_left_out_and_not_held(folder: Path) -> None:
         ("phecodes.csv", "ICD,Flag\n250,9\n", "no column 'phecode'"),
         ("phecodes.csv", "ICD,Flag,PheCode\n250,9,\n", "0 PheCodes"),
         ("events.csv", EVENTS + 'a,"250.00,9,50\n', "line"),
+        ("events.csv", "id,ICD_CODE,ICD_TYPE\na,1.0,9\nb,2.0,9\n", "no event of these people"),
     ],
 )
 def test_a_file_that_lacks_what_is_needed_is_refused(
@@ -89,3 +90,25 @@ def test_a_code_may_have_several_phecodes_or_none(folder: Path) -> None:
     # 250, 250.2, 401 and 401.1: the person with 401.9 has both of its.
     assert table[1].tolist() == [1, 0, 1, 1]
     assert any("mapped to nothing" in note for note in skips.notes)
+
+
+def test_a_version_that_a_spreadsheet_made_a_fraction_of_is_the_same(folder: Path) -> None:
+    whole, _, _ = read_health_records(folder)
+    (folder / "events.csv").write_text(EVENTS.replace(",9,", ",9.0,"))
+
+    table, _, _ = read_health_records(folder)
+
+    assert table.tolist() == whole.tolist()
+
+
+def test_what_is_left_out_is_shown_where_it_stands_cut_and_without_commands_to_a_terminal(
+    folder: Path,
+) -> None:
+    long = "a," + "9" * 20_000 + ",9,50\n"
+    (folder / "events.csv").write_text(EVENTS + long + "a,\x1b[31m" + "x" * 5_000 + ",9,1\n")
+
+    _, _, skips = read_health_records(folder)
+
+    (said,) = (note for note in skips.notes if "without a PheCode" in note)
+    assert "events.csv:10 (\N{REPLACEMENT CHARACTER}[31mxxx" in said
+    assert len(said) < 200

@@ -73,6 +73,16 @@ def test_an_index_may_name_only_safetensors_beside_it(folder: Path) -> None:
         assert f"names {name}" in caught.value.args[0]
 
 
+@pytest.mark.parametrize("weight_map", [None, [1, 2], {}, {"a": 5}], ids=str)
+def test_an_index_of_another_form_is_refused(folder: Path, weight_map: object) -> None:
+    index = {"weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+    with pytest.raises(InvalidInput) as caught:
+        check_language_model(folder)
+    assert "has no weight_map of names to files" in caught.value.args[0]
+
+
 def test_a_pipe_in_the_place_of_weights_is_not_waited_for(folder: Path) -> None:
     os.mkfifo(folder / "a.safetensors")
 

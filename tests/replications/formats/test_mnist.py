@@ -51,12 +51,13 @@ def write_images(folder: Path, content: bytes) -> None:
         (gzip.compress(idx(pixels(12), IMAGES)[:-5]), "bytes follow"),
         (gzip.compress(idx(pixels(11), IMAGES)), "12 labels"),
         (gzip.compress(struct.pack(">4I", IMAGES, 2**31, 2**31, 4)), "bytes follow"),
+        (gzip.compress(struct.pack(">4I", IMAGES, 0, 28, 28)), "sizes of [0, 28, 28]"),
         (gzip.compress(b"\0\0"), "ends before its sizes"),
         (gzip.compress(idx(pixels(12), IMAGES))[:-200], "cannot be read"),
         (b"<html>not found</html>", "cannot be read"),
         (gzip.compress(bytes(200_000_000), 1), "unpacks to more than"),
     ],
-    ids=["magic", "cut", "unequal", "overflow", "head", "gzip-cut", "html", "bomb"],
+    ids=["magic", "cut", "unequal", "overflow", "none", "head", "gzip-cut", "html", "bomb"],
 )
 def test_what_is_no_such_file_is_refused_by_name(folder: Path, content: bytes, said: str) -> None:
     write_images(folder, content)
@@ -66,3 +67,12 @@ def test_what_is_no_such_file_is_refused_by_name(folder: Path, content: bytes, s
     what = caught.value.args[0]
     assert "train-" in what
     assert said in what
+
+
+def test_images_of_two_sizes_are_refused(folder: Path) -> None:
+    small = np.zeros((5, 6, 6))
+    (folder / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(small, IMAGES)))
+
+    with pytest.raises(InvalidInput) as caught:
+        read_mnist(folder)
+    assert "images of 28x28 to train on and of 6x6 to test" in caught.value.args[0]

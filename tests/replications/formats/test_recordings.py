@@ -52,6 +52,16 @@ def test_a_tone_is_loudest_in_the_band_that_holds_it(tmp_path: Path) -> None:
     assert abs(int(rise.argmax()) - band) <= 1
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
+    chapter = write_chapter(tmp_path, 19, {"19-7-0000": SHORT})
+    (chapter / "19-7.trans.txt").write_text(f"\ufeff19-7-0000 {SHORT}\n", encoding="utf-8")
+
+    found, skips = read_recordings(tmp_path, window=50)
+
+    assert [one.text for one in found] == [SHORT]
+    assert skips.notes == ()
+
+
 def test_what_cannot_be_used_is_left_out_and_counted(tmp_path: Path) -> None:
     names = ("cut", "page", "nan", "rate", "stereo", "gone", "good", "empty", "loud")
     chapter = write_chapter(tmp_path, 1, {f"1-7-{name}": LONG for name in names}, ending=".wav")

@@ -1,18 +1,22 @@
 """What recurring runs have shown: epochs and costs at each batch size, and whether they drift."""
 
 import math
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import stats
 
+from batchscope.decisions.recurring.job import Direction
 from batchscope.decisions.recurring.worlds import Seen
 
 # The spread of epochs between seeds: a tenth, worth as much as four runs' evidence.
 _PRIOR_SPREAD, _PRIOR_RUNS = 0.1, 4
 # Of a timing of a few steps.
 _TIMING_SPREAD = 0.03
+# Runs that reached the target whose ways there are kept, the newest; further ones tell little.
+_MOST_WAYS = 8
 # How well a level on the way tells the rest: half of what is extrapolated, in logs.
 _EXTRAPOLATED = 0.5
 # Drift: the newest runs on one side of what the earlier ones predict, by chance once in 1,000.
@@ -92,28 +96,32 @@ class History:
 
     Attributes:
         max_epochs: after which a run has failed.
+        target: the level at which a run is at its end; None where only the runs know.
+        direction: of the level.
         seen: runs whose end is known, since the beginning.
         reached: of these, those that reached the target.
     """
 
     max_epochs: float
+    target: float | None = None
+    direction: Direction = "max"
     seen: int = 0
     reached: int = 0
     _sizes: dict[int, _Size] = field(default_factory=dict[int, _Size])
     _costs: dict[Setting, list[float]] = field(default_factory=dict[Setting, list[float]])
-    # Level -> log of epochs from it to the target: count and sum over runs that reached it.
-    _left: dict[float, tuple[int, float]] = field(default_factory=dict[float, tuple[int, float]])
+    # Of runs that reached the target: levels, rising, and the log of how many times the epochs at
+    # each it took in all.
+    _ways: deque[tuple[list[float], list[float]]] = field(
+        default_factory=lambda: deque(maxlen=_MOST_WAYS)
+    )
 
     def add(self, outcome: Outcome) -> None:
         """Take a run's end."""
         self.seen += 1
         self.reached += outcome.reached
         self._sizes.setdefault(outcome.batch_size, _Size()).add(outcome, self.max_epochs)
-        if outcome.reached:
-            for level, epoch in outcome.progress.items():
-                count, total = self._left.get(level, (0, 0.0))
-                left = math.log(max(outcome.epochs, 1.0) / max(epoch, 1.0))
-                self._left[level] = (count + 1, total + left)
+        if outcome.reached and outcome.progress:
+            self._ways.append(self._follow(outcome))
         if outcome.epochs > 0 and outcome.cost > 0:
             self.time(outcome.batch_size, outcome.power_limit, outcome.cost / outcome.epochs)
 
@@ -132,7 +140,7 @@ class History:
         costs = self._costs.get(setting, [])
         if _is_drifting(size.all_logs, self.spread()):
             newest = size.all_logs[-_DRIFTED_RUNS:]
-            self._left.clear()
+            self._ways.clear()
             self._sizes = {outcome.batch_size: _Size()}
             for log in newest:
                 # Runs that failed are not begun with again: they tell no epochs.
@@ -207,13 +215,37 @@ class History:
                 best[at] = (cost, limit)
         return best
 
+    def _follow(self, outcome: Outcome) -> tuple[list[float], list[float]]:
+        """The levels of a run that reached the target, and what was left at each."""
+        whole = max(outcome.epochs, 1.0)
+        left = {
+            self._rise(level): math.log(whole / min(max(epoch, 1.0), whole))
+            for level, epoch in outcome.progress.items()
+        }
+        if self.target is not None:
+            left[self._rise(self.target)] = 0.0
+        levels = sorted(left)
+        return levels, [left[level] for level in levels]
+
+    def _rise(self, level: float) -> float:
+        """A level so that higher is nearer to the target."""
+        return level if self.direction == "max" else -level
+
     def _extrapolate(self, outcome: Outcome) -> tuple[float, float] | None:
-        """Log epochs that a stopped run would have needed, by what others had left at its level."""
+        """Log epochs that a stopped run would have needed, by what others had left at its level.
+
+        Of the highest level that any of them passed through; between two it is interpolated.
+        """
         passed = sorted(outcome.progress.items(), key=lambda item: item[1], reverse=True)
         for level, epoch in passed:
-            if level in self._left:
-                count, total = self._left[level]
-                left = total / count
+            at = self._rise(level)
+            lefts = [
+                float(np.interp(at, levels, left))
+                for levels, left in self._ways
+                if levels[0] <= at <= levels[-1]
+            ]
+            if lefts:
+                left = sum(lefts) / len(lefts)
                 return math.log(max(epoch, 1.0)) + left, (_EXTRAPOLATED * left) ** 2
         return None
 

@@ -1,6 +1,7 @@
 """A job that runs again and again: what is on offer, and what its runs may have come to."""
 
 import math
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
@@ -52,6 +53,15 @@ class Job:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise refuse(f"{name} of {value}", name, "a number above 0", "mend the number")
+        for limit in self.power_limits or []:
+            if not 0 < limit < math.inf:
+                raise refuse(
+                    f"a power limit of {limit} W", "power_limits", "watts above 0", "mend it"
+                )
+        if self.target is not None and not math.isfinite(self.target):
+            raise refuse(
+                f"a target of {self.target}", "target", "a level of the metric", "leave it out"
+            )
         if self.direction not in get_args(Direction):
             raise refuse(
                 f"a direction of {self.direction!r}", "direction", "max or min", "choose one"
@@ -113,32 +123,72 @@ class Job:
             return cost + cost / epochs > stop_cost * (1 - _SLACK)
         return stop_cost > 0 and cost == 0
 
+    def check_outcome(
+        self, *, cost: float, reached: bool, epochs: float, progress: Sequence[tuple[float, float]]
+    ) -> dict[str, Any]:
+        """What a run came to, as the state keeps it.
 
-def check_outcome(
-    *, cost: float, reached: bool, epochs: float, progress: Sequence[tuple[float, float]]
-) -> dict[str, Any]:
-    """What a run came to, as the state keeps it.
+        Raises:
+            InvalidInput: a number makes no sense, or the target was passed and not reached.
+        """
+        spent = {"cost": to_number("cost", cost), "epochs": to_number("epochs", epochs)}
+        for name, value in spent.items():
+            if not 0 <= value < math.inf:
+                raise refuse(f"{name} of {value}", name, "a number from 0 on", "mend the number")
+        pairs = _read_pairs(progress)
+        for level, _ in pairs:
+            if not reached and self._is_target(level):
+                raise refuse(
+                    f"a level of {level:g}, at the target of {self.target:g}, and not reached",
+                    "reached",
+                    "reached=True of a run that passed the target",
+                    "mend reached or progress",
+                )
+        return spent | {"reached": bool(reached), "progress": pairs}
 
-    Raises:
-        InvalidInput: a number makes no sense.
-    """
-    for name, value in {"cost": cost, "epochs": epochs}.items():
-        if not 0 <= value < math.inf:
-            raise refuse(f"{name} of {value}", name, "a number from 0 on", "mend the number")
-    for level, epoch in progress:
+    def _is_target(self, level: float) -> bool:
+        if self.target is None:
+            return False
+        return level >= self.target if self.direction == "max" else level <= self.target
+
+
+def _read_pairs(progress: Sequence[tuple[float, float]]) -> list[list[float]]:
+    try:
+        pairs = [[float(level), float(epoch)] for level, epoch in progress]
+    except (TypeError, ValueError):
+        pairs = [[math.nan, math.nan]]
+    for level, epoch in pairs:
         if not (math.isfinite(level) and 0 <= epoch < math.inf):
             raise refuse(
-                f"level {level} passed in epoch {epoch}",
+                f"progress of {progress!r}",
                 "progress",
                 "pairs of a level and the epoch in which it was passed",
                 "leave out what was not passed",
             )
-    return {
-        "cost": float(cost),
-        "epochs": float(epochs),
-        "reached": bool(reached),
-        "progress": [[float(level), float(epoch)] for level, epoch in progress],
-    }
+    return pairs
+
+
+def to_number(name: str, value: object) -> float:
+    """A number as Python's own; those of NumPy have no place in the state.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    if isinstance(value, numbers.Real):
+        return float(value)
+    raise refuse(f"{name} of {value!r}", name, "a number", "mend it")
+
+
+def to_whole(name: str, value: object) -> int:
+    """The same of a whole number.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    number = to_number(name, value)
+    if not number.is_integer():
+        raise refuse(f"{name} of {value}", name, "a whole number", "mend the number")
+    return int(number)
 
 
 def refuse(what: str, where: str, expected: str, do: str) -> InvalidInput:

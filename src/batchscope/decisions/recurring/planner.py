@@ -93,7 +93,7 @@ class Planner:
             chances=np.array(history.see_chances(self._sizes)),
         )
         chosen = ask(epochs)
-        if running and chosen.at != chosen.best:
+        if running and (chosen.at != chosen.best or not history.reached):
             # As if each had ended as expected: another run there would tell less.
             places = [self._sizes.index(size) for size in running]
             expected = epochs.mean(axis=0)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from batchscope.decisions.recurring.history import History, Outcome
+from batchscope.decisions.recurring.job import Direction
 
 Event = Mapping[str, Any]
 
@@ -16,17 +17,22 @@ class Record:
         asked: id -> the event of each trial.
         told: ids of the trials whose outcome is known.
         history: what the outcomes and timings show.
-        best_in_a_row: how many of the newest answers were the best already.
+        best_in_a_row: how many of the newest answers were the best already, by the outcomes of
+            those before; of answers that were given together one counts.
         drifted: what changed last of the choice; None for nothing.
     """
 
-    def __init__(self, max_epochs: float) -> None:
+    def __init__(self, max_epochs: float, *, target: float | None, direction: Direction) -> None:
         self.taken = 0
         self.asked: dict[str, Event] = {}
         self.told: set[str] = set()
-        self.history = History(max_epochs)
+        self.history = History(max_epochs, target=target, direction=direction)
         self.best_in_a_row = 0
         self.drifted: str | None = None
+        # How many events had been taken when each trial was asked for, and at the last outcome
+        # that counted.
+        self._asked_at: dict[str, int] = {}
+        self._counted_at: int | None = None
 
     def take(self, event: Event) -> None:
         """Take the next event."""
@@ -34,11 +40,14 @@ class Record:
         match event["kind"]:
             case "ask":
                 self.asked[event["id"]] = event
-                self.best_in_a_row = self.best_in_a_row + 1 if event["is_best"] else 0
+                self._asked_at[event["id"]] = self.taken
+                if not event["is_best"]:
+                    self.best_in_a_row = 0
             case "timed":
                 self.history.time(event["batch_size"], event["power_limit"], event["cost"])
             case "tell":
                 self.told.add(event["id"])
+                self._count(self.asked[event["id"]])
                 self._take_outcome(event)
             case "record":
                 self._take_outcome(event)
@@ -52,6 +61,15 @@ class Record:
             for name, asked in self.asked.items()
             if name not in self.told and now - asked["at"] < lease_seconds
         ]
+
+    def _count(self, asked: Event) -> None:
+        """Count an answer that was the best already, if outcomes led to it."""
+        if self._counted_at is None:
+            self._counted_at = self.taken
+        elif self._asked_at[asked["id"]] > self._counted_at:
+            self._counted_at = self.taken
+            if asked["is_best"]:
+                self.best_in_a_row += 1
 
     def _take_outcome(self, event: Event) -> None:
         outcome = Outcome(

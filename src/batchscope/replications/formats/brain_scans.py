@@ -105,7 +105,10 @@ def _broken(nibabel: Any) -> tuple[type[Exception], ...]:
         ValueError,
         TypeError,
         RuntimeError,
+        ArithmeticError,
+        LookupError,
         nibabel.filebasedimages.ImageFileError,
+        nibabel.wrapstruct.WrapStructError,
         nibabel.spatialimages.HeaderDataError,
         nibabel.orientations.OrientationError,
     )

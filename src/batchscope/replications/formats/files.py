@@ -11,6 +11,8 @@ from batchscope.errors import InvalidInput
 
 _CHUNK = 2**20
 _SHOWN = 3
+_LONGEST_PLACE = 80
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # How pickles of any protocol from 2 on begin.
 _PICKLE = b"\x80"
 
@@ -41,7 +43,12 @@ class Skips:
         self.counts[why] = self.counts.get(why, 0) + 1
         places = self.reasons.setdefault(why, [])
         if len(places) < _SHOWN:
-            places.append(str(place))
+            # What a file says may be long, or speak to the terminal.
+            shown = "".join(
+                c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(place)
+            )
+            is_long = len(shown) > _LONGEST_PLACE
+            places.append(shown[:_LONGEST_PLACE] + "..." * is_long)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -142,6 +149,8 @@ def read_lines(
 ) -> Iterator[tuple[int, bytes]]:
     """The lines of a file with their numbers; those that are too long are left out, not held.
 
+    A byte-order mark is no part of the first.
+
     Args:
         most: bytes that it may unpack to; None for any.
 
@@ -160,7 +169,7 @@ def read_lines(
                     if ends:
                         skips.add(f"{path.name}:{number}", f"a line of over {longest:,} bytes")
                 else:
-                    yield number, line
+                    yield number, line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
                 is_rest = not ends
                 number += ends
     except (OSError, EOFError, zlib.error) as error:

@@ -4,6 +4,7 @@ Codes are text: 250.00 and 250.0 are two codes.
 """
 
 import csv
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -64,6 +65,9 @@ def read_health_records(
             skips.add(f"{events.name}:{number}", "events of people without a sex")
         elif person in rows:
             table[rows[person], [names[phecode] for phecode in found]] = 1.0
+    if not table.any():
+        said = "; ".join(["no event of these people has a PheCode", *skips.notes])
+        raise refuse(events, said, "ICD_CODE and ICD_TYPE as phecodes.csv has them", "compare both")
     known = [sexes[person] for person in chosen]
     if len(set(known)) < 2:
         raise refuse(folder / "people.csv", "everybody has one sex", "people of both sexes")
@@ -94,21 +98,25 @@ def _read_map(path: Path, skips: Skips) -> Mapping[tuple[str, str], set[str]]:
 
 
 def _name_kind(text: str) -> str:
-    """Of ICD9CM, ICD-9 and 9 the number."""
-    digits = "".join(character for character in text if character.isdigit())
-    return digits or text.lower()
+    """Of ICD9CM, ICD-9, 9 and 9.0 the number."""
+    number = re.search(r"\d+", text)
+    return text.lower() if number is None else number.group()
 
 
 def _read_columns(
     path: Path, columns: tuple[tuple[str, ...], ...], skips: Skips
 ) -> Iterator[tuple[int, list[str]]]:
     """The columns that go by one of these names, row by row, as text."""
-    lines = (
-        # A byte-order mark is no part of the first name.
-        line.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors="replace")
-        for _, line in read_lines(path, _LONGEST_LINE, skips)
-    )
-    table = csv.reader(lines, strict=True)
+    number = 0
+
+    def decode_lines() -> Iterator[str]:
+        nonlocal number
+        # The reader counts those that it is given, and long ones are left out.
+        for at, line in read_lines(path, _LONGEST_LINE, skips):
+            number = at
+            yield line.decode("utf-8", errors="replace")
+
+    table = csv.reader(decode_lines(), strict=True)
     try:
         heads = [name.strip().lower() for name in next(table, list[str]())]
         places: list[int] = []
@@ -121,12 +129,12 @@ def _read_columns(
             places.append(at)
         for row in table:
             if len(row) <= max(places):
-                skips.add(f"{path.name}:{table.line_num}", "rows that are too short")
+                skips.add(f"{path.name}:{number}", "rows that are too short")
                 continue
-            yield table.line_num, [row[place].strip() for place in places]
+            yield number, [row[place].strip() for place in places]
     except csv.Error as error:
         raise refuse(
-            path, f"line {table.line_num}: {error}", "quotes that are closed where they begin"
+            path, f"line {number}: {error}", "quotes that are closed where they begin"
         ) from error
 
 

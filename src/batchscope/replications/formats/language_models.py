@@ -151,7 +151,7 @@ def _find_weights(folder: Path) -> list[Path]:
     """The files that the library will read: those of the index where there is one."""
     index = folder / _INDEX
     if index.exists():
-        named = set(_read_json(check_inside(folder, index)).get("weight_map", {}).values())
+        named = _read_weight_map(check_inside(folder, index))
         strange = sorted(
             name for name in named if Path(name).name != name or not name.endswith(".safetensors")
         )
@@ -169,6 +169,15 @@ def _find_weights(folder: Path) -> list[Path]:
         if not stat.S_ISREG(check_inside(folder, path).stat().st_mode):
             raise refuse(path, "is no file", "a safetensors file")
     return paths
+
+
+def _read_weight_map(index: Path) -> set[str]:
+    """The files that an index names."""
+    found = _read_json(index).get("weight_map")
+    named = list(cast(dict[str, object], found).values()) if isinstance(found, dict) else []
+    if not named or not all(isinstance(name, str) for name in named):
+        raise refuse(index, "has no weight_map of names to files", "the index of the model")
+    return set(cast(list[str], named))
 
 
 def _count_weights(path: Path) -> int:

@@ -28,6 +28,11 @@ def read_mnist(folder: Path, *, limit: int | None = None) -> tuple[Images, Image
     """
     check_folder(folder)
     train, test = (_read_part(folder, part, limit) for part in ("train", "t10k"))
+    sizes = ["x".join(map(str, images.shape[2:])) for images, _ in (train, test)]
+    if sizes[0] != sizes[1]:
+        raise refuse(
+            folder, f"images of {sizes[0]} to train on and of {sizes[1]} to test", "one size"
+        )
     return train, test
 
 
@@ -60,6 +65,8 @@ def _read(path: Path, magic: int, dimensions: int) -> np.ndarray:
         raise refuse(path, f"begins with {found:#010x}", f"{magic:#010x}, an IDX file of bytes")
     # Python's integers do not overflow.
     wanted = math.prod(sizes)
-    if wanted != len(content) - head or wanted == 0:
+    if wanted == 0:
+        raise refuse(path, f"sizes of {sizes}", "at least one image")
+    if wanted != len(content) - head:
         raise refuse(path, f"{len(content) - head:,} bytes follow", f"{wanted:,} by its own sizes")
     return np.frombuffer(content, dtype=np.uint8, offset=head).reshape(sizes)

@@ -41,7 +41,7 @@ CLAIMS = (
         kind="claim",
         direction="within",
         margin=0.02,
-        source=-0.006,
+        source=0.006,
     ),
     Claim(
         id="C3",

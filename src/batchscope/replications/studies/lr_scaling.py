@@ -1,9 +1,11 @@
 """Goyal et al. 2017, Masters and Luschi 2018: how the learning rate goes with the batch size."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
+from batchscope.budget import epochs
 from batchscope.findings.claims import Claim, Seen, exactly
 from batchscope.optimizers import Adam, AdamW
 from batchscope.replications.formats.cifar import read_cifar10
@@ -17,7 +19,10 @@ from batchscope.replications.studies.image import make_colour_net
 _BASE = 32
 _SIZES = (8, 32, 64, 128, 256, 512, 1024)
 _RATES = (0.0125, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8)
-_BUDGET = "40ep"
+# At 512, where the highest of these are stable.
+_HIGHER = (1.6, 3.2)
+_EPOCHS = 40
+_BUDGET = f"{_EPOCHS}ep"
 _ADAM_SIZES = (32, 128, 512)
 _ADAM_RATES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 _ADAM_BUDGET = "25ep"
@@ -31,7 +36,7 @@ _LOSSES = (1e-4, math.log(10))
 CLAIMS = (
     Claim(
         id="C1",
-        name="the linear rule keeps the training loss up to the size named below",
+        name="the linear rule keeps the training loss at the size named below",
         kind="claim",
         direction="within",
         margin=_KEPT,
@@ -82,6 +87,14 @@ CLAIMS = (
         margin=1.5,
         is_ratio=True,
     ),
+    Claim(
+        id="O1",
+        name="at equal updates, too, the linear rule keeps the training loss there",
+        kind="objection",
+        direction="within",
+        margin=_KEPT,
+        is_ratio=True,
+    ),
 )
 
 
@@ -114,14 +127,17 @@ def measure(lab: Lab) -> Measured:
     )
     larger = [size for size in _SIZES if size > _BASE]
 
+    def linear(size: int) -> float:
+        return base_rate * size / _BASE
+
     def rate_of(size: int) -> float:
-        return base_rate if lab.is_control else base_rate * size / _BASE
+        return base_rate if lab.is_control else linear(size)
 
     last = _BASE
     for size in larger:
-        runs = lab.train(task, [size], rates=[rate_of(size)], budget=_BUDGET, seeds=lab.pilot)
+        runs = lab.train(task, [size], rates=[linear(size)], budget=_BUDGET, seeds=lab.pilot)
         ratios = [
-            _loss_ratio(runs, size, rate_of(size), pilot, base_rate, s).high for s in lab.pilot
+            _loss_ratio(runs, size, linear(size), pilot, base_rate, s).high for s in lab.pilot
         ]
         if abs(float(np.mean(ratios))) > math.log(_KEPT):
             break
@@ -133,7 +149,10 @@ def measure(lab: Lab) -> Measured:
     at_last = lab.train(task, [named], rates=[rate_of(named)], budget=_BUDGET)
     after = lab.train(task, [beyond], rates=[rate_of(beyond)], budget=_BUDGET)
     constant = lab.train(task, [named], rates=[base_rate], budget=_BUDGET)
-    grid = lab.train(task, [8, _BASE, named, 512], rates=_RATES, budget=_BUDGET)
+    updates = epochs(_EPOCHS).steps(task.train_size, _BASE)
+    by_updates = lab.train(task, [named], rates=[rate_of(named)], budget=f"{updates}steps")
+    grid = lab.train(task, [8, _BASE, named], rates=_RATES, budget=_BUDGET)
+    wide = lab.train(task, [512], rates=[*_RATES, *_HIGHER], budget=_BUDGET)
     adam = lab.train(
         make_task(material, optimizer=Adam(lr=0.003)),
         _ADAM_SIZES,
@@ -147,16 +166,23 @@ def measure(lab: Lab) -> Measured:
         "C2": [_loss_ratio(constant, named, base_rate, base, base_rate, s) for s in lab.seeds],
         "C3": exactly([_exponent(grid, (8, _BASE, named), s) - 1 for s in lab.seeds]),
         "C3b": exactly([_exponent(adam, _ADAM_SIZES, s, _ADAM_RATES) - 0.5 for s in lab.seeds]),
-        "C4": exactly([_stable(grid, 8, s) - _stable(grid, 512, s) for s in lab.seeds]),
+        "C4": [
+            _stable(grid, 8, _RATES, s).minus(_stable(wide, 512, (*_RATES, *_HIGHER), s))
+            for s in lab.seeds
+        ],
         "C5": [decays[512][s].minus(decays[32][s]) for s in lab.seeds],
+        "O1": [
+            _loss_ratio(by_updates, named, rate_of(named), base, base_rate, s) for s in lab.seeds
+        ],
     }
+    shown = {8: grid, _BASE: grid, named: grid, 512: wide}
     lines = tuple(
         Line(
             name=f"batch size {size}",
             places=list(_RATES),
-            values=[_losses(grid, size, rate, lab.first_seed) for rate in _RATES],
+            values=[_losses(runs, size, rate, lab.first_seed) for rate in _RATES],
         )
-        for size in dict.fromkeys((8, _BASE, named, 512))
+        for size, runs in shown.items()
     )
     figure = Figure(
         title="Training loss after 40 epochs against the learning rate, one seed",
@@ -165,13 +191,13 @@ def measure(lab: Lab) -> Measured:
         lines=lines,
         logarithmic=(True, True),
     )
-    rule = "constant" if lab.is_control else "linear"
     return Measured(
         seen=seen,
         figures=(figure,),
         notes=(
-            f"The base is {base_rate:g} at {_BASE}. On four other seeds the {rule} rule keeps the "
-            f"loss up to {last}; the claims are read at {named} and {beyond}.",
+            f"The base is {base_rate:g} at {_BASE}. On four other seeds the linear rule keeps the "
+            f"loss up to {last}; the claims are read at {named} and {beyond}. Equal updates are "
+            f"the {updates:,} of {_BASE}.",
             "C3 is the exponent less 1, C3b that of Adam less 1/2. C5 is judged by the validation "
             f"loss after {_ADAM_BUDGET}, at rates of {_DECAYED[32]:g} and {_DECAYED[512]:g}.",
         ),
@@ -221,17 +247,35 @@ def _find_decay(losses: list[float]) -> Ends:
     return Ends(-math.inf if is_first else value, math.inf if is_last else value)
 
 
-def _stable(grid: Trained, size: int, seed: int) -> float:
-    """Decades of the rates whose loss is under twice the best."""
-    losses = {rate: _losses(grid, size, rate, seed) for rate in _RATES}
-    kept = [rate for rate, loss in losses.items() if loss < 2 * min(losses.values())]
-    return math.log10(max(kept) / min(kept))
+def _stable(grid: Trained, size: int, rates: tuple[float, ...], seed: int) -> Ends:
+    """Decades of the rates whose loss is under twice the best; see `measure_stable`."""
+    return measure_stable(rates, [_losses(grid, size, rate, seed) for rate in rates])
+
+
+def measure_stable(rates: Sequence[float], losses: Sequence[float]) -> Ends:
+    """Decades of the rates, in increasing order, whose loss is under twice the best.
+
+    Between two of them the log of the loss is interpolated. Of a range that reaches an edge of
+    those tried only the least is known.
+    """
+    x, y = np.log10(rates), np.log(losses)
+    limit = float(y.min()) + math.log(2)
+    inside = np.flatnonzero(y < limit)
+    first, last = int(inside[0]), int(inside[-1])
+    reaches_edge = first == 0 or last == len(x) - 1
+    low = x[0] if first == 0 else np.interp(limit, y[[first, first - 1]], x[[first, first - 1]])
+    high = (
+        x[-1] if last == len(x) - 1 else np.interp(limit, y[[last, last + 1]], x[[last, last + 1]])
+    )
+    span = float(high - low)
+    return Ends(span, math.inf if reaches_edge else span)
 
 
 STUDY = Published(
     name="lr-scaling",
     title="The learning rate against the batch size",
-    source="Goyal et al. 2017 (arXiv 1706.02677); Masters and Luschi 2018 (arXiv 1804.07612)",
+    source="Goyal et al. 2017 (arXiv 1706.02677); Masters and Luschi 2018 (arXiv 1804.07612); "
+    "Wilson and Martinez, The General Inefficiency of Batch Training, 2003",
     data="Stands in for ImageNet and CIFAR: the 1,797 digits of scikit-learn, a net of "
     "64-128-128-10, SGD.",
     claims=CLAIMS,

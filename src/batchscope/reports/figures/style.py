@@ -7,6 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 import polars as pl
+from markupsafe import Markup
 
 # Okabe and Ito's colours, told apart by readers with any colour vision; black left out, since it
 # vanishes on a dark page.
@@ -45,6 +46,18 @@ def set_title(figure: go.Figure, text: str) -> None:
     figure.update_layout(
         title={"text": "<br>".join(lines), "font": {"size": 14}, "x": 0.02, "xanchor": "left"},
         margin={"t": 40 + 18 * len(lines)},
+    )
+
+
+def to_div(figure: go.Figure, name: str | None = None) -> Markup:
+    """A figure as a part of a page that has plotly's script: as wide as there is room."""
+    return Markup(
+        figure.to_html(
+            full_html=False,
+            include_plotlyjs=False,
+            div_id=name,
+            config={"responsive": True, "displaylogo": False, "displayModeBar": False},
+        )
     )
 
 
