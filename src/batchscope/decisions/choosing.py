@@ -5,14 +5,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from batchscope.budget import Target
 from batchscope.decisions.terms import AXES
 from batchscope.errors import CannotTell
 from batchscope.findings.analysis import Analysis, find_fastest, log_to_target
+from batchscope.findings.beliefs import moderate_spread
 from batchscope.findings.plateau import Plateau
 from batchscope.findings.to_target import is_met_untrained
 from batchscope.findings.tuning import TunedSize, often_enough
+
+_BY_LUCK = 0.025
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,21 +85,48 @@ def _find_plateau(
         return analysis.plateau
     if analysis.target is None:
         return None
-    compared = repeated_enough(analysis.tuned, analysis.target)
+    compared = repeated_enough(analysis.tuned, analysis.target, objective, unit_cost)
     return find_fastest(compared, analysis.target, AXES[objective], unit_cost=unit_cost)
 
 
-def repeated_enough(tuned: Sequence[TunedSize], target: Target) -> list[TunedSize]:
+def repeated_enough(
+    tuned: Sequence[TunedSize],
+    target: Target,
+    objective: str,
+    unit_cost: Callable[[int], float],
+) -> list[TunedSize]:
     """The sizes that were repeated often enough to be compared: a race repeats some more often.
 
-    Those with a seed that missed the target say nothing of how often that is.
+    Those with a seed that missed the target say nothing of how often that is. One that was
+    repeated less often is compared where it is ahead of the best of them by more than luck, by a
+    t test at 2.5% with the deviation that sizes share in part.
+
+    Args:
+        objective: "time" or "examples".
+        unit_cost: batch size -> what one second or example counts there.
     """
-    least = often_enough(
-        len(size.curves)
+    logs = {
+        size.batch_size: [
+            log_to_target(c, target, AXES[objective]) + math.log(unit_cost(size.batch_size))
+            for c in size.curves
+        ]
         for size in tuned
-        if all(math.isfinite(log_to_target(c, target, "step")) for c in size.curves)
-    )
-    return [size for size in tuned if len(size.curves) >= least]
+    }
+    hits = {size: own for size, own in logs.items() if own and all(map(math.isfinite, own))}
+    least = often_enough(map(len, hits.values()))
+    often = {size: own for size, own in hits.items() if len(own) >= max(least, 2)}
+    best = min(often, key=lambda size: float(np.mean(often[size])), default=None)
+
+    def is_ahead(size: int) -> bool:
+        own = hits.get(size, [])
+        if best is None or len(own) < 2:
+            return False
+        deviation, freedom = moderate_spread(own, [x for b, x in hits.items() if b != size])
+        error = deviation * math.sqrt(1 / len(own) + 1 / len(often[best]))
+        ahead = float(np.mean(often[best]) - np.mean(own))
+        return ahead > float(stats.t.isf(_BY_LUCK, freedom)) * error
+
+    return [size for size in tuned if len(size.curves) >= least or is_ahead(size.batch_size)]
 
 
 def _choose_with_doubt(

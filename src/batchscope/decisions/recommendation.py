@@ -204,7 +204,7 @@ def recommend_from(
     micro_batch, accumulation = (
         (chosen.batch_size, 1) if memory is None else memory.split(chosen.batch_size)
     )
-    odds = _weigh(analysis, terms.ranked_by, step_costs)
+    odds = _weigh(analysis, terms, step_costs)
     members = plateau.batch_sizes if plateau is not None else (chosen.batch_size,)
     return Recommendation(
         task=analysis.task,
@@ -250,14 +250,14 @@ def _relate(second_costs: Mapping[int, float]) -> dict[int, float]:
 
 
 def _weigh(
-    analysis: Analysis, ranked_by: str, step_costs: Mapping[int, Sequence[float]]
+    analysis: Analysis, terms: Terms, step_costs: Mapping[int, Sequence[float]]
 ) -> dict[int, Odds]:
-    if analysis.target is None or ranked_by == "quality":
+    if analysis.target is None or terms.ranked_by == "quality":
         return {}
     return weigh_sizes(
-        repeated_enough(analysis.tuned, analysis.target),
+        repeated_enough(analysis.tuned, analysis.target, terms.ranked_by, terms.second_cost),
         analysis.target,
-        step_costs if ranked_by == "time" else None,
+        step_costs if terms.ranked_by == "time" else None,
     )
 
 

@@ -147,7 +147,7 @@ def pick(race: Race, done: dict[Trial, Curve]) -> tuple[int, float]:
         place = (curve.batch_size, curve.learning_rate, curve.seed)
         longest[place] = replace(curve, status=status)
     tuned = tune_sizes(keep_repeated(list(longest.values()), TARGET), race.ranking)
-    fastest = find_fastest(repeated_enough(tuned, TARGET), TARGET, "seconds")
+    fastest = find_fastest(repeated_enough(tuned, TARGET, "time", lambda _: 1.0), TARGET, "seconds")
     assert fastest is not None
     return fastest.best, next(s.learning_rate for s in tuned if s.batch_size == fastest.best)
 
