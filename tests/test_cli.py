@@ -201,7 +201,7 @@ BROKEN = {
     "vector loss": ("vector.py:task", (), "not one number"),
     "NaN": ("nan.py:task", (), "nan on the first examples"),
     "no data": ("empty.py:task", (), "`train` has no examples"),
-    "batch 0": ("mytask.py:task", ("--batch-sizes", "0"), "a batch of 0"),
+    "batch 0": ("mytask.py:task", ("--batch-sizes", "0"), "batch sizes of 0"),
     "batch too large": ("mytask.py:task", ("--batch-sizes", "65"), "a batch of 65"),
     "batch sizes": ("mytask.py:task", ("--batch-sizes", "many"), "names no batch sizes"),
     "unknown metric": ("mytask.py:task", ("--target", "f1<=0.1"), "no metric 'f1'"),

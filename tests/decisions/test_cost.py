@@ -85,8 +85,24 @@ def test_an_upgrade_that_does_not_pay_back_says_after_how_many_runs_it_would() -
     assert value(large.total) == pytest.approx(80 + 100)
     many = Prices(device_hour=3600.0, hardware=900.0, engineering=100.0, runs=60)
     assert "pays back after 50 runs" in explain_change(small, large, many)
+    once = Prices(device_hour=3600.0, hardware=10.0, runs=10)
+    assert "pays back after 1 run, and" in explain_change(small, large, once)
     slower = use(128, steps=120, step=1.0, is_present=False, prices=prices)
     assert "never pays back" in explain_change(small, slower, prices)
+
+
+def test_whether_an_upgrade_pays_back_is_not_known_without_its_price_or_the_power_it_takes() -> (
+    None
+):
+    free, electric = Prices(device_hour=1.0), Prices(kilowatt_hour=0.3, hardware=900.0)
+
+    def say(prices: Prices) -> str:
+        small = use(64, steps=100, step=1.0, prices=prices, watts=None)
+        large = use(128, steps=80, step=1.0, is_present=False, prices=prices, watts=None)
+        return explain_change(small, large, prices)
+
+    assert "it has no price (--hardware, --engineering)" in say(free)
+    assert "watts are not known" in say(electric)
 
 
 def test_what_is_not_known_stays_so() -> None:

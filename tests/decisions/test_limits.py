@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from batchscope.decisions.limits import chance_within, keep_within
-from batchscope.decisions.terms import Limit, check_deadline
+from batchscope.decisions.terms import Limit, check_deadline, parse_deadline
 from batchscope.errors import CannotTell, InvalidInput
 from batchscope.estimate import Interval, NotIdentified
 
@@ -54,3 +54,18 @@ def test_the_chance_is_that_of_the_distribution_the_interval_was_made_from(
     assert chance_within(took, until(12.0)) == pytest.approx(
         float(np.mean(drawn <= 12.0)), abs=0.02
     )
+
+
+@pytest.mark.parametrize("text", ["5", "nan", "10ms", "1e400s", "5ep", "2h until plateau"])
+def test_a_deadline_that_is_no_time_is_refused_as_such(text: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        parse_deadline(text)
+    assert caught.value.args[0] == f"{text!r} is no time"
+    assert "--deadline" in str(caught.value)
+
+
+def test_a_deadline_of_nothing_leaves_no_time() -> None:
+    assert parse_deadline("0.5h") == 1800
+    for text in ("-5s", "0s", "0.0 h"):
+        with pytest.raises(InvalidInput, match="leaves no time to train"):
+            parse_deadline(text)

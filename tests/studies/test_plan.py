@@ -22,7 +22,16 @@ def test_default_sizes_are_powers_of_two_that_the_data_can_fill(train_size: int)
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"objective": "speed"}, {"effort": "huge"}, {"precision": "int4"}, {"seeds": 0}]
+    "wrong",
+    [
+        {"objective": "speed"},
+        {"effort": "huge"},
+        {"precision": "int4"},
+        {"seeds": 0},
+        {"batch_sizes": []},
+        {"batch_sizes": [8, 32.5]},
+        {"batch_sizes": [0]},
+    ],
 )
 def test_what_there_is_not_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(InvalidInput):

@@ -1,6 +1,7 @@
 """What each batch size costs, on one device and on two."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,6 +74,21 @@ def test_devices_that_were_not_timed_are_named_with_the_command(place: str) -> N
     said = " ".join(map(str, caught.value.args))
     assert "steps on 3 devices were not timed" in said
     assert "--devices 3 --batch-sizes 4,8,16 --precision float32" in said
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ({"prices": bs.Prices(hardware=9.0), "present": 8}, "what it saves has none"),
+        ({"present": 0}, "fits a batch of 0"),
+    ],
+    ids=["no price of usage", "nothing present"],
+)
+def test_an_upgrade_that_cannot_be_weighed_is_refused(
+    place: str, named: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        bs.cost(place, **named)
 
 
 @pytest.mark.parametrize("devices", [0, [1, 0], []])

@@ -1,13 +1,11 @@
 """The options of what a training may take and what it is paid for."""
 
-import re
 from typing import Annotated
 
 import typer
 
-from batchscope.budget import parse_budget
 from batchscope.decisions.cost import Prices
-from batchscope.decisions.terms import OBJECTIVES, check_deadline
+from batchscope.decisions.terms import OBJECTIVES, parse_deadline
 from batchscope.errors import InvalidInput
 
 GoalOption = Annotated[
@@ -101,16 +99,4 @@ def read_deadline(text: str | None) -> float | None:
     Raises:
         InvalidInput: it is no time, or leaves none.
     """
-    if text is None:
-        return None
-    amount = re.match(r"\s*-?[0-9.]+", text)
-    check_deadline(float(amount[0]) if amount else 1.0)
-    budget = parse_budget(text)
-    if budget.kind != "seconds" or budget.until is not None:
-        raise InvalidInput(
-            f"{text!r} is no time",
-            where="--deadline",
-            expected="a number and s, min or h",
-            do="write for example 90s, 20min or 2h",
-        )
-    return budget.amount
+    return None if text is None else parse_deadline(text)

@@ -273,11 +273,17 @@ def _times(ratio: float) -> str:
 
 
 def _pay_back(small: Cost, large: Cost, prices: Prices) -> str:
+    if prices.hardware + prices.engineering == 0:
+        return "Whether it pays back is not known: it has no price (--hardware, --engineering)."
+    for cost in (small, large):
+        if isinstance(cost.usage, NotIdentified):
+            return f"Whether it pays back is not known: {cost.usage.reason} ({cost.usage.remedy})."
     runs = break_even_runs(small, large, prices)
     if math.isinf(runs):
         return "It never pays back: the usage of a run does not fall."
     planned = f"{prices.runs:,} {'run is' if prices.runs == 1 else 'runs are'} planned"
-    whole = math.ceil(runs)
+    whole = max(1, math.ceil(runs))
+    after = f"after {whole:,} run{'' if whole == 1 else 's'}"
     if whole <= prices.runs:
-        return f"It pays back after {whole:,} runs, and {planned}."
-    return f"It does not pay back: it would after {whole:,} runs, and {planned}."
+        return f"It pays back {after}, and {planned}."
+    return f"It does not pay back: it would {after}, and {planned}."

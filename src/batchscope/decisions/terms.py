@@ -1,10 +1,12 @@
 """What a training may take, and what is to be little: time, money, energy or carbon."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from batchscope.budget import parse_budget
 from batchscope.decisions.cost import Prices, Usage, price_per_second, usage_of
 from batchscope.decisions.power import Power, power_of
 from batchscope.errors import InvalidInput, check_above_zero, suggest
@@ -262,3 +264,30 @@ def check_deadline(seconds: float) -> None:
         expected="a time above 0",
         do="write for example 90s, 20min or 2h",
     )
+
+
+def parse_deadline(text: str) -> float:
+    """Seconds of text.
+
+    Raises:
+        InvalidInput: it is no time, or leaves none.
+
+    Example:
+        >>> parse_deadline("20min")
+        1200.0
+    """
+    amount = re.match(r"\s*-?\d+(\.\d*)?", text)
+    if amount and float(amount[0]) <= 0:
+        check_deadline(float(amount[0]))
+    try:
+        budget = parse_budget(text)
+    except InvalidInput:
+        budget = None
+    if budget is None or budget.kind != "seconds" or budget.until is not None:
+        raise InvalidInput(
+            f"{text!r} is no time",
+            where="--deadline",
+            expected="a number and s, min or h",
+            do="write for example 90s, 20min or 2h",
+        )
+    return budget.amount

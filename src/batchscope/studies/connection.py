@@ -60,7 +60,7 @@ def check_path(path: Path, *, create: bool) -> None:
             f"{path} is not a store",
             where=str(path.absolute()),
             expected="a Batchscope store, an SQLite file",
-            do="name another file with --store",
+            do="name another file",
         )
 
 
@@ -83,7 +83,7 @@ def _check_room(folder: Path) -> None:
             f"the disk of {folder} is full: {free // 1024:,} KiB are left",
             where=str(folder),
             expected=f"room for a store: {_LEAST_ROOM // 1024:,} KiB",
-            do="make room, or name another place with --store",
+            do="make room, or name another place",
         )
 
 
@@ -97,7 +97,7 @@ def _check_folder(folder: Path) -> None:
             f"cannot write in {folder}: {error.strerror}",
             where=str(folder),
             expected="a folder that exists and can be written",
-            do="name another place with --store",
+            do="name another place",
         ) from error
 
 

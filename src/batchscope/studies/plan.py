@@ -20,6 +20,7 @@ from batchscope.studies.plan_checks import (
     check_evaluate_every,
     check_noise_scale,
     check_rates,
+    check_sizes,
     check_warmup,
 )
 from batchscope.studies.racing.race import RACES
@@ -254,7 +255,9 @@ def make_plan(
     is_frugal = chosen_effort == "frugal" and not (learning_rates or exhaustive or rule)
     if noise_scale is not None:
         check_noise_scale(noise_scale, leads_rates=is_race or is_frugal)
-    sizes = tuple(sorted(set(batch_sizes or default_batch_sizes(task.train_size))))
+    sizes = check_sizes(
+        default_batch_sizes(task.train_size) if batch_sizes is None else batch_sizes
+    )
     second_costs = ()
     if weighing is not None and is_race and chosen_objective == "time":
         second_costs = weighing.compare(sizes)

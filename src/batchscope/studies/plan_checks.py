@@ -1,6 +1,7 @@
 """What cannot be asked of a study, said before anything is trained."""
 
 import math
+import numbers
 from collections.abc import Sequence
 
 from batchscope.budget import Budget
@@ -23,6 +24,22 @@ def check_warmup(examples: float) -> float:
         do="leave it out for none",
     )
     return float(examples)
+
+
+def check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
+    """Batch sizes, each once, in increasing order.
+
+    Raises:
+        InvalidInput: there are none, or one is no whole number from 1 on.
+    """
+    if not len(sizes) or not all(isinstance(b, numbers.Integral) and b >= 1 for b in sizes):
+        raise InvalidInput(
+            f"batch sizes of {', '.join(map(str, sizes)) or 'none'}",
+            where="--batch-sizes",
+            expected="whole numbers from 1 on",
+            do="mend them, or leave them out for powers of two",
+        )
+    return tuple(sorted({int(size) for size in sizes}))
 
 
 def check_also_read(also: Sequence[Budget], whole: Budget, schedule: Schedule) -> None:

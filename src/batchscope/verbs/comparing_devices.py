@@ -16,7 +16,7 @@ from batchscope.decisions.hardware.comparing import (
 )
 from batchscope.decisions.hardware.roofline import StepGuess, Timing
 from batchscope.decisions.hardware.table import Device, read_devices
-from batchscope.decisions.terms import check_deadline
+from batchscope.decisions.terms import check_deadline, parse_deadline
 from batchscope.errors import CannotTell, InvalidInput, suggest
 from batchscope.estimate import Estimate, Interval
 from batchscope.findings.analysis import Analysis
@@ -45,7 +45,7 @@ def devices(
     prices: Mapping[str, float] | None = None,
     electricity: Prices | None = None,
     measured: Sequence[Timing] = (),
-    deadline: float | None = None,
+    deadline: float | str | None = None,
     watcher: Watcher | None = None,
 ) -> DeviceComparison:
     """Say on which devices a task fits, about how long its training takes, and what it costs.
@@ -62,7 +62,7 @@ def devices(
         prices: device -> price of an hour.
         electricity: its price and its carbon; what it says of devices does not count.
         measured: steps of whole batches timed on devices of the table.
-        deadline: in seconds; None for none.
+        deadline: in seconds, or as text such as "2h"; None for none.
 
     Raises:
         InvalidInput: a device, price, timing or batch size that makes no sense.
@@ -71,6 +71,8 @@ def devices(
             tensors without data for their values.
     """
     watcher = watcher or Unwatched()
+    if isinstance(deadline, str):
+        deadline = parse_deadline(deadline)
     if deadline is not None:
         check_deadline(deadline)
     known = read_devices(table, prices=prices)

@@ -46,6 +46,9 @@ def cost(
         InvalidInput: a number makes no sense, or steps on so many devices were not timed.
         CannotTell: no batch size reached the target.
     """
+    prices = prices or Prices()
+    if present is not None:
+        _check_upgrade(present, prices)
     power = power_of(watts if watts is not None else find_study_watts(study, which))
     counts = [devices] if isinstance(devices, int) else sorted(set(devices))
     if not counts or min(counts) < 1:
@@ -53,7 +56,6 @@ def cost(
             f"{counts} devices", where="devices", expected="counts from 1 on", do="mend the counts"
         )
     analysis = analyze(study, which=which)
-    prices = prices or Prices()
     timed = _read_timings(study, which, counts)
     uses = [
         Use(
@@ -76,6 +78,24 @@ def cost(
             do="name an easier target, or give the runs a larger budget",
         )
     return compare_costs(analysis, uses, prices)
+
+
+def _check_upgrade(present: int, prices: Prices) -> None:
+    if present < 1:
+        raise InvalidInput(
+            f"hardware that fits a batch of {present}",
+            where="--present",
+            expected="the largest batch size that it fits, from 1 on",
+            do="leave it out where all fit",
+        )
+    has_usage = max(prices.device_hour, prices.kilowatt_hour, prices.waiting_hour) > 0
+    if prices.hardware + prices.engineering > 0 and not has_usage:
+        raise InvalidInput(
+            "an upgrade has a price, and what it saves has none",
+            where="--hardware, --engineering",
+            expected="a price of device-hours, electricity or waiting beside them",
+            do="add --device-hour, or --kilowatt-hour with --watts",
+        )
 
 
 def _read_timings(

@@ -91,7 +91,7 @@ def fit(
 
 def predict_need(
     task: Task | str,
-    memory: str | None,
+    memory: str | int | None,
     *,
     batch_sizes: Sequence[int] | None,
     precision: str | None,

@@ -14,7 +14,7 @@ from batchscope.decisions.recommendation import (
     Spent,
     recommend_from,
 )
-from batchscope.decisions.terms import Terms
+from batchscope.decisions.terms import Terms, parse_deadline
 from batchscope.optimizers import constants_to_paste
 from batchscope.records import Measurement, PowerReading, Run
 from batchscope.studies.cost import count_examples
@@ -61,9 +61,9 @@ def recommend(
     jobs: int | None = None,
     store: str = DEFAULT_STORE,
     reuse_changed: bool = False,
-    deadline: float | None = None,
+    deadline: float | str | None = None,
     max_cost: float | None = None,
-    memory: str | None = None,
+    memory: str | int | None = None,
     prices: Prices | None = None,
     watts: float | Mapping[int, float] | None = None,
     watcher: Watcher | None = None,
@@ -73,10 +73,11 @@ def recommend(
     Args:
         objective: "time", "cost", "energy", "carbon", "examples" or "quality"; or a weighting of
             the first four, such as "time=2,energy=1".
-        deadline, max_cost: what one training may take in seconds and in money; the choice is among
-            the batch sizes that are predicted to keep to both. None for no limit.
-        memory: that a training step may take, such as "8GiB"; None for no limit. Larger batches are
-            accumulated over parts that fit.
+        deadline, max_cost: what one training may take in seconds, or as text such as "2h", and in
+            money; the choice is among the batch sizes that are predicted to keep to both. None for
+            no limit.
+        memory: that a training step may take, in bytes or as text such as "8GiB"; None for no
+            limit. Larger batches are accumulated over parts that fit.
         prices: of device-hours and electricity, and the carbon of that; None where nothing is paid.
         watts: of each device while it trains, as `energy` measures it; where that differs from
             batch size to batch size, those at some of them, such as {32: 180.0, 512: 290.0}. None
@@ -143,7 +144,7 @@ def agree_terms(
     objective: str,
     prices: Prices,
     watts: float | Mapping[int, float] | None,
-    deadline: float | None,
+    deadline: float | str | None,
     max_cost: float | None,
     devices: int,
     device: str | None,
@@ -163,7 +164,7 @@ def agree_terms(
         objective=objective,
         prices=prices,
         watts=watts,
-        deadline=deadline,
+        deadline=parse_deadline(deadline) if isinstance(deadline, str) else deadline,
         max_cost=max_cost,
         devices=devices,
     )

@@ -62,11 +62,14 @@ def read_devices(
         devices |= _parse(text, path)
     for name, price in (prices or {}).items():
         if name not in devices or not 0 <= price < math.inf:
+            is_known = name in devices
             raise InvalidInput(
                 f"a price of {price:g} for the device {name!r}",
                 where="--price",
                 expected=f"a number from 0 on for one of {', '.join(devices)}",
-                do=suggest(name, devices, "add the device with --table"),
+                do="mend the number"
+                if is_known
+                else suggest(name, devices, "add the device with --table"),
             )
         devices[name] = replace(devices[name], device_hour=price)
     return tuple(devices.values())

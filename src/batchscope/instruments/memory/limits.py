@@ -114,7 +114,7 @@ def forget_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def parse_bytes(text: str) -> int:
+def parse_bytes(given: str | int) -> int:
     """Read "8GiB", "512M" or a plain number of bytes.
 
     Raises:
@@ -124,10 +124,10 @@ def parse_bytes(text: str) -> int:
         >>> parse_bytes("8GiB"), parse_bytes("512M")
         (8589934592, 536870912)
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*", text.lower())
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*", f"{given}".lower())
     if found is None or float(found[1]) <= 0:
         raise InvalidInput(
-            f"{text!r} is no amount of memory",
+            f"{given!r} is no amount of memory",
             where="--memory",
             expected="a number with a unit",
             do="write for example 8GiB or 512MiB",
