@@ -40,7 +40,10 @@ class Interval:
             )
 
     def __str__(self) -> str:
-        decimals = _decimals(self)
+        decimals: int | None = _decimals(self)
+        if self.low > 0 == round(self.low, decimals):
+            # What is not nothing must not read 0: each by itself.
+            decimals = None
         low, value, high = (
             write_number(x, decimals=decimals) for x in (self.low, self.value, self.high)
         )

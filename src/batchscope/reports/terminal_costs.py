@@ -170,8 +170,12 @@ def show_laws(console: Console, found: Extrapolation) -> None:
             errors or "not measured",
         )
     console.print(table)
-    for source in dict.fromkeys(said.law.source for said in found.said):
-        say(console, f"- {source}")
+    for law in {said.law.name: said.law for said in found.said}.values():
+        ranges = [
+            f"{low:.3g} to {high:.3g} {name}"
+            for name, (low, high) in (("parameters", law.parameters), ("tokens", law.tokens))
+        ]
+        say(console, f"- {law.name}, fitted on {' and '.join(ranges)}: {law.source}")
     say(
         console,
         "Laws are no measurement: a batch size found on a small model of your own, given with "
