@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import pytest
 import batchscope as bs
 from batchscope.errors import InvalidTask
 from batchscope.replications import lab as lab_module
+from batchscope.replications.lab import Ends, add_up
 from batchscope.task import Task
 
 from ..conftest import make_task
@@ -71,3 +73,11 @@ def test_the_studies_of_a_lab_leave_their_store_and_nothing_else(tmp_path: Path)
 def test_a_call_that_fails_ends_the_rest(tmp_path: Path) -> None:
     with pytest.raises(InvalidTask, match="below 0"):
         make_lab(tmp_path).ask(make_task(), square, [(1,), (-1,), (2,)], words="squaring")
+
+
+def test_a_weighted_sum_is_as_wide_as_its_censored_numbers() -> None:
+    numbers = [Ends(1.0, 2.0), Ends(5.0, 5.0), Ends(-math.inf, math.inf), Ends(0.0, 4.0)]
+
+    found = add_up([1.0, 2.0, 0.0, -0.5], numbers)
+
+    assert (found.low, found.high) == (1 + 10 - 2, 2 + 10)

@@ -10,7 +10,7 @@ from scipy import stats
 
 from batchscope.estimate import Estimate, Interval, NotIdentified
 from batchscope.findings.comparison import ROUNDING, Comparison, compare_settings
-from batchscope.findings.power import POWER, count_seeds
+from batchscope.findings.power import MOST_SEEDS, POWER, count_seeds
 
 Kind = Literal["claim", "objection", "control"]
 Direction = Literal["above", "below", "within"]
@@ -80,7 +80,7 @@ class Judged:
         p_holds, p_does_not_hold: adjusted by Holm's procedure over all claims of the study.
         seeds: how many were read.
         seeds_needed: with which it would be told four times in five; None where it was told, or
-            nobody knows.
+            nobody knows, or no thousand would do.
         cause: what the curves say of why.
     """
 
@@ -302,8 +302,8 @@ def _estimate_end(values: Sequence[float]) -> Estimate:
 def _seeds_needed(claim: Claim, seen: Sequence[Seen], claims: int) -> int | None:
     """With which the distance to the margin would be told, if it is what was seen.
 
-    None where nobody knows: the margin lies between the ends of what was censored, or a trend's
-    signs speak against its ends.
+    None where no thousand would do, or nobody knows: the margin lies between the ends of what was
+    censored, or a trend's signs speak against its ends.
     """
     if len(seen) < 2 or not all(math.isfinite(s.low + s.high) for s in seen):
         return None
@@ -317,6 +317,8 @@ def _seeds_needed(claim: Claim, seen: Sequence[Seen], claims: int) -> int | None
     level = LEVEL / claims
     deviation = max(float(e.std(ddof=1)) for e in ends) / math.sqrt(2)
     needed = count_seeds(abs(away), deviation, level=2 * level)
+    if needed == MOST_SEEDS:
+        return None
     if seen[0].signs is not None and (away > 0) == (claim.direction == "above"):
         z = _trend_z(claim, seen)
         if not z > 0:

@@ -9,7 +9,7 @@ from batchscope.errors import check_above_zero
 
 POWER = 0.8
 LEVEL = 0.05
-_MOST = 1000
+MOST_SEEDS = 1000
 
 
 def find_power(
@@ -50,13 +50,13 @@ def count_seeds(
     check_difference(difference)
     if deviation == 0:
         return 2
-    counts = range(2, _MOST)
+    counts = range(2, MOST_SEEDS)
     at = bisect_left(
         counts,
         POWER,
         key=lambda seeds: find_power(difference, deviation, seeds, paired=paired, level=level),
     )
-    return counts[at] if at < len(counts) else _MOST
+    return counts[at] if at < len(counts) else MOST_SEEDS
 
 
 def check_difference(difference: float) -> None:

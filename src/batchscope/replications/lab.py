@@ -57,6 +57,15 @@ class Ends:
         return Seen(low - most, high - least)
 
 
+def add_up(weights: Sequence[float], numbers: Sequence[Ends]) -> Ends:
+    """The weighted sum of numbers of which some are censored."""
+    parts = [(w, number) for w, number in zip(weights, numbers, strict=True) if w]
+    return Ends(
+        sum(w * (number.low if w > 0 else number.high) for w, number in parts),
+        sum(w * (number.high if w > 0 else number.low) for w, number in parts),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Trained:
     """Runs by their arm, and the study that they belong to."""

@@ -14,7 +14,7 @@ from batchscope.gallery import digits_cnn
 from batchscope.metrics import error_rate
 from batchscope.optimizers import SGD
 from batchscope.replications.formats.cifar import read_cifar10
-from batchscope.replications.lab import Ends, Lab, Trained
+from batchscope.replications.lab import Ends, Lab, Trained, add_up
 from batchscope.replications.normalising import compare_gaps
 from batchscope.replications.published import Figure, Line, Measured, Published
 from batchscope.replications.stepping import compare_misses
@@ -280,15 +280,12 @@ def _steps_of_the_fastest(lab: Lab, task: Task, sizes: Sequence[int]) -> dict[in
     return {size: least / seconds[size] if size in seconds else 0.0 for size in sizes}
 
 
-def _bend(sizes: list[int], errors: list[Ends]) -> Seen:
+def _bend(sizes: Sequence[int], errors: Sequence[Ends]) -> Seen:
     """Twice the leading coefficient of a parabola in the log of the batch size."""
     # It is linear in the errors.
     weights = 2 * np.polyfit(np.log2(sizes), np.eye(len(sizes)), 2)[0]
-    low, high = [error.low for error in errors], [error.high for error in errors]
-    return Seen(
-        float(np.where(weights > 0, low, high) @ weights),
-        float(np.where(weights > 0, high, low) @ weights),
-    )
+    bend = add_up(weights.tolist(), errors)
+    return Seen(bend.low, bend.high)
 
 
 STUDY = Published(
