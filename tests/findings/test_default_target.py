@@ -32,6 +32,16 @@ def test_three_deviations_are_given_where_seeds_differ() -> None:
     assert target.value == pytest.approx(0.08)
 
 
+def test_what_an_untrained_model_has_is_no_target_however_seeds_differ() -> None:
+    sizes = tune_sizes([make_curve(seed=s, error=[1, 0.9, 0.2 + 0.4 * s]) for s in range(3)], ERROR)
+
+    target = derive_target(sizes, ERROR)
+
+    # The mean is 0.6 and three deviations 1.2: half-way from there to 1.
+    assert target is not None
+    assert target.value == pytest.approx(0.8)
+
+
 def test_validation_loss_stands_in_for_a_perfect_metric() -> None:
     sizes = tune_sizes(
         [make_curve(seed=s, error=[1, 0, 0], loss=[2, 1, 0.4]) for s in range(3)], ERROR

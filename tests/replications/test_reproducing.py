@@ -45,7 +45,7 @@ def test_a_replication_twice_is_the_same(tmp_path: Path) -> None:
     store = str(tmp_path / "store.db")
     first, second = (reproduce("critical-batch", seeds=2, store=store) for _ in range(2))
 
-    assert first.to_dict() == second.to_dict()
+    assert {**first.to_dict(), "seconds": 0} == {**second.to_dict(), "seconds": 0}
 
 
 def test_the_noise_of_a_gradient_falls_as_the_root_of_the_batch(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def _explain_choice(
         margin = write_number(plateau.margin)
     derived = (
         " (derived from the runs: the best size's final value, made easier by a quarter or three "
-        "seed deviations)"
+        "seed deviations, at most half-way to an untrained network's)"
         if analysis.target_derived
         else ""
     )

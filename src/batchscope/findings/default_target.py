@@ -1,7 +1,7 @@
 """A target for a task that has none: what nearly every seed of the best setting reaches."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -17,10 +17,11 @@ def derive_target(
 ) -> Target | None:
     """The best size's final value, worsened by a quarter or three seed deviations.
 
-    Whichever is easier: a target at the noise floor is reached by luck. A few seeds say little of
-    their own spread, and the best size's is low by luck as well; so the deviation is pooled over
-    the better half of the sizes. Validation loss stands in where the metric's best is perfect on
-    every seed, since nothing is a quarter worse than 0.
+    Whichever is easier, but at most half-way to what an untrained model has: a target at the noise
+    floor is reached by luck. A few seeds say little of their own spread, and the best size's is low
+    by luck as well; so the deviation is pooled over the better half of the sizes. Validation loss
+    stands in where the metric's best is perfect on every seed, since nothing is a quarter worse
+    than 0.
 
     Args:
         least_seeds: of a size that counts; one says nothing of the deviation, and a quarter is all
@@ -52,10 +53,22 @@ def derive_target(
         deviation = math.sqrt(float(np.mean(spreads))) if spreads else 0.0
         value = float(np.mean(several[0]))
         slack = max(_quarter(sign * value, higher), _DEVIATIONS * deviation)
+        room = min(_untrained(sizes, metric, sign), default=math.inf) - value
+        if room > 0:
+            slack = min(slack, room / 2)
         if slack > 0:
             target = sign * _round_up(value + slack)
             return Target(metric, target, ">=" if higher else "<=")
     return None
+
+
+def _untrained(sizes: Sequence[TunedSize], metric: str, sign: float) -> Iterator[float]:
+    """What runs began with, where they were looked at before their first step."""
+    for size in sizes:
+        for curve in size.curves:
+            start = sign * float(curve.columns[metric][0])
+            if curve.columns["step"][0] == 0 and math.isfinite(start):
+                yield start
 
 
 def _quarter(value: float, higher: bool) -> float:
