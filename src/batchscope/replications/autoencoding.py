@@ -73,15 +73,26 @@ class Autoencoding:
     """How an autoencoder is trained and read.
 
     Attributes:
-        column: of what is misread.
+        column: of what is misread; empty where nothing is read.
         losses: that a validation loss can have at least and at most.
     """
 
     task: Task
     rate: float
     epochs: int
-    column: str
+    column: str = ""
     losses: tuple[float, float]
+
+
+def compare_losses(lab: Lab, trained: Autoencoding) -> list[Seen]:
+    """Per seed the log of the loss at 100 over that at 5, at equal epochs."""
+    sizes, rate = (_LARGE, _SMALL), trained.rate
+    runs = lab.train(trained.task, sizes[::-1], rates=[rate], budget=f"{trained.epochs}ep")
+    ends = [
+        [runs.last((size, rate, s), "val_loss", censored=trained.losses) for size in sizes]
+        for s in lab.seeds
+    ]
+    return [large.over(small) for large, small in ends]
 
 
 def compare_sizes(lab: Lab, trained: Autoencoding, *, notes: Sequence[str]) -> Measured:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from batchscope.replications.studies.ehr import generate_records, misread_sex
+from batchscope.replications.studies.ehr import generate_records, make_digits_task, misread_sex
 
 HELD = slice(1300, None)
 
@@ -24,6 +24,14 @@ def test_a_linear_machine_reads_sex_from_locked_codes_alone(
 
     # Of 300 people: 0.07 and 0.5, each within about three standard errors.
     assert low < misread_sex(records.codes[HELD].numpy(), records.sex[HELD].numpy()) < high
+
+
+def test_the_real_images_are_of_two_digits() -> None:
+    task = make_digits_task()
+
+    # Of 181 and 180 a fifth is set aside.
+    assert (task.train_size, len(task.datasets["val"])) == (289, 72)
+    assert task.model()(task.datasets["val"][0][0][None]).shape == (1, 64)
 
 
 def test_records_are_the_same_twice() -> None:

@@ -1,6 +1,7 @@
 """Goodfellow et al. 2016, 8.1.3, and forum lore: what averaging over a batch does to a gradient."""
 
 import math
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -67,6 +68,13 @@ CLAIMS = (
         margin=0.0,
     ),
     Claim(
+        id="C3c",
+        name="on average one example points along it: the mean of their cosines",
+        kind="claim",
+        direction="above",
+        margin=0.0,
+    ),
+    Claim(
         id="C4",
         name="steps saved per doubling shrink: the last over the first is under a half",
         kind="claim",
@@ -95,15 +103,22 @@ CLAIMS = (
 def measure(lab: Lab) -> Measured:
     """Gradients of a small net at three places, a noisy quadratic, and a double well."""
     seen: dict[str, list[Seen]] = {claim.id: [] for claim in CLAIMS}
-    first: list[float] = []
+    lines: list[Line] = []
+    of_classes: list[float] = []
     for seed in lab.seeds:
         for name, place in _PLACES.items():
-            read = _read_batches(_example_gradients(seed, place), seed, copies=lab.is_control)
+            gradients, classes = _example_gradients(seed, place)
+            read = _read_batches(gradients, seed, copies=lab.is_control)
             deviations = [deviation for deviation, _ in read]
-            slope = float(np.polyfit(np.log(_SIZES), np.log(deviations), 1)[0])
-            seen[name].append(Seen(slope + 0.5, slope + 0.5))
-            first = first or deviations
+            seen[name] += exactly([_slope(deviations) + 0.5])
+            lines = lines or [
+                Line(name="with replacement", places=list(_SIZES), values=deviations),
+                *_draw_within(gradients, seed),
+            ]
+            if lab.is_control:
+                of_classes.append(_slope(_read_classes(gradients, classes, seed)))
             if name == "C1b":
+                seen["C3c"] += exactly([_align(gradients)])
                 against = [share for _, share in read]
                 seen["C3a"].append(Seen(against[0], against[0]))
                 seen["C3b"].append(see_trend(against))
@@ -118,15 +133,29 @@ def measure(lab: Lab) -> Measured:
         title="Deviation of the gradient against the batch size, initial weights, one seed",
         x="batch size",
         y="deviation",
-        lines=(Line(name="measured", places=list(_SIZES), values=first),),
+        lines=tuple(lines),
         logarithmic=(True, True),
     )
-    notes = (f"Batches are drawn with replacement, {_DRAWS} of each size.",)
+    notes = (
+        f"Batches are drawn with replacement, {_DRAWS} of each size. Without it the deviation ends "
+        f"at 0, which a logarithmic axis has no place for: all {_EXAMPLES} are one batch.",
+    )
+    if lab.is_control:
+        rest = float(np.mean([_escape(seed, math.inf) for seed in lab.seeds]))
+        notes += (
+            "Two other controls: where a batch is of one class, the deviation falls as "
+            f"B^{float(np.mean(of_classes)):.2f}, on average over places and seeds; without noise "
+            f"{rest:.0%} of runs leave the well.",
+        )
     return Measured(seen=seen, figures=(figure,), notes=notes)
 
 
-def _example_gradients(seed: int, after: Budget | None) -> Gradients:
-    """One row per training example, at one place of an ordinary training."""
+def _slope(deviations: Sequence[float]) -> float:
+    return float(np.polyfit(np.log(_SIZES), np.log(deviations), 1)[0])
+
+
+def _example_gradients(seed: int, after: Budget | None) -> tuple[Gradients, npt.NDArray[np.int64]]:
+    """One row per training example, and its class, at one place of an ordinary training."""
     place = reach_checkpoint(
         digits, after=after, device=torch.device("cpu"), precision="float32", seed=seed
     )
@@ -142,7 +171,7 @@ def _example_gradients(seed: int, after: Budget | None) -> Gradients:
     rows = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))(
         names, inputs[keep], classes[keep]
     )
-    return torch.cat([g.flatten(1) for g in rows.values()], dim=1).numpy()
+    return torch.cat([g.flatten(1) for g in rows.values()], dim=1).numpy(), classes[keep].numpy()
 
 
 def _read_batches(gradients: Gradients, seed: int, *, copies: bool) -> list[tuple[float, float]]:
@@ -162,6 +191,46 @@ def _read_batches(gradients: Gradients, seed: int, *, copies: bool) -> list[tupl
     return read
 
 
+def _read_classes(gradients: Gradients, classes: npt.NDArray[np.int64], seed: int) -> list[float]:
+    """Per batch size the deviation where each batch is drawn from one class, itself drawn."""
+    whole = gradients.mean(axis=0)
+    deviations: list[float] = []
+    for size in _SIZES:
+        rng = np.random.default_rng([seed, size])
+        of_batch = classes[rng.integers(len(classes), size=_DRAWS)]
+        shares = (classes == of_batch[:, None]).astype(float)
+        picked = rng.multinomial(size, shares / shares.sum(axis=1, keepdims=True))
+        batches = picked.astype(np.float32) @ gradients / size
+        squares = np.square(batches - whole).sum(axis=1, dtype=np.float64)
+        deviations.append(math.sqrt(float(squares.mean())))
+    return deviations
+
+
+def _draw_within(gradients: Gradients, seed: int) -> list[Line]:
+    """The deviation of batches drawn without replacement, and the law that it follows."""
+    whole, count = gradients.mean(axis=0), len(gradients)
+    order = np.random.default_rng([seed, 0]).random((_DRAWS, count)).argsort(axis=1)
+    single = math.sqrt(float(np.square(gradients - whole).sum(axis=1, dtype=np.float64).mean()))
+    measured: list[float] = []
+    for size in _SIZES:
+        batches = (order < size).astype(np.float32) @ gradients / size
+        squares = np.square(batches - whole).sum(axis=1, dtype=np.float64)
+        measured.append(math.sqrt(float(squares.mean())))
+    # Of a finite set, whose own deviation is over one degree of freedom less.
+    law = [single * math.sqrt((1 / b - 1 / count) * count / (count - 1)) for b in _SIZES]
+    return [
+        Line(name="without", places=list(_SIZES), values=measured),
+        Line(name="sqrt(1/B - 1/N)", places=list(_SIZES), values=law),
+    ]
+
+
+def _align(gradients: Gradients) -> float:
+    """The mean cosine of one example's gradient with that of all."""
+    whole = gradients.mean(axis=0)
+    lengths = np.linalg.norm(gradients, axis=1) * np.linalg.norm(whole)
+    return float((gradients @ whole / np.maximum(lengths, 1e-30)).mean())
+
+
 def _saved(seed: int, *, copies: bool) -> float:
     """Log of steps saved by the last doubling over those saved by the first (noisy quadratic)."""
     i = np.arange(1, 1001, dtype=float)
@@ -173,9 +242,13 @@ def _saved(seed: int, *, copies: bool) -> float:
     return math.log((many - twice) / (one - two))
 
 
-def _escape(seed: int, size: int) -> float:
-    """Share of runs that leave the shallow well of x^4/4 - x^2/2 + 0.12 x for the deep one."""
-    rng = np.random.default_rng([seed, size])
+def _escape(seed: int, size: float) -> float:
+    """Share of runs that leave the shallow well of x^4/4 - x^2/2 + 0.12 x for the deep one.
+
+    Args:
+        size: of a batch; infinite for no noise.
+    """
+    rng = np.random.default_rng([seed, 0 if math.isinf(size) else int(size)])
     x = np.full(_WELLS, 0.92)
     for _ in range(_WELL_STEPS):
         noise = rng.standard_normal(_WELLS) / math.sqrt(size)
@@ -247,7 +320,8 @@ STUDY = Published(
     data="No experiment is published: the digits of scikit-learn with a small net, the noisy "
     "quadratic, and a double well.",
     claims=CLAIMS,
-    control="a batch is copies of one example, which averages nothing",
+    control="a batch is copies of one example, which averages nothing; batches of one class, and "
+    "no noise, are noted beside",
     kills=("C1a", "C1b", "C1c", "C2", "C3b", "C4", "C5", "C6"),
     seeds={"quick": 6, "standard": 12},
     minutes={"quick": 1, "standard": 3},
