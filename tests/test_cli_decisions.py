@@ -100,3 +100,11 @@ def test_prices_and_timings_that_are_none_are_refused(tmp_path: Path) -> None:
         done = run_command("devices", "digits-mlp", *words, folder=tmp_path)
         assert done.returncode == 1
         assert said in done.stderr
+
+
+def test_all_studies_at_once_have_no_original_data(tmp_path: Path) -> None:
+    done = run_command("reproduce", "--all", "--scale", "paper", "--data", ".", folder=tmp_path)
+
+    assert done.returncode == 1
+    assert "each has data of its own" in " ".join(done.stderr.split())
+    assert list(tmp_path.iterdir()) == []

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from batchscope.decisions.laws import LAWS, OwnRun, extrapolate
@@ -36,6 +37,18 @@ def test_ones_own_runs_move_the_laws_and_show_how_far_each_errs() -> None:
     # All go through the own run, so that only their exponents differ.
     free = extrapolate(1e9, 2e10)
     assert found.batch_size.high / found.batch_size.low < free.batch_size.high / free.batch_size.low
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_span_says_how_often_one_more_of_its_like_would_lie_within(count: int) -> None:
+    found = extrapolate(1e9, 2e10)
+    said = {2: found.learning_rate, 3: found.batch_size}[count].confidence
+    drawn = np.random.default_rng(0).standard_normal((20_000, count + 1))
+    own, more = drawn[:, :-1], drawn[:, -1]
+
+    # The share's own deviation is 0.0035.
+    within = (own.min(1) < more) & (more < own.max(1))
+    assert float(within.mean()) == pytest.approx(said, abs=0.012)
 
 
 def test_numbers_that_make_no_sense_are_refused() -> None:

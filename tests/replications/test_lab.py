@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 import batchscope as bs
-from batchscope.errors import InvalidTask
+from batchscope.errors import InvalidInput, InvalidTask
 from batchscope.replications import lab as lab_module
-from batchscope.replications.lab import Ends, add_up
+from batchscope.replications.lab import Ends, add_up, fit_leading
 from batchscope.task import Task
 
 from ..conftest import make_task
@@ -81,3 +81,26 @@ def test_a_weighted_sum_is_as_wide_as_its_censored_numbers() -> None:
     found = add_up([1.0, 2.0, 0.0, -0.5], numbers)
 
     assert (found.low, found.high) == (1 + 10 - 2, 2 + 10)
+
+
+def test_a_leading_coefficient_is_as_wide_as_what_it_is_fitted_to() -> None:
+    x = [0.0, 1.0, 2.0, 3.0]
+    known = [Ends(3 * at**2 - at, 3 * at**2 - at) for at in x]
+
+    exact = fit_leading(x, known, degree=2)
+    wide = fit_leading(x, [*known[:-1], Ends(24.0, 28.0)], degree=2)
+
+    assert (exact.low, exact.high) == pytest.approx((3.0, 3.0))
+    # Four points a step apart weigh their last by a quarter.
+    assert (wide.low, wide.high) == pytest.approx((3.0, 4.0))
+
+
+def test_original_data_with_less_than_one_batch_are_refused_by_their_folder(
+    tmp_path: Path,
+) -> None:
+    lab = make_lab(tmp_path)
+    lab.data = tmp_path
+
+    with pytest.raises(InvalidInput) as caught:
+        lab.train(make_task(), [8, 128], rates=[0.1], budget="1ep")
+    assert caught.value.args[0].startswith(f"{tmp_path}: 64 ")

@@ -113,7 +113,12 @@ def repeated_enough(
         for size in tuned
     }
     hits = {size: own for size, own in logs.items() if own and all(map(math.isfinite, own))}
-    least = often_enough(map(len, hits.values()))
+    # Whether the target was reached does not depend on what a step costs, which may be unknown.
+    least = often_enough(
+        len(size.curves)
+        for size in tuned
+        if all(math.isfinite(log_to_target(c, target, "step")) for c in size.curves)
+    )
     often = {size: own for size, own in hits.items() if len(own) >= max(least, 2)}
     best = min(often, key=lambda size: float(np.mean(often[size])), default=None)
 

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import cloudpickle
+import numpy as np
 import torch
 
 from batchscope import replications
@@ -64,6 +65,13 @@ def add_up(weights: Sequence[float], numbers: Sequence[Ends]) -> Ends:
         sum(w * (number.low if w > 0 else number.high) for w, number in parts),
         sum(w * (number.high if w > 0 else number.low) for w, number in parts),
     )
+
+
+def fit_leading(x: Sequence[float], numbers: Sequence[Ends], *, degree: int) -> Ends:
+    """The leading coefficient of a polynomial through numbers of which some are censored."""
+    # It is linear in them.
+    weights = np.polyfit(x, np.eye(len(x)), degree)[0]
+    return add_up(weights.tolist(), numbers)
 
 
 @dataclass(frozen=True, slots=True)

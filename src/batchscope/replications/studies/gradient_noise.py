@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -113,10 +113,10 @@ def measure(lab: Lab) -> Measured:
             seen[name] += exactly([_slope(deviations) + 0.5])
             lines = lines or [
                 Line(name="with replacement", places=list(_SIZES), values=deviations),
-                *_draw_within(gradients, seed),
+                *draw_within(gradients, seed),
             ]
             if lab.is_control:
-                of_classes.append(_slope(_read_classes(gradients, classes, seed)))
+                of_classes.append(_slope(read_classes(gradients, classes, seed)))
             if name == "C1b":
                 seen["C3c"] += exactly([_align(gradients)])
                 against = [share for _, share in read]
@@ -127,7 +127,7 @@ def measure(lab: Lab) -> Measured:
         # Copies of one example are a batch of one.
         learned = [_solve_xor(seed, 1 if lab.is_control else size) for size in (1, 4)]
         seen["C6"] += exactly([learned[0] - learned[1]])
-        escaped = [_escape(seed, 1 if lab.is_control else size) for size in (1, 16)]
+        escaped = [escape(seed, 1 if lab.is_control else size) for size in (1, 16)]
         seen["C5"] += exactly([escaped[0] - escaped[1]])
     figure = Figure(
         title="Deviation of the gradient against the batch size, initial weights, one seed",
@@ -141,7 +141,7 @@ def measure(lab: Lab) -> Measured:
         f"at 0, which a logarithmic axis has no place for: all {_EXAMPLES} are one batch.",
     )
     if lab.is_control:
-        rest = float(np.mean([_escape(seed, math.inf) for seed in lab.seeds]))
+        rest = float(np.mean([escape(seed, math.inf) for seed in lab.seeds]))
         notes += (
             "Two other controls: where a batch is of one class, the deviation falls as "
             f"B^{float(np.mean(of_classes)):.2f}, on average over places and seeds; without noise "
@@ -186,12 +186,17 @@ def _read_batches(gradients: Gradients, seed: int, *, copies: bool) -> list[tupl
         drawn = 1 if copies else size
         picked = np.random.default_rng([seed, size]).multinomial(drawn, share, size=_DRAWS)
         batches = picked.astype(np.float32) @ gradients / drawn
-        squares = np.square(batches - whole).sum(axis=1, dtype=np.float64)
-        read.append((math.sqrt(float(squares.mean())), float((batches @ whole < 0).mean())))
+        read.append((_deviate(batches, whole), float((batches @ whole < 0).mean())))
     return read
 
 
-def _read_classes(gradients: Gradients, classes: npt.NDArray[np.int64], seed: int) -> list[float]:
+def _deviate(batches: npt.NDArray[Any], whole: npt.NDArray[Any]) -> float:
+    """How far gradients, one a row, lie from the whole's: the root of the mean square."""
+    squares = np.square(batches - whole).sum(axis=1, dtype=np.float64)
+    return math.sqrt(float(squares.mean()))
+
+
+def read_classes(gradients: Gradients, classes: npt.NDArray[np.int64], seed: int) -> list[float]:
     """Per batch size the deviation where each batch is drawn from one class, itself drawn."""
     whole = gradients.mean(axis=0)
     deviations: list[float] = []
@@ -201,21 +206,19 @@ def _read_classes(gradients: Gradients, classes: npt.NDArray[np.int64], seed: in
         shares = (classes == of_batch[:, None]).astype(float)
         picked = rng.multinomial(size, shares / shares.sum(axis=1, keepdims=True))
         batches = picked.astype(np.float32) @ gradients / size
-        squares = np.square(batches - whole).sum(axis=1, dtype=np.float64)
-        deviations.append(math.sqrt(float(squares.mean())))
+        deviations.append(_deviate(batches, whole))
     return deviations
 
 
-def _draw_within(gradients: Gradients, seed: int) -> list[Line]:
+def draw_within(gradients: Gradients, seed: int) -> list[Line]:
     """The deviation of batches drawn without replacement, and the law that it follows."""
     whole, count = gradients.mean(axis=0), len(gradients)
     order = np.random.default_rng([seed, 0]).random((_DRAWS, count)).argsort(axis=1)
-    single = math.sqrt(float(np.square(gradients - whole).sum(axis=1, dtype=np.float64).mean()))
+    single = _deviate(gradients, whole)
     measured: list[float] = []
     for size in _SIZES:
         batches = (order < size).astype(np.float32) @ gradients / size
-        squares = np.square(batches - whole).sum(axis=1, dtype=np.float64)
-        measured.append(math.sqrt(float(squares.mean())))
+        measured.append(_deviate(batches, whole))
     # Of a finite set, whose own deviation is over one degree of freedom less.
     law = [single * math.sqrt((1 / b - 1 / count) * count / (count - 1)) for b in _SIZES]
     return [
@@ -242,7 +245,7 @@ def _saved(seed: int, *, copies: bool) -> float:
     return math.log((many - twice) / (one - two))
 
 
-def _escape(seed: int, size: float) -> float:
+def escape(seed: int, size: float) -> float:
     """Share of runs that leave the shallow well of x^4/4 - x^2/2 + 0.12 x for the deep one.
 
     Args:

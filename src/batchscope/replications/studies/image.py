@@ -14,7 +14,7 @@ from batchscope.gallery import digits_cnn
 from batchscope.metrics import error_rate
 from batchscope.optimizers import SGD
 from batchscope.replications.formats.cifar import read_cifar10
-from batchscope.replications.lab import Ends, Lab, Trained, add_up
+from batchscope.replications.lab import Ends, Lab, Trained, fit_leading
 from batchscope.replications.normalising import compare_gaps
 from batchscope.replications.published import Figure, Line, Measured, Published
 from batchscope.replications.stepping import compare_misses
@@ -282,10 +282,8 @@ def _steps_of_the_fastest(lab: Lab, task: Task, sizes: Sequence[int]) -> dict[in
 
 def _bend(sizes: Sequence[int], errors: Sequence[Ends]) -> Seen:
     """Twice the leading coefficient of a parabola in the log of the batch size."""
-    # It is linear in the errors.
-    weights = 2 * np.polyfit(np.log2(sizes), np.eye(len(sizes)), 2)[0]
-    bend = add_up(weights.tolist(), errors)
-    return Seen(bend.low, bend.high)
+    leading = fit_leading(np.log2(sizes).tolist(), errors, degree=2)
+    return Seen(2 * leading.low, 2 * leading.high)
 
 
 STUDY = Published(

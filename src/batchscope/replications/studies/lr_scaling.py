@@ -10,7 +10,7 @@ from batchscope.budget import epochs
 from batchscope.findings.claims import Claim, Seen
 from batchscope.optimizers import Adam, AdamW
 from batchscope.replications.formats.cifar import read_cifar10
-from batchscope.replications.lab import Ends, Lab, Trained, add_up
+from batchscope.replications.lab import Ends, Lab, Trained, fit_leading
 from batchscope.replications.published import Figure, Line, Measured, Published
 from batchscope.replications.rates import find_lowest
 from batchscope.replications.studies import distance
@@ -224,9 +224,8 @@ class _Grid:
 
 def _exponent(grids: Mapping[int, _Grid], seed: int, *, less: float) -> Seen:
     """Slope of the log of the best rate on that of the batch size, less what is claimed of it."""
-    # It is linear in the logs of the rates.
-    weights = np.polyfit(np.log(list(grids)), np.eye(len(grids)), 1)[0]
-    slope = add_up(weights.tolist(), [grid.best(size, seed) for size, grid in grids.items()])
+    best = [grid.best(size, seed) for size, grid in grids.items()]
+    slope = fit_leading(np.log(list(grids)).tolist(), best, degree=1)
     return Seen(slope.low - less, slope.high - less)
 
 
