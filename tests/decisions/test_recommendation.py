@@ -8,12 +8,14 @@ import pytest
 
 from batchscope.budget import Target
 from batchscope.decisions.cost import Prices
+from batchscope.decisions.memory import MemoryNeed
 from batchscope.decisions.odds import weigh_sizes
 from batchscope.decisions.prediction import predict_training
 from batchscope.decisions.recommendation import Recommendation, Spent, recommend_from
 from batchscope.decisions.terms import PRICED, Terms
+from batchscope.decisions.timings import Timings
 from batchscope.errors import CannotTell
-from batchscope.estimate import Interval, NotIdentified
+from batchscope.estimate import Estimate, Interval, NotIdentified
 from batchscope.findings.analysis import find_fastest
 from batchscope.findings.curves import Curve
 from batchscope.findings.tuning import Ranking, tune_sizes
@@ -45,6 +47,8 @@ def recommend(
     objective: str = "time",
     *,
     timed_again: Mapping[int, Sequence[float]] | None = None,
+    memory: MemoryNeed | None = None,
+    slowdowns: Mapping[int, Estimate] | None = None,
     **terms: Any,
 ) -> Recommendation:
     analysis = analyze_losses(curves, LEVEL)
@@ -52,11 +56,15 @@ def recommend(
     return recommend_from(
         analysis,
         terms=Terms(objective=objective, **terms),
-        step_seconds=dict.fromkeys(sizes, (0.01, 0.011, 0.0105)),
-        timed_again=timed_again or {},
+        timings=Timings(
+            seconds=dict.fromkeys(sizes, (0.01, 0.011, 0.0105)),
+            again=timed_again or {},
+            slowdowns=slowdowns or {},
+        ),
         spent=Spent(runs=len(curves), examples=1, seconds=1.0),
         script_for=defaultdict(lambda: "script"),
         next_command="again",
+        memory=memory,
     )
 
 
@@ -351,3 +359,48 @@ def test_two_seeds_beat_three_only_where_they_are_ahead_by_more_than_luck(
     ]
 
     assert recommend(curves).batch_size == chosen
+
+
+def test_what_accumulating_takes_counts_in_the_choice_and_in_its_time(
+    rng: np.random.Generator,
+) -> None:
+    curves = make_study(rng, critical=64, overhead=64, seeds=5)
+    need = MemoryNeed(
+        limit_bytes=2**20, fixed_bytes=0, bytes_per_example=2**15, at_most=32, can_split=True
+    )
+
+    def slow(by: float) -> dict[int, Estimate]:
+        ratio = Interval(value=by, low=by / 1.1, high=by * 1.1, unit="")
+        return dict.fromkeys((64, 128, 256, 512), ratio)
+
+    whole = recommend(curves)
+    little, much = (recommend(curves, memory=need, slowdowns=slow(by)) for by in (1.02, 3.0))
+
+    # 64 takes 8 units of time, 32 takes 9.
+    assert (whole.batch_size, little.batch_size, much.batch_size) == (64, 64, 32)
+    assert (little.micro_batch, little.accumulation) == (32, 2)
+    assert (much.micro_batch, much.accumulation) == (32, 1)
+    assert isinstance(whole.predicted.seconds, Interval)
+    assert isinstance(little.predicted.seconds, Interval)
+    assert little.predicted.seconds.value == pytest.approx(1.02 * whole.predicted.seconds.value)
+    assert little.predicted.seconds.high > 1.02 * whole.predicted.seconds.high
+    assert any("takes 1.020 (0.927 to 1.122) times as long" in said for said in little.reasons)
+
+
+def test_of_several_devices_each_has_its_share_of_the_batch(rng: np.random.Generator) -> None:
+    found = recommend(make_study(rng, critical=64, overhead=64, seeds=5), devices=2)
+
+    assert (found.batch_size, found.micro_batch, found.accumulation) == (64, 32, 1)
+    assert any("The micro-batch is 32 on each of 2 devices" in said for said in found.reasons)
+
+
+def test_a_limit_is_of_what_training_takes_on_a_machine_that_became_slower(
+    rng: np.random.Generator,
+) -> None:
+    curves = make_study(rng, critical=64, overhead=64, seeds=5)
+
+    # Steps take 10.5 ms before the runs; 512 and 256 need 45 and 50 of them, others 60 or more.
+    assert recommend(curves, deadline=0.55).batch_size == 256
+    # At half the speed after the runs it is 1.4 times as long, of one size timed again as of all.
+    with pytest.raises(CannotTell, match=r"the\s+nearest\s+is\s+batch\s+size\s+512"):
+        recommend(curves, deadline=0.55, timed_again={64: [0.021] * 9})

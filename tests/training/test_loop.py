@@ -112,6 +112,20 @@ def test_evaluation_leaves_the_run_as_it_was() -> None:
     assert plain.trajectory.columns["train_loss"] == noisy.trajectory.columns["train_loss"]
 
 
+@pytest.mark.parametrize("budget", [bs.epochs(3), bs.seconds(0.05)])
+def test_without_looks_a_run_is_the_same_and_is_scored_once_at_its_end(budget: bs.Budget) -> None:
+    task = make_task(model=lambda: nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 2)))
+    configuration = configure(task, budget=budget)
+
+    often = train(task, configuration, device=CPU)
+    once = train(task, configuration, device=CPU, looks=False)
+
+    assert once.status == "finished"
+    assert once.trajectory.columns["step"] == (once.steps,)
+    if budget.kind != "seconds":
+        assert once.trajectory.last("train_loss") == often.trajectory.last("train_loss")
+
+
 def test_batch_sizes_share_initial_weights_and_the_order_of_examples() -> None:
     seen: dict[int, list[float]] = {}
     start: dict[int, float] = {}

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -122,9 +123,21 @@ def test_few_sizes_leave_the_seconds_open(tmp_path_factory: pytest.TempPathFacto
     assert "batchscope profile" in cost.seconds.remedy
 
 
-def test_no_batch_size_is_one_error(place: str) -> None:
-    with pytest.raises(InvalidInput, match="batch sizes \\[0\\]"):
-        bs.forecast(place, [0])
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ([0], "batch sizes 0"),
+        ([6, 16.5], "batch sizes 6, 16.5"),
+        ([], "no batch size"),
+        ([6, 128], "a batch of 128 of 64 training examples"),
+    ],
+    ids=["nothing", "a half", "none", "more than there are"],
+)
+def test_batch_sizes_that_cannot_be_trained_with_are_one_error(
+    place: str, sizes: list[Any], said: str
+) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        bs.forecast(place, sizes)
 
 
 def study_of(slope: float, store: str, sizes: list[int]) -> None:

@@ -269,6 +269,7 @@ def recommend(
             task,
             memory,
             batch_sizes=read_sizes(batch_sizes),
+            devices=devices,
             precision=precision,
             watcher=watcher,
         )

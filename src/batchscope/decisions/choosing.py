@@ -74,7 +74,9 @@ def _check_target(analysis: Analysis) -> None:
             f"an untrained network already has {target}: every batch size gets there in no time",
             where=f"recommend {analysis.task}",
             expected="a target that training has to reach",
-            do="a harder --target, or leave it out to derive one from the runs",
+            do="a harder --target"
+            if analysis.target_derived
+            else "a harder --target, or leave it out to derive one from the runs",
         )
 
 

@@ -14,8 +14,11 @@ from batchscope.decisions.cost import (
     cost_of,
     explain_change,
     price_per_second,
+    rank_seconds,
+    rank_total,
 )
 from batchscope.decisions.frontier import pareto
+from batchscope.decisions.levels import Level
 from batchscope.decisions.odds import (
     NEAR,
     TOLERANCE,
@@ -38,6 +41,7 @@ class Costs:
         odds: of each cost in time, and in total cost; None where no seed repeats, or one did not
             get there.
         on_frontier: positions of the costs that no other beats in both time and total cost.
+        levels: the frontier of time, cost and quality, from easy levels to hard ones.
         sentences: how surely each is the best, and what going from each batch size to the next
             costs and saves.
     """
@@ -49,6 +53,7 @@ class Costs:
     costs: tuple[Cost, ...]
     odds: tuple[tuple[Odds, Odds], ...] | None
     on_frontier: tuple[int, ...]
+    levels: tuple[Level, ...]
     cheapest: Use
     fastest: Use
     sentences: tuple[str, ...]
@@ -67,6 +72,7 @@ class Costs:
             "frontier": list(
                 dict.fromkeys(self.costs[at].use.batch_size for at in self.on_frontier)
             ),
+            "levels": [level.to_dict() for level in self.levels],
             "cheapest": self.cheapest.batch_size,
             "cheapest_devices": self.cheapest.devices,
             "fastest": self.fastest.batch_size,
@@ -81,12 +87,15 @@ class Costs:
         return {"time": time.to_dict(), "cost": total.to_dict()}
 
 
-def compare_costs(analysis: Analysis, uses: Sequence[Use], prices: Prices) -> Costs:
+def compare_costs(
+    analysis: Analysis, uses: Sequence[Use], prices: Prices, levels: Sequence[Level]
+) -> Costs:
     """The cost of each use, its odds, and what going from one to the next does.
 
     Args:
         analysis: with a target; of the batch sizes of the uses.
         uses: at least one, ascending in devices and batch size.
+        levels: what more quality takes, and less.
     """
     costs = [cost_of(use, prices) for use in uses]
     odds = _weigh(analysis, costs, prices)
@@ -97,9 +106,10 @@ def compare_costs(analysis: Analysis, uses: Sequence[Use], prices: Prices) -> Co
         prices=prices,
         costs=tuple(costs),
         odds=odds,
-        on_frontier=tuple(_frontier(costs)),
-        cheapest=min(costs, key=_total).use,
-        fastest=min(costs, key=_seconds).use,
+        on_frontier=tuple(pareto([(rank_seconds(cost), rank_total(cost)) for cost in costs])),
+        levels=tuple(levels),
+        cheapest=min(costs, key=rank_total).use,
+        fastest=min(costs, key=rank_seconds).use,
         sentences=(*_explain_odds(costs, odds, prices), *_explain(costs, prices)),
     )
 
@@ -185,24 +195,9 @@ def _explain(costs: Sequence[Cost], prices: Prices) -> list[str]:
     at_hand = [cost for cost in costs if cost.use.is_present]
     return [
         explain_change(
-            small if large.use.is_present or not at_hand else min(at_hand, key=_total),
+            small if large.use.is_present or not at_hand else min(at_hand, key=rank_total),
             large,
             prices,
         )
         for small, large in pairwise(costs)
     ]
-
-
-def _frontier(costs: Sequence[Cost]) -> list[int]:
-    return pareto([(_seconds(cost), _total(cost)) for cost in costs])
-
-
-def _seconds(cost: Cost) -> float:
-    return cost.seconds.value if isinstance(cost.seconds, Interval) else float("inf")
-
-
-def _total(cost: Cost) -> float:
-    """Money, or device-hours where nothing has a price."""
-    if isinstance(cost.total, Interval) and cost.total.value > 0:
-        return cost.total.value
-    return cost.device_hours.value if isinstance(cost.device_hours, Interval) else float("inf")

@@ -35,7 +35,7 @@ class Prices:
         runs: over which what is paid once is spread.
 
     Raises:
-        InvalidInput: a price is below 0, or there are no runs.
+        InvalidInput: a price is below 0, or the runs are no whole number from 1 on.
     """
 
     device_hour: float = 0.0
@@ -50,11 +50,12 @@ class Prices:
         for name in self.__slots__:
             value = getattr(self, name)
             least = 1 if name == "runs" else 0
-            if not least <= value < math.inf:
+            is_count = name == "runs"
+            if not least <= value < math.inf or (is_count and value != int(value)):
                 raise InvalidInput(
                     f"{name} of {value}",
                     where="Prices",
-                    expected=f"a number from {least} on",
+                    expected=f"a {'whole ' * is_count}number from {least} on",
                     do="leave it out where nothing is paid",
                 )
 
@@ -199,6 +200,18 @@ def price_per_second(prices: Prices, *, devices: int, watts: float | None) -> fl
     power = 0.0 if watts is None else watts / _JOULES
     each = prices.device_hour / _HOUR + power * prices.kilowatt_hour
     return devices * each + prices.waiting_hour / _HOUR
+
+
+def rank_seconds(cost: Cost) -> float:
+    """Seconds to rank by; infinite where they are not known."""
+    return cost.seconds.value if isinstance(cost.seconds, Interval) else math.inf
+
+
+def rank_total(cost: Cost) -> float:
+    """Money to rank by, or device-hours where nothing has a price; infinite where not known."""
+    if isinstance(cost.total, Interval) and cost.total.value > 0:
+        return cost.total.value
+    return cost.device_hours.value if isinstance(cost.device_hours, Interval) else math.inf
 
 
 def explain_change(small: Cost, large: Cost, prices: Prices) -> str:

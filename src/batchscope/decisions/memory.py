@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from batchscope.errors import CannotTell
-from batchscope.estimate import write_number
+from batchscope.estimate import Estimate, Interval, write_number
 
 _MIB = 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryNeed:
-    """What a training step's tensors take, predicted, and what they may.
+    """What a training step's tensors take on each device, predicted, and what they may.
 
     Attributes:
         limit_bytes: that there are.
@@ -20,6 +20,7 @@ class MemoryNeed:
         bytes_per_example: more for each.
         at_most: examples that fit at a time.
         can_split: whether accumulating over parts of a batch is the same as the whole.
+        devices: that share each batch.
     """
 
     limit_bytes: int
@@ -27,9 +28,11 @@ class MemoryNeed:
     bytes_per_example: float
     at_most: int
     can_split: bool
+    devices: int = 1
 
     def split(self, batch_size: int) -> tuple[int, int]:
-        """Examples at a time and how often, the fewest parts that fit, as even as can be.
+        """Examples at a time on each device and how often: the fewest parts that fit, as even as
+        can be.
 
         Example:
             >>> need = MemoryNeed(
@@ -42,8 +45,9 @@ class MemoryNeed:
             >>> need.split(256)
             (86, 3)
         """
-        parts = math.ceil(batch_size / self.at_most)
-        return math.ceil(batch_size / parts), parts
+        share = math.ceil(batch_size / self.devices)
+        parts = math.ceil(share / self.at_most)
+        return math.ceil(share / parts), parts
 
     def leave_out(self, sizes: Sequence[int], *, task: str) -> list[int]:
         """The batch sizes that can be trained with: all of them where they can be split.
@@ -51,30 +55,38 @@ class MemoryNeed:
         Raises:
             CannotTell: there is none; the largest that fits is named.
         """
-        kept = [size for size in sizes if self.can_split or size <= self.at_most]
+        fitting = self.at_most * self.devices
+        kept = [size for size in sizes if self.can_split or size <= fitting]
         if kept:
             return kept
         raise CannotTell(
             f"{self.at_most} examples at a time fit in {_in_mib(self.limit_bytes)}, and a larger "
             "batch of this task cannot be split, since its examples depend on one another",
             where=f"recommend {task}, --memory",
-            expected=f"a batch size up to {self.at_most}",
-            do=f"--batch-sizes with sizes up to {self.at_most}, or more --memory",
+            expected=f"a batch size up to {fitting}",
+            do=f"--batch-sizes with sizes up to {fitting}, or more --memory",
         )
 
-    def explain(self, batch_size: int) -> str:
-        """How a batch is split, in a sentence or two."""
+    def explain(self, batch_size: int, slowdown: Estimate | None) -> str:
+        """How a batch is split, in a few sentences.
+
+        Args:
+            slowdown: the time of an accumulated step over that of a whole one; None where the
+                batch is not split.
+        """
         size, parts = self.split(batch_size)
         takes = _in_mib(self.fixed_bytes + size * self.bytes_per_example)
+        each = "" if self.devices == 1 else f" on each of {self.devices} devices"
         said = (
             f"The tensors of {size} examples take about {takes} of {_in_mib(self.limit_bytes)}, "
             "predicted without running them; the allocator and libraries take more."
         )
         if parts == 1:
-            return f"The whole batch fits in memory at once. {said}"
+            return f"The whole batch fits in memory at once{each}. {said}"
+        enough = math.ceil(batch_size / self.at_most)
         return (
-            f"The batch is accumulated over {parts} parts of at most {size}. {said} Steps were "
-            "timed without accumulating."
+            f"The batch is accumulated over {parts} parts of at most {size}{each}. {said} "
+            f"{_explain_slowdown(slowdown)} Shared by {enough} devices it fits without that."
         )
 
     def to_dict(self) -> dict[str, object]:
@@ -84,3 +96,12 @@ class MemoryNeed:
 
 def _in_mib(amount: float) -> str:
     return f"{write_number(amount / _MIB)} MiB"
+
+
+def _explain_slowdown(slowdown: Estimate | None) -> str:
+    if isinstance(slowdown, Interval):
+        return (
+            f"By the steps of smaller batches that takes {slowdown} times as long, which is "
+            "counted in; these update the weights once for each part, so it is rather less."
+        )
+    return "Steps were timed whole: how much longer accumulated ones take is not identified."

@@ -1,5 +1,6 @@
 """The reasons of a recommendation, in sentences with their numbers."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ from batchscope.decisions.memory import MemoryNeed
 from batchscope.decisions.odds import NEAR, Odds
 from batchscope.decisions.prediction import Prediction
 from batchscope.decisions.terms import AXES, PRICED, Terms
+from batchscope.decisions.timings import Timings
 from batchscope.estimate import Estimate, Interval, write_number
 from batchscope.findings.analysis import TIME_MARGIN, Analysis, SizeFindings
 from batchscope.findings.plateau import Plateau
@@ -22,8 +24,7 @@ def explain(
     analysis: Analysis,
     chosen: SizeFindings,
     plateau: Plateau | None,
-    step_seconds: Mapping[int, Sequence[float]],
-    timings: Sequence[Sequence[float]],
+    timings: Timings,
     predicted: Prediction,
     usage: Usage,
     optimum: Estimate | None,
@@ -34,15 +35,13 @@ def explain(
     """Why a batch size was chosen.
 
     Args:
-        step_seconds: batch size -> the timed steps.
-        timings: those of the chosen size, of each time that it was timed.
         predicted, usage: of one fresh training at it.
         odds: batch size -> how surely it takes the least, of those that could be weighed.
     """
     return (
-        *_explain_choice(analysis, chosen, terms, plateau, step_seconds, timings, predicted),
+        *_explain_choice(analysis, chosen, terms, plateau, timings, predicted),
         *_explain_odds(odds, chosen.batch_size, terms),
-        _explain_split(chosen.batch_size, memory),
+        _explain_split(chosen.batch_size, terms.devices, memory, timings),
         *_explain_optimum(optimum, terms),
         *_explain_usage(usage, terms),
         *_explain_limits(predicted.seconds, chosen.batch_size, terms),
@@ -54,8 +53,7 @@ def _explain_choice(
     chosen: SizeFindings,
     terms: Terms,
     plateau: Plateau | None,
-    step_seconds: Mapping[int, Sequence[float]],
-    timings: Sequence[Sequence[float]],
+    timings: Timings,
     predicted: Prediction,
 ) -> list[str]:
     margin = f"{TIME_MARGIN:.0%}"
@@ -82,10 +80,10 @@ def _explain_choice(
         said.append(f"What a fresh training needs is not identified: {predicted.steps.reason}.")
     if terms.ranked_by in AXES:
         said += _comparisons(analysis, chosen, terms)
-    said += _speed_reason(chosen.batch_size, step_seconds)
-    said += _explain_drift(timings)
+    said += _speed_reason(chosen.batch_size, timings.seconds)
+    said += _explain_drift(timings.own(chosen.batch_size))
     if analysis.to_target_only:
-        said += _explain_absent(analysis, step_seconds)
+        said += _explain_absent(analysis, timings.seconds)
     if plateau is not None and len(plateau.batch_sizes) > 1:
         said.append(
             f"Batch sizes {join_sizes(plateau.batch_sizes)} are equivalent: each was shown, at "
@@ -118,12 +116,15 @@ def _explain_odds(odds: Mapping[int, Odds], chosen: int, terms: Terms) -> list[s
     ]
 
 
-def _explain_split(batch_size: int, memory: MemoryNeed | None) -> str:
+def _explain_split(
+    batch_size: int, devices: int, memory: MemoryNeed | None, timings: Timings
+) -> str:
     if memory is not None:
-        return memory.explain(batch_size)
+        return memory.explain(batch_size, timings.slowdowns.get(batch_size))
+    each = "" if devices == 1 else f" on each of {devices} devices"
     return (
-        f"The micro-batch is {batch_size}, as it was run here; --memory says how to split it where "
-        "there is less."
+        f"The micro-batch is {math.ceil(batch_size / devices)}{each}, as it was run here; --memory "
+        "says how to split it where there is less."
     )
 
 

@@ -1,6 +1,7 @@
 """Which batch size to use, what it will cost, how sure that is, and why."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from batchscope.decisions.choosing import choose, repeated_enough
@@ -13,10 +14,11 @@ from batchscope.decisions.optimum import find_optimum
 from batchscope.decisions.prediction import Prediction, predict_training
 from batchscope.decisions.reasons import explain, join_sizes
 from batchscope.decisions.terms import Terms
+from batchscope.decisions.timings import Timings
 from batchscope.estimate import Estimate
 from batchscope.findings.analysis import Analysis
 from batchscope.findings.curves import Curve
-from batchscope.findings.tuning import Setting
+from batchscope.findings.tuning import Setting, TunedSize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +47,8 @@ class Recommendation:
     """What to train with.
 
     Attributes:
-        batch_size, micro_batch: in examples; accumulation x micro_batch >= batch_size.
+        batch_size: in examples, of all devices.
+        micro_batch, accumulation: examples at a time on each device, and how often for one step.
         constants: others that were tuned, in words; empty for none.
         plateau: the batch sizes that are equivalent at the stated margin, the chosen included.
         predicted, usage: for one fresh training up to the target.
@@ -158,8 +161,7 @@ def recommend_from(
     analysis: Analysis,
     *,
     terms: Terms,
-    step_seconds: Mapping[int, Sequence[float]],
-    timed_again: Mapping[int, Sequence[float]],
+    timings: Timings,
     spent: Spent,
     script_for: Mapping[str, str],
     next_command: str,
@@ -168,43 +170,36 @@ def recommend_from(
     """Choose among the settings that were run.
 
     Args:
-        step_seconds: batch size -> the timed steps.
-        timed_again: batch size -> those timed at another time, of some sizes.
         script_for: run -> lines to paste.
         memory: within which the batch is split; None for no limit.
 
     Raises:
         CannotTell: nothing reached the target, or no size keeps to the limits.
     """
-    whole = analysis
-    if terms.is_limited:
-        analysis = _keep_within(analysis, terms, step_seconds)
-    choice = choose(analysis, terms.ranked_by, unit_cost=terms.second_cost)
+
+    def second_cost(size: int) -> float:
+        """Of a second of whole steps, where time is what counts."""
+        is_time = terms.ranked_by == "time"
+        return terms.second_cost(size) * (timings.slowdown(size) if is_time else 1.0)
+
+    allowed = _keep_within(analysis, terms, timings) if terms.is_limited else analysis
+    choice = choose(allowed, terms.ranked_by, unit_cost=second_cost)
     chosen, plateau = choice.size, choice.plateau
-    analysis = whole
-    timings = [x[chosen.batch_size] for x in (step_seconds, timed_again) if chosen.batch_size in x]
     findings = next(s for s in analysis.sizes if s.batch_size == chosen.batch_size)
-    predicted = predict_training(
-        chosen,
-        _settings(analysis.curves),
-        analysis.target,
-        timings=timings,
-        unit=analysis.unit,
-    )
-    second_costs = {size: terms.second_cost(size) for size in step_seconds}
+    predicted = _predict(analysis, chosen, timings)
     step_costs = {
-        size: [second_costs[size] * seconds for seconds in times]
-        for size, times in step_seconds.items()
+        size: [second_cost(size) * seconds for seconds in times]
+        for size, times in timings.seconds.items()
     }
     critical = analysis.critical
     optimum = None
     if critical is not None and critical.fit is not None:
         optimum = find_optimum(critical.fit, step_costs)
     usage = terms.usage(predicted.seconds, chosen.batch_size)
-    micro_batch, accumulation = (
-        (chosen.batch_size, 1) if memory is None else memory.split(chosen.batch_size)
-    )
-    odds = _weigh(analysis, terms, step_costs)
+    micro_batch, accumulation = math.ceil(chosen.batch_size / terms.devices), 1
+    if memory is not None:
+        micro_batch, accumulation = memory.split(chosen.batch_size)
+    odds = _weigh(analysis, terms, step_costs, second_cost)
     members = plateau.batch_sizes if plateau is not None else (chosen.batch_size,)
     return Recommendation(
         task=analysis.task,
@@ -221,21 +216,11 @@ def recommend_from(
         memory=memory,
         optimum=optimum,
         spent=spent,
-        second_counts={} if terms.is_alike else _relate(second_costs),
+        second_counts={} if terms.is_alike else _relate(terms, timings),
         odds=odds,
         doubt=choice.doubt,
         reasons=explain(
-            analysis,
-            findings,
-            plateau,
-            step_seconds,
-            timings,
-            predicted,
-            usage,
-            optimum,
-            terms,
-            memory,
-            odds,
+            analysis, findings, plateau, timings, predicted, usage, optimum, terms, memory, odds
         ),
         script=script_for[chosen.curves[0].run],
         next_command=next_command,
@@ -243,40 +228,43 @@ def recommend_from(
     )
 
 
-def _relate(second_costs: Mapping[int, float]) -> dict[int, float]:
-    """As multiples of the smallest batch size's."""
-    least = second_costs[min(second_costs)] if second_costs else 1.0
-    return {size: cost / least for size, cost in second_costs.items()}
+def _predict(analysis: Analysis, size: TunedSize, timings: Timings) -> Prediction:
+    """What one fresh training takes, accumulated where it has to be."""
+    predicted = predict_training(
+        size,
+        _settings(analysis.curves),
+        analysis.target,
+        timings=timings.at_each_time(size.batch_size),
+        unit=analysis.unit,
+    )
+    return replace(predicted, seconds=timings.lengthen(size.batch_size, predicted.seconds))
+
+
+def _relate(terms: Terms, timings: Timings) -> dict[int, float]:
+    """What a second counts at each batch size, as a multiple of the smallest one's."""
+    costs = {size: terms.second_cost(size) for size in timings.seconds}
+    return {size: cost / costs[min(costs)] for size, cost in costs.items()}
 
 
 def _weigh(
-    analysis: Analysis, terms: Terms, step_costs: Mapping[int, Sequence[float]]
+    analysis: Analysis,
+    terms: Terms,
+    step_costs: Mapping[int, Sequence[float]],
+    second_cost: Callable[[int], float],
 ) -> dict[int, Odds]:
     if analysis.target is None or terms.ranked_by == "quality":
         return {}
     return weigh_sizes(
-        repeated_enough(analysis.tuned, analysis.target, terms.ranked_by, terms.second_cost),
+        repeated_enough(analysis.tuned, analysis.target, terms.ranked_by, second_cost),
         analysis.target,
         step_costs if terms.ranked_by == "time" else None,
     )
 
 
-def _keep_within(
-    analysis: Analysis,
-    terms: Terms,
-    step_seconds: Mapping[int, Sequence[float]],
-) -> Analysis:
+def _keep_within(analysis: Analysis, terms: Terms, timings: Timings) -> Analysis:
     """The findings of the sizes whose training keeps to the limits."""
     seconds = {
-        size.batch_size: predict_training(
-            size,
-            _settings(analysis.curves),
-            analysis.target,
-            # All by the one time at which all were timed: a drift since then is that of all.
-            timings=[step_seconds.get(size.batch_size, ())],
-            unit=analysis.unit,
-        ).seconds
-        for size in analysis.tuned
+        size.batch_size: _predict(analysis, size, timings).seconds for size in analysis.tuned
     }
     kept = keep_within(seconds, terms.limits_at, task=analysis.task, target=str(analysis.target))
     tuned = tuple(size for size in analysis.tuned if size.batch_size in kept)

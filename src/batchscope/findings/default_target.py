@@ -57,7 +57,7 @@ def derive_target(
         if room > 0:
             slack = min(slack, room / 2)
         if slack > 0:
-            target = sign * _round_up(value + slack)
+            target = sign * round_up(value + slack)
             return Target(metric, target, ">=" if higher else "<=")
     return None
 
@@ -78,7 +78,12 @@ def _quarter(value: float, higher: bool) -> float:
     return _WORSE * abs(value)
 
 
-def _round_up(value: float) -> float:
-    """Three significant digits, the easier way: what is printed is what is used."""
+def round_up(value: float) -> float:
+    """Three significant digits, the easier way where less is better: what is printed is used.
+
+    Example:
+        >>> round_up(0.12341), round_up(-0.98765)
+        (0.124, -0.987)
+    """
     unit = 10.0 ** (math.floor(math.log10(abs(value))) - 2) if value else 1.0
     return float(f"{math.ceil(value / unit - 1e-9) * unit:.3g}")

@@ -14,7 +14,7 @@ from batchscope.errors import CannotTell, InvalidInput
 from batchscope.optimizers import starting_rate
 from batchscope.records import Configuration, Precision
 from batchscope.task import Task
-from batchscope.training.hooks import Hook, RunState
+from batchscope.training.hooks import Hook, RunState, find_listeners
 from batchscope.training.loop import train
 from batchscope.training.seeding import keep_randomness, seed_everything
 
@@ -108,7 +108,9 @@ def _train(
         device=device,
     )
     end = _KeepEnd()
-    outcome = train(task, configuration, device=device, hooks=[end, *hooks])
+    # Evaluating a short training takes longer than training does.
+    looks = after.until is not None or bool(find_listeners(hooks)["on_evaluation"])
+    outcome = train(task, configuration, device=device, hooks=[end, *hooks], looks=looks)
     if outcome.status != "finished" or end.state is None:
         raise CannotTell(
             f"the training to the checkpoint ended as {outcome.status.replace('_', ' ')}",

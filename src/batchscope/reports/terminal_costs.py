@@ -51,6 +51,26 @@ def show_costs(console: Console, found: Costs) -> None:
         say(console, f"{word}: {use.batch_size:,}{on}.")
     for sentence in found.sentences:
         say(console, f"- {sentence}")
+    if len(found.levels) > 1:
+        _show_levels(console, found, several=several, has_money=has_money)
+
+
+def _show_levels(console: Console, found: Costs, *, several: bool, has_money: bool) -> None:
+    """What more quality takes, and less."""
+    heads = ["to", "batch size", "seconds", "total cost" if has_money else "device-hours"]
+    table = make_table(*heads)
+    for level in found.levels:
+        for at, cost in enumerate(level.costs):
+            on = f" x {cost.use.devices}" if several else ""
+            table.add_row(
+                "" if at else level.target,
+                f"{cost.use.batch_size:,}{on}",
+                shorten(cost.seconds),
+                shorten(cost.total if has_money else cost.device_hours),
+            )
+    say(console, "What more quality takes, and less, at the learning rates that are best for it:")
+    console.print(table)
+    say(console, "No other choice is faster, cheaper and better than one of these.")
 
 
 def _say_power(console: Console, costs: Sequence[Cost]) -> None:

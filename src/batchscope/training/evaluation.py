@@ -39,8 +39,7 @@ def evaluation_marks(
     Args:
         horizon: examples of the whole budget; infinite where unknown.
         also: further numbers of examples.
-        every: examples between two of the others, instead of these; a budget shorter than four of
-            them is looked at four times.
+        every: examples between two of the others, instead of these.
 
     Example:
         >>> marks = evaluation_marks(400, 2000)
@@ -48,9 +47,8 @@ def evaluation_marks(
         [13, 25, 50, 100, 200, 300, 400, 500]
     """
     if every is not None:
-        step = min(every, horizon / _FIRST_EPOCH_LOOKS)
         # An epoch of 1,797 examples in tenths ends at 1,797, whatever floating point says.
-        regular = (math.ceil(round(count * step, 6)) for count in itertools.count(1))
+        regular = (math.ceil(round(count * every, 6)) for count in itertools.count(1))
         return heapq.merge(regular, sorted(also))
     unit = min(train_size, horizon) / _FIRST_EPOCH_LOOKS
     early = sorted({math.ceil(train_size / part) for part in _EARLY_LOOKS})

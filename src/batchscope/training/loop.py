@@ -1,5 +1,6 @@
 """One run: from a configuration to a trajectory."""
 
+import itertools
 import math
 import time
 from collections.abc import Sequence
@@ -52,11 +53,13 @@ def train(
     device: torch.device,
     hooks: Sequence[Hook] = (),
     ranks: Ranks = ALONE,
+    looks: bool = True,
 ) -> Outcome:
     """Train once.
 
     Args:
         ranks: that share each step; all of them call this at once.
+        looks: whether the run is evaluated before its end, as a budget up to a target needs.
 
     Raises:
         InvalidInput: accumulation would change a loss that depends on the batch.
@@ -70,7 +73,7 @@ def train(
             do="choose a batch that fits in memory at once",
         )
     with keep_randomness():
-        training = _Training(task, configuration, device, hooks, ranks)
+        training = _Training(task, configuration, device, hooks, ranks, looks=looks)
         try:
             status = training.run()
         except (RuntimeError, MemoryError) as error:
@@ -91,6 +94,8 @@ class _Training:
         device: torch.device,
         hooks: Sequence[Hook],
         ranks: Ranks,
+        *,
+        looks: bool,
     ) -> None:
         self._ranks = ranks
         self._configuration = configuration
@@ -118,7 +123,10 @@ class _Training:
         )
         size = len(self._batches)
         self._horizon = horizon_examples(self._budget, size, configuration.batch_size)
-        self._marks = marks_of(configuration, size, self._horizon)
+        self._looks = looks
+        self._marks = (
+            marks_of(configuration, size, self._horizon) if looks else itertools.repeat(math.inf)
+        )
         self._next_mark = next(self._marks)
         schedule = parse_schedule(configuration.schedule)
         self._scheduler = make_scheduler(
@@ -139,14 +147,19 @@ class _Training:
 
     def run(self) -> Status:
         self._tell("on_start", self._state)
-        self._evaluate(gradient_norm=math.nan)
+        if self._looks:
+            self._evaluate(gradient_norm=math.nan)
         while not self._is_over():
             self._run_epoch()
             self._state.epoch += 1
-        if self._diverged_at is None and self._columns["step"][-1] < self._state.step:
+        if self._diverged_at is None and self._last_look() < self._state.step:
             self._evaluate(gradient_norm=math.nan)
         self._tell("on_end", self._state)
         return "finished" if self._diverged_at is None else "diverged"
+
+    def _last_look(self) -> float:
+        steps = self._columns.get("step")
+        return steps[-1] if steps else -1.0
 
     def outcome(self, status: Status) -> Outcome:
         steps = self._state.step if self._diverged_at is None else self._diverged_at

@@ -5,6 +5,7 @@ from typing import Any
 
 from batchscope.decisions.comparing_costs import Costs, compare_costs
 from batchscope.decisions.cost import Prices, Use
+from batchscope.decisions.levels import weigh_quality
 from batchscope.decisions.power import power_of
 from batchscope.decisions.reasons import join_sizes
 from batchscope.errors import CannotTell, InvalidInput
@@ -57,19 +58,24 @@ def cost(
         )
     analysis = analyze(study, which=which)
     timed = _read_timings(study, which, counts)
-    uses = [
-        Use(
-            batch_size=size.batch_size,
-            devices=count,
-            steps=size.steps,
-            step_seconds=step,
-            watts=None if power is None else power.at(size.batch_size),
-            is_present=present is None or size.batch_size <= present,
-        )
-        for count in counts
-        for size in analysis.sizes
-        if (step := _step_seconds(size, timed.get((size.batch_size, count)), counts)) is not None
-    ]
+
+    def uses_of(sizes: Sequence[SizeFindings]) -> list[Use]:
+        return [
+            Use(
+                batch_size=size.batch_size,
+                devices=count,
+                steps=size.steps,
+                step_seconds=step,
+                watts=None if power is None else power.at(size.batch_size),
+                is_present=present is None or size.batch_size <= present,
+            )
+            for count in counts
+            for size in sizes
+            if (step := _step_seconds(size, timed.get((size.batch_size, count)), counts))
+            is not None
+        ]
+
+    uses = uses_of(analysis.sizes)
     if not uses:
         raise CannotTell(
             f"no batch size of study {analysis.study} has both steps and seconds to a target",
@@ -77,7 +83,7 @@ def cost(
             expected="runs that reach a target, with times",
             do="name an easier target, or give the runs a larger budget",
         )
-    return compare_costs(analysis, uses, prices)
+    return compare_costs(analysis, uses, prices, weigh_quality(analysis, uses_of, prices))
 
 
 def _check_upgrade(present: int, prices: Prices) -> None:

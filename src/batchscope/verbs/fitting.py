@@ -94,6 +94,7 @@ def predict_need(
     memory: str | int | None,
     *,
     batch_sizes: Sequence[int] | None,
+    devices: int,
     precision: str | None,
     watcher: Watcher,
 ) -> tuple[MemoryNeed | None, Sequence[int] | None]:
@@ -133,6 +134,7 @@ def predict_need(
         bytes_per_example=found.bytes_per_example,
         at_most=found.at_most,
         can_split=splits,
+        devices=devices,
     )
     return need, need.leave_out(sizes, task=prepared.task.name)
 

@@ -92,16 +92,10 @@ def forecast(
             `energy` has kept in the store.
 
     Raises:
-        InvalidInput: a batch size is below 1, or a price makes no sense.
+        InvalidInput: a batch size is below 1 or above the training set, or a price makes no sense.
         CannotTell: there is no target that runs reached.
     """
-    if not batch_sizes or min(batch_sizes) < 1:
-        raise InvalidInput(
-            f"batch sizes {list(batch_sizes)}",
-            where="batch_sizes",
-            expected="whole numbers from 1 on",
-            do="name the batch sizes to predict",
-        )
+    _check_sizes(batch_sizes)
     power = power_of(watts if watts is not None else find_study_watts(study, which))
     wanted = parse_target(target) if isinstance(target, str) else target
     analysis = analyze(study, which=which, target=wanted)
@@ -112,6 +106,7 @@ def forecast(
             expected="runs that reach a target",
             do="name one with --target",
         )
+    _check_data(study, which, batch_sizes)
     history = None
     if is_too_few(observe_sizes(analysis.tuned, analysis.target)):
         history = _read_other_tasks(study, which)
@@ -132,6 +127,34 @@ def forecast(
         for size in batch_sizes
     )
     return Forecast(to_target=to_target, step_seconds=step_seconds, costs=costs)
+
+
+def _check_sizes(batch_sizes: Sequence[int]) -> None:
+    if not batch_sizes or any(size < 1 or size != int(size) for size in batch_sizes):
+        raise InvalidInput(
+            f"batch sizes {', '.join(map(str, batch_sizes))}"
+            if batch_sizes
+            else "no batch size to predict",
+            where="--batch-sizes",
+            expected="whole numbers from 1 on, such as 48,4096",
+            do="name the batch sizes to predict",
+        )
+
+
+def _check_data(study: Study | str, which: str | None, batch_sizes: Sequence[int]) -> None:
+    """See that there are as many examples, where that is known."""
+    if isinstance(study, str) and is_table(study):
+        return
+    with open_study(study) as store:
+        row = find_row(store, study, which)
+        train_size = store.read_task(row["fingerprint"])["facts"]["train_size"]
+    if max(batch_sizes) > train_size:
+        raise InvalidInput(
+            f"a batch of {max(batch_sizes):,} of {train_size:,} training examples",
+            where=f"forecast of {row['task']}, --batch-sizes",
+            expected=f"batch sizes up to {train_size:,}",
+            do="leave larger ones out",
+        )
 
 
 def _read_other_tasks(study: Study | str, which: str | None) -> History | None:

@@ -1,7 +1,7 @@
 """Recommend a batch size."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,8 +15,11 @@ from batchscope.decisions.recommendation import (
     recommend_from,
 )
 from batchscope.decisions.terms import Terms, parse_deadline
+from batchscope.decisions.timings import Timings
+from batchscope.estimate import Estimate
+from batchscope.instruments.speed.foreseeing import foresee_slowdown
 from batchscope.optimizers import constants_to_paste
-from batchscope.records import Measurement, PowerReading, Run
+from batchscope.records import Measurement, PowerReading, Run, StepTime
 from batchscope.studies.cost import count_examples
 from batchscope.studies.plan import GRID_RATES, GRID_SEEDS
 from batchscope.studies.progress import Unwatched, Watcher
@@ -102,7 +105,12 @@ def recommend(
         watcher=watcher,
     )
     need, batch_sizes = predict_need(
-        task, memory, batch_sizes=batch_sizes, precision=precision, watcher=watcher
+        task,
+        memory,
+        batch_sizes=batch_sizes,
+        devices=devices,
+        precision=precision,
+        watcher=watcher,
     )
     done = study(
         task,
@@ -212,12 +220,15 @@ def _recommend(
     return recommend_from(
         analyze_row(store, row),
         terms=terms,
-        step_seconds={
-            step.batch_size: step.seconds
-            for step in steps
-            if step.seconds and step.batch_size in asked
-        },
-        timed_again=_read_again(plan),
+        timings=Timings(
+            seconds={
+                step.batch_size: step.seconds
+                for step in steps
+                if step.seconds and step.batch_size in asked
+            },
+            again=_read_again(plan),
+            slowdowns={} if memory is None else _foresee_slowdowns(steps, memory, asked),
+        ),
         spent=_count(
             runs,
             [*store.read_measurements(row["fingerprint"]), *store.read_powers(row["fingerprint"])],
@@ -228,6 +239,18 @@ def _recommend(
         next_command=write_next_command(store, row, terms, memory),
         memory=memory,
     )
+
+
+def _foresee_slowdowns(
+    steps: Sequence[StepTime], memory: MemoryNeed, sizes: Iterable[int]
+) -> dict[int, Estimate]:
+    """Batch size -> the time of an accumulated step over that of a whole one, where it is split."""
+    splits = {size: memory.split(size) for size in sizes}
+    return {
+        size: foresee_slowdown(steps, size, part=part * memory.devices, parts=parts)
+        for size, (part, parts) in splits.items()
+        if parts > 1
+    }
 
 
 def _read_again(plan: Mapping[str, Any]) -> dict[int, Sequence[float]]:

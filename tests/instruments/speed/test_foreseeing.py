@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from batchscope.estimate import Interval, NotIdentified
-from batchscope.instruments.speed.foreseeing import foresee_step_seconds
+from batchscope.instruments.speed.foreseeing import foresee_slowdown, foresee_step_seconds
 from batchscope.records import StepTime
 
 SIZES = [8, 16, 32, 64, 128, 256, 512]
@@ -102,3 +102,23 @@ def test_where_steps_do_not_take_longer_yet_nothing_is_said_of_larger_batches(
     beyond = found[1024]
     assert isinstance(beyond, NotIdentified)
     assert "do not take longer yet" in beyond.reason
+
+
+@pytest.mark.parametrize("parts", [2, 3, 4])
+def test_an_accumulated_step_takes_what_its_parts_do(rng: np.random.Generator, parts: int) -> None:
+    part = math.ceil(512 / parts)
+
+    found = foresee_slowdown(timed(64, rng, noise=0.0), 512, part=part, parts=parts)
+
+    # What each part takes besides its examples comes once for each; medians are off by 0.5%.
+    true = parts * (1 + part / 64) / (1 + 512 / 64)
+    assert isinstance(found, Interval)
+    assert found.value == pytest.approx(true, rel=0.03)
+    assert found.low <= true <= found.high
+
+
+def test_of_few_timed_sizes_only_a_part_that_was_timed_tells(rng: np.random.Generator) -> None:
+    few = timed(64, rng, sizes=SIZES[:3])
+
+    assert isinstance(foresee_slowdown(few, 32, part=16, parts=2), Interval)
+    assert isinstance(foresee_slowdown(few, 32, part=11, parts=3), NotIdentified)

@@ -9,7 +9,8 @@ from typing import cast
 import numpy as np
 from scipy import stats
 
-from batchscope.estimate import Estimate, Interval, NotIdentified
+from batchscope.estimate import Estimate, Interval, NotIdentified, multiply, scale
+from batchscope.findings.seeds import estimate_median
 from batchscope.instruments.speed.law import Floats, find_jumps, fit_law, law_at
 from batchscope.records import StepTime
 
@@ -108,6 +109,34 @@ def foresee_step_seconds(times: Sequence[StepTime], batch_sizes: Sequence[int]) 
         },
         left_out=laws.left_out,
     )
+
+
+def foresee_slowdown(
+    times: Sequence[StepTime], batch_size: int, *, part: int, parts: int
+) -> Estimate:
+    """The time of a step that is accumulated over parts, over that of the whole batch at once.
+
+    Each part is taken as a step of its own, which updates the weights as well: it is rather less.
+
+    Args:
+        times: of one task on one device.
+        part: examples of each part, of all devices.
+    """
+    foreseen = foresee_step_seconds(times, [part, batch_size]).by_size
+    timed = {time.batch_size: estimate_median(time.seconds, unit=_UNIT) for time in times}
+    each, whole = (
+        known if isinstance(known := timed.get(size), Interval) else foreseen[size]
+        for size in (part, batch_size)
+    )
+    if isinstance(whole, Interval):
+        whole = Interval(
+            value=1 / whole.value,
+            low=1 / whole.high,
+            high=1 / whole.low,
+            unit="",
+            confidence=whole.confidence,
+        )
+    return multiply([scale(each, parts, unit=""), whole], unit="")
 
 
 class _Laws:

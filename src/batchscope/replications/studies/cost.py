@@ -123,15 +123,17 @@ _Times = Mapping[_Way, float]
 
 
 def measure(lab: Lab) -> Measured:
-    """Which sizes show a case is chosen on four other seeds and a timing of their own."""
+    """Which sizes show a case is chosen on other seeds and a timing of their own."""
     task = make_task()
     sizes = _QUICK if lab.is_quick else _ALL
     rates = {size: _choose_rate(lab, task, size) for size in sizes}
-    pilot = _count_steps(lab, task, rates, lab.pilot)
+    others = lab.short_pilot if lab.is_quick else lab.pilot
+    pilot = _count_steps(lab, task, rates, others)
     first = _time(lab, task, {_Way(size, cores) for size in sizes for cores in (1, 2)})
     changes = _choose_changes(sizes, _mean_steps(pilot), first)
-    steps = _count_steps(lab, task, rates, lab.seeds)
     shown = {way for change in changes.values() for way in change}
+    judged = {size: rates[size] for size in sizes if size in {way.size for way in shown}}
+    steps = _count_steps(lab, task, judged, lab.seeds)
     times = [_time(lab, task, shown) for _ in lab.seeds]
 
     def ratios(name: str) -> list[Seen]:
@@ -141,7 +143,7 @@ def measure(lab: Lab) -> Measured:
             for seed, timed in zip(lab.seeds, times, strict=True)
         ]
 
-    mean = _mean_steps(steps)
+    mean = _mean_steps({size: pilot[size] | steps.get(size, {}) for size in sizes})
     lines = tuple(
         Line(
             name=_name(cores),
@@ -159,7 +161,8 @@ def measure(lab: Lab) -> Measured:
         },
         figures=(
             Figure(
-                title=f"Core-seconds to {_TARGET} on validation data, by the first timing",
+                title=f"Core-seconds to {_TARGET} on validation data, by the first timing, mean "
+                "over seeds",
                 x="batch size",
                 y="core-seconds",
                 lines=lines,
@@ -167,7 +170,7 @@ def measure(lab: Lab) -> Measured:
             ),
         ),
         notes=(
-            "Chosen on four other seeds and another timing: "
+            f"Chosen on {len(others)} other seeds and another timing: "
             + "; ".join(f"{name} {_describe(change)}" for name, change in changes.items())
             + ".",
             *_weigh_upgrade(changes["C3"], steps, times),

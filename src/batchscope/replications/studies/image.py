@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from batchscope.budget import Target
+from batchscope.decisions.reasons import join_sizes
 from batchscope.estimate import Interval
 from batchscope.findings.claims import Claim, Seen, exactly, see_trend
 from batchscope.gallery import digits_cnn
@@ -25,8 +26,8 @@ _RATE = 0.01
 # What a momentum of 0.9 makes of it.
 _STEP = 10 * _RATE
 _EPOCHS = 25
-# Of 32, whose updates 512 is given too at quick: its examples take most of the time.
-_QUICK_EPOCHS = 10
+# Whose updates both get: those of 512 at quick, since those of 32 take most of the time at 512.
+_QUICK_UPDATES_OF, _UPDATES_OF = 512, 32
 _QUICK = (8, 32, 128, 512, 2048)
 _ALL = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 _CHANCE = (0.0, 0.9)
@@ -148,7 +149,8 @@ def measure(lab: Lab) -> Measured:
     """The source's sizes at one rate, equal updates beside, and as many timings as seeds."""
     task = make_task(lab)
     sizes = _QUICK if lab.is_quick else _ALL
-    count = (_QUICK_EPOCHS if lab.is_quick else _EPOCHS) * -(-task.train_size // 32)
+    whose = _QUICK_UPDATES_OF if lab.is_quick else _UPDATES_OF
+    count = _EPOCHS * -(-task.train_size // whose)
     updates = lab.train(task, [32, 512], rates=[_RATE], budget=f"{count}steps")
     large = 512 if lab.is_control else 2048
     if lab.is_control:
@@ -162,7 +164,7 @@ def measure(lab: Lab) -> Measured:
             "O2": [_matched(by_epochs, large, seed) for seed in lab.seeds],
         },
         causes={"C1": by_epochs.explain(32, large)},
-        notes=(f"Equal updates are {count:,}.",),
+        notes=(f"Equal updates are the {count:,} of {whose} in {_EPOCHS} epochs.",),
     )
     return found if lab.is_control else _measure_sizes(lab, task, sizes, by_epochs, found)
 
@@ -171,21 +173,25 @@ def _measure_sizes(
     lab: Lab, task: Task, sizes: Sequence[int], by_epochs: Trained, found: Measured
 ) -> Measured:
     """What the control leaves out: the best size by epochs and by seconds, trends, and noise."""
-    others = lab.short_pilot
-    pilot = lab.train(task, sizes, rates=[_RATE], budget=f"{_EPOCHS}ep", seeds=others)
     # Against itself 32 would be as good whatever it is.
     rivals = [size for size in sizes if size != 32]
-    best = min(rivals, key=lambda size: _mean_error(pilot, size, others))
+
+    def choose_rival(seed: int, at: Mapping[int, float] | None = None) -> int:
+        """The best of the others by the seeds that it is not judged on."""
+        others = [other for other in lab.seeds if other != seed]
+        return min(rivals, key=lambda size: _mean_error(by_epochs, size, others, at=at))
+
     rising = [size for size in sizes if size >= 32]
     errors = [
         [by_epochs.last((size, _RATE, seed), "test_error", censored=_CHANCE) for size in rising]
         for seed in lab.seeds
     ]
     steps = _steps_of_the_fastest(lab, task, sizes)
-    quickest = min(rivals, key=lambda size: _mean_error(pilot, size, others, at=steps[size]))
+    best = {seed: choose_rival(seed) for seed in lab.seeds}
+    quickest = {seed: choose_rival(seed, steps) for seed in lab.seeds}
     over_sizes, over_ghosts, without_norm = compare_gaps(lab)
     means = [_mean_error(by_epochs, size, lab.seeds) for size in sizes]
-    at_once = [_mean_error(by_epochs, size, lab.seeds, at=steps[size]) for size in sizes]
+    at_once = [_mean_error(by_epochs, size, lab.seeds, at=steps) for size in sizes]
     figure = Figure(
         title="Test error after 25 epochs, and in the seconds of the fastest, mean over seeds",
         x="batch size",
@@ -199,10 +205,10 @@ def _measure_sizes(
         seen={
             **found.seen,
             "C2": exactly([_time_slope(lab, task) for _ in lab.seeds]),
-            "C3": [_gap(by_epochs, 32, best, seed) for seed in lab.seeds],
+            "C3": [_gap(by_epochs, 32, best[seed], seed) for seed in lab.seeds],
             "C4": [see_trend([e.low for e in row], [e.high for e in row]) for row in errors],
             "C4b": [_bend(rising, row) for row in errors],
-            "O3": [_gap(by_epochs, 32, quickest, seed, at=steps) for seed in lab.seeds],
+            "O3": [_gap(by_epochs, 32, quickest[seed], seed, at=steps) for seed in lab.seeds],
             "O4a": over_sizes,
             "O4b": over_ghosts,
             "O5": exactly([compare_misses(task, rate=_STEP, seed=seed) for seed in lab.seeds]),
@@ -210,7 +216,9 @@ def _measure_sizes(
         figures=(figure,),
         causes=found.causes,
         notes=(
-            f"The best other batch size on two other seeds is {best}, in equal seconds {quickest}.",
+            "The best other batch size, by the other seeds, is "
+            f"{join_sizes(sorted({*best.values()}))}, in equal seconds "
+            f"{join_sizes(sorted({*quickest.values()}))}.",
             *found.notes,
             without_norm,
         ),
@@ -234,8 +242,11 @@ def _gap(
     return ends[0].minus(ends[1])
 
 
-def _mean_error(runs: Trained, size: int, seeds: range, *, at: float | None = None) -> float:
-    return float(np.mean([_error(runs, size, seed, at).high for seed in seeds]))
+def _mean_error(
+    runs: Trained, size: int, seeds: Sequence[int], *, at: Mapping[int, float] | None = None
+) -> float:
+    when = at[size] if at else None
+    return float(np.mean([_error(runs, size, seed, when).high for seed in seeds]))
 
 
 def _matched(runs: Trained, large: int, seed: int) -> Seen:

@@ -28,11 +28,10 @@ _SMALL, _LARGE = 16, 256
 _ALL = (4, 16, 64, 256)
 _RANKS = {"C2a": 1, "C2b": 8}
 _RANK = 8
-_BUDGET = "4ep"
+_EPOCHS = 4
+_BUDGET = f"{_EPOCHS}ep"
 # The usual evaluations take longer than training does.
-_EVALUATE_EVERY = "1ep"
-# Of the largest batch.
-_EPOCHS_OF_UPDATES = 8
+_EVALUATE_EVERY = "2ep"
 # Half a decade apart; further ones where the best lies at the edge.
 _RUNGS, _MOST_RATES = (-1, 0, 1), 6
 # Batch size, examples in all, and rate over batch size: each in two values.
@@ -160,8 +159,8 @@ def measure(lab: Lab) -> Measured:
         rank: tuned if rank == _RANK else _train_at(lab, way, tuned.rates, _BUDGET)
         for rank, way in ways.items()
     }
-    steps_taken = _EPOCHS_OF_UPDATES * math.ceil(subject.train / _LARGE)
-    updates = _tune(lab, ways[_RANK], (_SMALL, _LARGE), f"{steps_taken}steps")
+    steps_taken = _EPOCHS * math.ceil(subject.train / _LARGE)
+    updates = _tune(lab, ways[_RANK], (_SMALL,), f"{steps_taken}steps")
 
     def losses(arm: _Tuned) -> list[Seen]:
         return [arm.nats(_LARGE, s).minus(arm.nats(_SMALL, s)) for s in lab.seeds]
@@ -184,7 +183,7 @@ def measure(lab: Lab) -> Measured:
         "C3b": ratios,
         "C4": _compare_versions(lab, ways[_RANK]),
         "C5": exactly([departure] * len(lab.seeds)),
-        "O1": losses(updates),
+        "O1": [tuned.nats(_LARGE, s).minus(updates.nats(_SMALL, s)) for s in lab.seeds],
         **{name: further(lora[rank]) for name, rank in _RANKS.items()},
     }
     named = {"full": full, **{f"LoRA, rank {rank}": arm for rank, arm in lora.items()}}
@@ -198,6 +197,8 @@ def measure(lab: Lab) -> Measured:
         causes={"C1": lora[_RANK].runs[_LARGE].explain(_SMALL, _LARGE)},
         notes=(
             f"Rates, chosen on two other seeds: {chosen}.",
+            f"Equal updates are the {steps_taken} of {_LARGE}, for which the rate at {_SMALL} is "
+            f"{updates.rates[_SMALL]:.2g}.",
             f"Memory is that of a step's tensors, {fixed / 2**20:.2g} MiB of it without examples; "
             "it is the same for every seed.",
             *subject.notes,

@@ -5,15 +5,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
+import torch
 
+from batchscope.budget import parse_budget
 from batchscope.errors import CannotTell
 from batchscope.estimate import Interval
 from batchscope.findings.claims import Claim, Seen, exactly
+from batchscope.instruments.checkpoint import reach_checkpoint
 from batchscope.optimizers import SGD, Adam
-from batchscope.replications.lab import Lab
+from batchscope.replications.lab import Ends, Lab
 from batchscope.replications.minima import Material, make_task, read_material
 from batchscope.replications.published import Figure, Line, Measured, Published
 from batchscope.task import Task
+from batchscope.training.hooks import Hook, RunState
 from batchscope.verbs.gauging import curvature
 
 _LOSS = 0.02
@@ -30,7 +34,8 @@ _CHANCE = (0.0, 0.9)
 # Nothing is known of a training that never gets to the loss.
 _ANYTHING = Seen(-math.log(100.0), math.log(100.0))
 _READING = "reading the curvature"
-# Of each measure; None where training never got there.
+_ERROR = "error"
+# Of each measure, and the error itself; None where training never got there.
 Logs = Mapping[str, float] | None
 _MEASURES = {
     "top_eigenvalue": "the largest eigenvalue",
@@ -96,14 +101,10 @@ def measure(lab: Lab) -> Measured:
         sharp = _read(lab, task, dict.fromkeys(sizes, rate))
         for letter, name in zip("abc", _MEASURES, strict=True):
             seen[f"{id_}{letter}"] = _compare(sharp[large], sharp[small], name)
-        runs = lab.train(
-            task, [small, large], rates=[rate], budget=f"{_EPOCHS}ep until train_loss<={_LOSS}"
-        )
-        for seed in lab.seeds:
-            ends = [
-                runs.last((size, rate, seed), "error", censored=_CHANCE) for size in (large, small)
-            ]
-            seen[worse].append(ends[0].minus(ends[1]))
+        seen[worse] = [
+            _end(big).minus(_end(little))
+            for big, little in zip(sharp[large], sharp[small], strict=True)
+        ]
         lines.append(_draw(f"{optimizer.name}, rate {rate:g}", sharp))
     task = make_task(material, _OPTIMIZERS["C2", "C4"], is_ridge=False)
     matched = _read(
@@ -125,8 +126,8 @@ def measure(lab: Lab) -> Measured:
         ),
         notes=(
             material.words,
-            f"The curvature is read at the first evaluations below {_AROUND[0]} and {_AROUND[1]} "
-            f"and interpolated to a training loss of {_LOSS}, logs against log.",
+            f"The curvature and the error are read at the first evaluations below {_AROUND[0]} and "
+            f"{_AROUND[1]} and interpolated to a training loss of {_LOSS}, against its log.",
         ),
     )
 
@@ -174,28 +175,55 @@ def _measure_ridge(lab: Lab, material: Material) -> Measured:
 
 
 def _read(lab: Lab, task: Task, rates: Mapping[int, float]) -> dict[int, list[Logs]]:
-    """Per batch size and seed the logs of the measures at the loss."""
+    """Per batch size and seed the logs of the measures, and the error, at the loss."""
     calls = [(size, rate, seed) for size, rate in rates.items() for seed in lab.seeds]
     found = iter(lab.ask(task, _read_at_loss, calls, words=_READING))
     return {size: [cast(Logs, next(found)) for _ in lab.seeds] for size in rates}
 
 
+class _Passing(Hook):
+    """Keeps the weights and the error at the first evaluation below each of some losses."""
+
+    def __init__(self, levels: Sequence[float]) -> None:
+        self._levels = levels
+        self.found: dict[float, tuple[Mapping[str, torch.Tensor], float]] = {}
+
+    def on_evaluation(self, state: RunState, row: Mapping[str, float]) -> None:
+        for level in self._levels:
+            if level not in self.found and row["train_loss"] <= level:
+                weights = {name: x.clone() for name, x in state.model.state_dict().items()}
+                self.found[level] = weights, row["error"]
+
+
 def _read_at_loss(
     task: Task, size: int, rate: float, seed: int, *, report: Callable[[object], None]
 ) -> Logs:
-    """The logs of the measures at the loss; None where training never got near it."""
+    """The logs of the measures, and the error, at the loss; None where training never got near."""
     del report
+    passing = _Passing(_AROUND)
+    try:
+        reach_checkpoint(
+            task,
+            after=parse_budget(f"{_EPOCHS}ep until train_loss<={min(_AROUND)}"),
+            device=torch.device("cpu"),
+            precision="float32",
+            batch_size=size,
+            learning_rate=rate,
+            seed=seed,
+            hooks=[passing],
+        )
+    except CannotTell:
+        # It diverged.
+        return None
     places: list[tuple[float, Mapping[str, float]]] = []
     for level in _AROUND:
-        try:
-            found = _look(task, size, rate, seed, f"{_EPOCHS}ep until train_loss<={level}")
-        except CannotTell:
-            # It diverged.
+        if level not in passing.found:
             return None
-        at, logs = _logs(found)
+        weights, error = passing.found[level]
+        at, logs = _logs(curvature(task, weights=weights, seed=seed, device="cpu"))
         if logs is None or at > math.log(_NEAR * level):
             return None
-        places.append((at, logs))
+        places.append((at, {**logs, _ERROR: error}))
     (before, first), (beyond, second) = places
     if before == beyond:
         return first
@@ -208,11 +236,7 @@ def _read_at_end(
 ) -> Logs:
     """The logs of the measures where training ends."""
     del report
-    return _logs(_look(task, size, rate, seed, after))[1]
-
-
-def _look(task: Task, size: int, rate: float, seed: int, after: str) -> Any:
-    return curvature(
+    found = curvature(
         task,
         after=after,
         batch_size=size,
@@ -220,6 +244,12 @@ def _look(task: Task, size: int, rate: float, seed: int, after: str) -> Any:
         seed=seed,
         device="cpu",
     )
+    return _logs(found)[1]
+
+
+def _end(found: Logs) -> Ends:
+    """The error at the loss, or what it can be."""
+    return Ends(*_CHANCE) if found is None else Ends(found[_ERROR], found[_ERROR])
 
 
 def _logs(found: Any) -> tuple[float, Mapping[str, float] | None]:
