@@ -125,8 +125,9 @@ def test_electricity_without_watts_is_not_priced() -> None:
 def test_a_price_below_0_is_refused() -> None:
     with pytest.raises(InvalidInput, match="hardware of -1"):
         Prices(hardware=-1)
-    with pytest.raises(InvalidInput, match="runs of 0"):
-        Prices(runs=0)
+    for runs in (0, 2.5):
+        with pytest.raises(InvalidInput, match=f"runs of {runs}"):
+            Prices(runs=runs)  # type: ignore[arg-type]
 
 
 def test_what_waiting_is_worth_weighs_time_against_money() -> None:

@@ -47,8 +47,9 @@ def test_it_says_what_a_part_takes() -> None:
     assert "1.50 MiB of 1,020 MiB" in said
     assert "takes 1.200 (1.100 to 1.300) times" in said
     assert "Shared by 2 devices it fits without that." in said
-    unknown = NotIdentified(reason="few", remedy="more", unit="")
-    assert "is not identified" in make_need(50).explain(64, unknown)
+    unknown = NotIdentified(reason="few sizes", remedy="more of them", unit="", low=1.0, high=2.0)
+    said = make_need(50).explain(64, unknown)
+    assert "at most 2 times as long, and how long is not known: few sizes; it takes more" in said
 
 
 def test_devices_share_a_batch_before_it_is_split() -> None:

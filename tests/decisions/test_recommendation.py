@@ -385,6 +385,26 @@ def test_what_accumulating_takes_counts_in_the_choice_and_in_its_time(
     assert little.predicted.seconds.value == pytest.approx(1.02 * whole.predicted.seconds.value)
     assert little.predicted.seconds.high > 1.02 * whole.predicted.seconds.high
     assert any("takes 1.020 (0.927 to 1.122) times as long" in said for said in little.reasons)
+    # Beside the choice, which is not accumulated, the largest size's time is three times as long.
+    largest = [
+        next(said for said in found.reasons if "at batch size 512" in said)
+        for found in (whole, much)
+    ]
+    assert largest[0] != largest[1]
+
+
+def test_of_sizes_that_are_as_good_the_fastest_to_accumulate_is_chosen(
+    rng: np.random.Generator,
+) -> None:
+    curves = [
+        make_curve(size, seed=seed, loss=[1, 0.5, 0.2 + rng.normal(0, 1e-4)], step_seconds=seconds)
+        for size, seconds in ((8, 0.1), (16, 0.05))
+        for seed in range(4)
+    ]
+    ratio = Interval(value=3.0, low=2.9, high=3.1, unit="")
+
+    assert recommend(curves, "quality").batch_size == 16
+    assert recommend(curves, "quality", slowdowns={16: ratio}).batch_size == 8
 
 
 def test_of_several_devices_each_has_its_share_of_the_batch(rng: np.random.Generator) -> None:

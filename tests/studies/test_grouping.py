@@ -6,7 +6,7 @@ from torch import nn
 
 import batchscope as bs
 from batchscope.records import Configuration
-from batchscope.studies.grouping import find_together, form_jobs
+from batchscope.studies.grouping import count_members, find_together, form_jobs
 from batchscope.studies.plan import configure, make_plan
 from batchscope.studies.progress import Unwatched
 from batchscope.workers.pool import OwnProcess, ProcessPool
@@ -99,22 +99,18 @@ def test_sizes_that_gain_are_found_upwards_by_measuring() -> None:
     assert examples == (2 + 4) * ((12 + 2) * 3 + (12 + 1) * 8)
 
 
-@pytest.mark.parametrize(("sizes", "members"), [([4], {4: 6}), ([2, 4], {2: 12, 4: 12})])
+@pytest.mark.parametrize(
+    ("sizes", "workers", "members"),
+    [([4], 2, 6), ([2, 4], 2, 12), ([2, 4, 8], 2, 12), ([4], 5, 3), ([4], 0, 12)],
+)
 def test_runs_of_fewer_sizes_than_workers_are_split_among_all_workers(
-    sizes: list[int], members: dict[int, int]
+    sizes: list[int], workers: int, members: int
 ) -> None:
-    task = make_task(
-        model=lambda: nn.Sequential(*(nn.Linear(4, 4) for _ in range(20)), nn.Linear(4, 2))
-    )
-    wanted = runs_at(*sizes, count=12, task=task)
-    with ProcessPool(pack_task(task), count=2, threads=1) as pool:
-        found, _ = find_together(
-            pool, wanted, train_size=task.train_size, device_name="cpu", watcher=Unwatched()
-        )
+    assert count_members(12, sizes=len(sizes), workers=workers) == members
 
-    assert found == members
-    jobs = form_jobs(wanted, found, cost=lambda _: 1.0)
-    assert [len(job) for job in jobs] == list(members.values()) * (2 // len(sizes))
+    jobs = form_jobs(runs_at(*sizes, count=12), dict.fromkeys(sizes, members), cost=lambda _: 1.0)
+    assert len(jobs) >= workers - 1
+    assert {len(job) for job in jobs} == {members}
 
 
 def test_too_few_runs_for_two_workers_are_trained_one_by_one() -> None:

@@ -1,12 +1,15 @@
 """What each batch size costs, on one device and on two."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 import batchscope as bs
 from batchscope.errors import InvalidInput
+from batchscope.reports.terminal_costs import show_costs
 
 from ..conftest import make_staying_task, make_task
 
@@ -65,6 +68,22 @@ def test_of_one_device_and_two_both_are_weighed_at_every_size(place: str) -> Non
         assert cost.total.value == pytest.approx(paid)
     for best in (found.cheapest, found.fastest):
         assert best in [found.costs[at].use for at in found.on_frontier]
+
+
+def test_what_more_quality_takes_is_shown_in_80_columns(place: str) -> None:
+    found = bs.cost(place, prices=bs.Prices(device_hour=2.0), devices=[1, 2])
+    console = Console(file=io.StringIO(), width=80)
+    show_costs(console, found)
+
+    levels = found.to_dict()["levels"]
+    assert isinstance(levels, list)
+    assert len(levels) > 1
+    assert {"learning_rate", "seconds", "total"} <= set(levels[0]["choices"][0])
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert "What more quality takes" in text
+    assert all(level["target"] in text for level in levels)
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_devices_that_were_not_timed_are_named_with_the_command(place: str) -> None:

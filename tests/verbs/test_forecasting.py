@@ -1,5 +1,6 @@
 """What batch sizes need that were never run."""
 
+import math
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -128,10 +129,11 @@ def test_few_sizes_leave_the_seconds_open(tmp_path_factory: pytest.TempPathFacto
     [
         ([0], "batch sizes 0"),
         ([6, 16.5], "batch sizes 6, 16.5"),
+        ([math.nan], "batch sizes nan"),
         ([], "no batch size"),
         ([6, 128], "a batch of 128 of 64 training examples"),
     ],
-    ids=["nothing", "a half", "none", "more than there are"],
+    ids=["nothing", "a half", "no number", "none", "more than there are"],
 )
 def test_batch_sizes_that_cannot_be_trained_with_are_one_error(
     place: str, sizes: list[Any], said: str

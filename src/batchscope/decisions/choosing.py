@@ -62,7 +62,10 @@ def choose(
         return Choice(size=by_size[plateau.best], plateau=plateau)
     fastest = min(
         (by_size[size] for size in plateau.batch_sizes),
-        key=lambda size: (_budget_seconds(size), -size.batch_size),
+        key=lambda size: (
+            _budget_seconds(size) * unit_cost(size.batch_size),
+            -size.batch_size,
+        ),
     )
     return Choice(size=fastest, plateau=plateau)
 

@@ -1,7 +1,7 @@
 """How a batch is split so that each part of it fits in memory."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from batchscope.errors import CannotTell
@@ -84,10 +84,13 @@ class MemoryNeed:
         if parts == 1:
             return f"The whole batch fits in memory at once{each}. {said}"
         enough = math.ceil(batch_size / self.at_most)
-        return (
-            f"The batch is accumulated over {parts} parts of at most {size}{each}. {said} "
-            f"{_explain_slowdown(slowdown)} Shared by {enough} devices it fits without that."
+        parts_said = (
+            f"The batch is accumulated over {parts} parts of at most {size}{each}.",
+            *_explain_slowdown(slowdown),
+            f"Shared by {enough} devices it fits without that.",
+            said,
         )
+        return " ".join(parts_said)
 
     def to_dict(self) -> dict[str, object]:
         """The need as JSON."""
@@ -98,10 +101,14 @@ def _in_mib(amount: float) -> str:
     return f"{write_number(amount / _MIB)} MiB"
 
 
-def _explain_slowdown(slowdown: Estimate | None) -> str:
+def _explain_slowdown(slowdown: Estimate | None) -> Iterator[str]:
     if isinstance(slowdown, Interval):
-        return (
-            f"By the steps of smaller batches that takes {slowdown} times as long, which is "
-            "counted in; these update the weights once for each part, so it is rather less."
+        yield (
+            f"By the steps that were timed that takes {slowdown} times as long, in the predicted "
+            "time as well; it is rather less, since these update the weights once for each part."
         )
-    return "Steps were timed whole: how much longer accumulated ones take is not identified."
+    elif slowdown is not None:
+        yield (
+            f"That takes at most {slowdown.high or math.inf:g} times as long, and how long is not "
+            f"known: {slowdown.reason}; it takes {slowdown.remedy}."
+        )

@@ -79,7 +79,7 @@ def _explain_choice(
     else:
         said.append(f"What a fresh training needs is not identified: {predicted.steps.reason}.")
     if terms.ranked_by in AXES:
-        said += _comparisons(analysis, chosen, terms)
+        said += _comparisons(analysis, chosen, terms, timings)
     said += _speed_reason(chosen.batch_size, timings.seconds)
     said += _explain_drift(timings.own(chosen.batch_size))
     if analysis.to_target_only:
@@ -156,7 +156,9 @@ def _explain_absent(analysis: Analysis, step_seconds: Mapping[int, Sequence[floa
     ]
 
 
-def _comparisons(analysis: Analysis, chosen: SizeFindings, terms: Terms) -> list[str]:
+def _comparisons(
+    analysis: Analysis, chosen: SizeFindings, terms: Terms, timings: Timings
+) -> list[str]:
     """What the smallest and the largest batch size take."""
     # A weighted mean has no unit that would say anything.
     name = terms.ranked_by if len(terms.weights) > 1 else terms.least
@@ -164,6 +166,8 @@ def _comparisons(analysis: Analysis, chosen: SizeFindings, terms: Terms) -> list
     for other in (analysis.sizes[0], analysis.sizes[-1]):
         if other.batch_size != chosen.batch_size:
             taken = getattr(other, AXES[name])
+            if AXES[name] == "seconds":
+                taken = timings.lengthen(other.batch_size, taken)
             if name in PRICED:
                 taken = terms.usage(taken, other.batch_size).by_name[name]
             said.append(

@@ -178,9 +178,9 @@ def recommend_from(
     """
 
     def second_cost(size: int) -> float:
-        """Of a second of whole steps, where time is what counts."""
-        is_time = terms.ranked_by == "time"
-        return terms.second_cost(size) * (timings.slowdown(size) if is_time else 1.0)
+        """Of a second of whole steps, or of an example."""
+        counts_seconds = terms.ranked_by != "examples"
+        return terms.second_cost(size) * (timings.slowdown(size) if counts_seconds else 1.0)
 
     allowed = _keep_within(analysis, terms, timings) if terms.is_limited else analysis
     choice = choose(allowed, terms.ranked_by, unit_cost=second_cost)

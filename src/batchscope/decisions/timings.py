@@ -1,11 +1,12 @@
 """How long steps were timed to take, and what accumulating and a drifting machine make of that."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from batchscope.estimate import Estimate, Interval, multiply
+from batchscope.estimate import Estimate, Interval, NotIdentified, multiply
 
 Steps = Mapping[int, Sequence[float]]
 
@@ -18,7 +19,7 @@ class Timings:
         seconds: batch size -> the timed steps, each of a whole batch.
         again: batch size -> those timed at another time, of some sizes.
         slowdowns: batch size -> the time of an accumulated step over that of a whole one, of those
-            that have to be split.
+            that have to be split; where it is not identified, with both ends of what it can be.
     """
 
     seconds: Steps
@@ -42,11 +43,16 @@ class Timings:
         return [first, *([drift * seconds for seconds in first] for drift in drifts)]
 
     def slowdown(self, batch_size: int) -> float:
-        """By what accumulating makes a step longer; 1 where it does not, or is not known to."""
+        """By what accumulating makes a step longer; where that is not known, the most it can be."""
         ratio = self.slowdowns.get(batch_size)
-        return ratio.value if isinstance(ratio, Interval) else 1.0
+        if isinstance(ratio, NotIdentified):
+            return ratio.high or 1.0
+        return 1.0 if ratio is None else ratio.value
 
     def lengthen(self, batch_size: int, seconds: Estimate) -> Estimate:
-        """Seconds of whole steps, as accumulating makes them, as far as that is known."""
+        """Seconds of whole steps, as accumulating makes them."""
         ratio = self.slowdowns.get(batch_size)
-        return multiply([seconds, ratio], unit="s") if isinstance(ratio, Interval) else seconds
+        if isinstance(ratio, NotIdentified):
+            least, most = ratio.low or 1.0, self.slowdown(batch_size)
+            ratio = Interval(value=math.sqrt(least * most), low=least, high=most, unit="")
+        return seconds if ratio is None else multiply([seconds, ratio], unit=seconds.unit)

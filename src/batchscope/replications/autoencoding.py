@@ -18,6 +18,7 @@ _ONE, _SMALL, _LARGE = 1, 5, 100
 _QUICK = (_ONE, _SMALL, _LARGE)
 _ALL = (1, 2, 5, 10, 20, 50, 100)
 _RATIO = 1.05
+# What is misread takes as long to tell as an epoch.
 _EVALUATE_EVERY = "2ep"
 # The share that is misread, or of the variance that is not told.
 _SHARES = (0.0, 1.0)
@@ -85,11 +86,15 @@ class Autoencoding:
     losses: tuple[float, float]
 
 
-def _train(lab: Lab, trained: Autoencoding, sizes: Sequence[int], budget: str) -> Trained:
-    # What is misread takes as long to tell as an epoch.
-    return lab.train(
-        trained.task, sizes, rates=[trained.rate], budget=budget, evaluate_every=_EVALUATE_EVERY
-    )
+def _train(
+    lab: Lab,
+    trained: Autoencoding,
+    sizes: Sequence[int],
+    budget: str,
+    *,
+    every: str = _EVALUATE_EVERY,
+) -> Trained:
+    return lab.train(trained.task, sizes, rates=[trained.rate], budget=budget, evaluate_every=every)
 
 
 def compare_losses(lab: Lab, trained: Autoencoding) -> list[Seen]:
@@ -107,11 +112,12 @@ def compare_sizes(lab: Lab, trained: Autoencoding, *, notes: Sequence[str]) -> M
     """Equal epochs, then equal updates."""
     task, rate = trained.task, trained.rate
     sizes = _QUICK if lab.is_quick else _ALL
-    # At quick those of 100: as many as 5 takes are twenty times the training at 100.
-    whose = _LARGE if lab.is_quick else _SMALL
-    updates = trained.epochs * -(-task.train_size // whose)
+    updates = trained.epochs * -(-task.train_size // _SMALL)
     by_epochs = _train(lab, trained, sizes, f"{trained.epochs}ep")
-    by_updates = _train(lab, trained, [_SMALL, _LARGE], f"{updates}steps")
+    # At 100 they are twenty times as many epochs.
+    by_updates = _train(
+        lab, trained, [_SMALL, _LARGE], f"{updates}steps", every=f"{trained.epochs}ep"
+    )
 
     def loss(runs: Trained, size: int, seed: int) -> Ends:
         return runs.last((size, rate, seed), "val_loss", censored=trained.losses)
@@ -146,6 +152,6 @@ def compare_sizes(lab: Lab, trained: Autoencoding, *, notes: Sequence[str]) -> M
         causes={"C1": by_epochs.explain(_SMALL, _LARGE)},
         notes=(
             *notes,
-            f"Equal updates are the {updates:,} of {whose} in {trained.epochs} epochs.",
+            f"Equal updates are the {updates:,} of {_SMALL} in {trained.epochs} epochs.",
         ),
     )

@@ -284,9 +284,9 @@ def _show_runs(analysis: Analysis) -> Iterator[Exhibit]:
     column = quality_column(analysis)
     yield _exhibit(
         "all-runs",
-        f"All {len(analysis.curves)} runs",
+        f"The {len(analysis.curves)} runs",
         f"A line is a run, coloured by its {column.replace('_', ' ')}; drag along an axis to pick "
-        "some. Seconds are those of the whole run."
+        "some. Seconds are those of the whole run; one that was begun anew for longer counts once."
         + describe_sample(len(analysis.curves), RUNS, "runs"),
         draw_all_runs(tabulate_runs_seen(analysis), metric=column),
     )

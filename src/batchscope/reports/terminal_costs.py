@@ -57,20 +57,26 @@ def show_costs(console: Console, found: Costs) -> None:
 
 def _show_levels(console: Console, found: Costs, *, several: bool, has_money: bool) -> None:
     """What more quality takes, and less."""
-    heads = ["to", "batch size", "seconds", "total cost" if has_money else "device-hours"]
+    heads = ["to", "batch size", "rate", "seconds", "total cost" if has_money else "device-hours"]
     table = make_table(*heads)
     for level in found.levels:
-        for at, cost in enumerate(level.costs):
+        for at, choice in enumerate(level.choices):
+            cost = choice.cost
             on = f" x {cost.use.devices}" if several else ""
             table.add_row(
                 "" if at else level.target,
                 f"{cost.use.batch_size:,}{on}",
+                f"{choice.learning_rate:.3g}",
                 shorten(cost.seconds),
                 shorten(cost.total if has_money else cost.device_hours),
             )
-    say(console, "What more quality takes, and less, at the learning rates that are best for it:")
+    say(console, "What more quality takes, and less:")
     console.print(table)
-    say(console, "No other choice is faster, cheaper and better than one of these.")
+    say(
+        console,
+        "No other choice is faster, cheaper and better than one of these; each at the learning "
+        "rate that gets there soonest, of those with the most seeds.",
+    )
 
 
 def _say_power(console: Console, costs: Sequence[Cost]) -> None:

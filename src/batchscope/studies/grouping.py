@@ -71,8 +71,7 @@ def find_together(
     together: dict[int, int] = {}
     examples = 0
     for size, runs in sorted(by_size.items()):
-        share = min(1.0, len(by_size) / max(1, pool.free))
-        members = min(_MOST_MEMBERS, math.ceil(share * len(runs)))
+        members = count_members(len(runs), sizes=len(by_size), workers=pool.free)
         whole = sum(horizon_examples(run.budget, train_size, size) for run in runs)
         if members < _LEAST_MEMBERS or trial_examples(members, size) > _LARGEST_TRIAL * whole:
             continue
@@ -88,6 +87,17 @@ def find_together(
             break
         together[size] = members
     return together, examples
+
+
+def count_members(runs: int, *, sizes: int, workers: int) -> int:
+    """How many runs of a batch size would share a program, so that no worker is left idle.
+
+    Example:
+        >>> count_members(12, sizes=1, workers=2), count_members(12, sizes=2, workers=2)
+        (6, 12)
+    """
+    share = min(1.0, sizes / max(1, workers))
+    return min(_MOST_MEMBERS, math.ceil(share * runs))
 
 
 def try_together(

@@ -34,7 +34,8 @@ def read_asked(plan: Mapping[str, Any]) -> tuple[Terms, MemoryNeed | None]:
         return Terms.from_dict(searched, devices=devices), None
     terms = Terms.from_dict(asked["terms"], devices=devices)
     memory = asked["memory"]
-    need = None if memory is None else MemoryNeed(**memory)
+    # Studies that were asked earlier say nothing of devices.
+    need = None if memory is None else MemoryNeed(**{"devices": devices, **memory})
     return replace(terms, **asked["limits"]), need
 
 

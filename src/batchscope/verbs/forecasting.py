@@ -18,8 +18,8 @@ from batchscope.decisions.steps import (
 from batchscope.errors import CannotTell, InvalidInput
 from batchscope.estimate import Estimate, Interval, NotIdentified, scale
 from batchscope.findings.analysis import Analysis
-from batchscope.findings.seeds import LEAST_REPEATS, estimate_median
-from batchscope.instruments.speed.foreseeing import StepForecast, foresee_step_seconds
+from batchscope.findings.seeds import LEAST_REPEATS
+from batchscope.instruments.speed.foreseeing import StepForecast, read_or_foresee
 from batchscope.records import StepTime, count_devices
 from batchscope.verbs.analyzing import analyze, analyze_row
 from batchscope.verbs.importing import is_table
@@ -92,7 +92,8 @@ def forecast(
             `energy` has kept in the store.
 
     Raises:
-        InvalidInput: a batch size is below 1 or above the training set, or a price makes no sense.
+        InvalidInput: a batch size is no whole number from 1 to the size of the training set, or a
+            price makes no sense.
         CannotTell: there is no target that runs reached.
     """
     _check_sizes(batch_sizes)
@@ -130,7 +131,7 @@ def forecast(
 
 
 def _check_sizes(batch_sizes: Sequence[int]) -> None:
-    if not batch_sizes or any(size < 1 or size != int(size) for size in batch_sizes):
+    if not batch_sizes or any(size < 1 or not float(size).is_integer() for size in batch_sizes):
         raise InvalidInput(
             f"batch sizes {', '.join(map(str, batch_sizes))}"
             if batch_sizes
@@ -196,20 +197,14 @@ class _Timing:
 
     def foresee(self, batch_sizes: Sequence[int]) -> StepForecast:
         """Seconds per step, as they were timed or as the law says."""
-        found = foresee_step_seconds(self.steps, batch_sizes)
-        timed = {
-            step.batch_size: seconds
-            for step in self.steps
-            if isinstance(seconds := estimate_median(step.seconds, unit="s/step"), Interval)
-        }
+        found = read_or_foresee(self.steps, batch_sizes)
         out = NotIdentified(
             reason=f"memory ran out at batch size {self.too_large:g}",
             remedy="batchscope fit",
             unit="s/step",
         )
         by_size = {
-            size: out if size >= self.too_large else timed.get(size, found.by_size[size])
-            for size in batch_sizes
+            size: out if size >= self.too_large else found.by_size[size] for size in batch_sizes
         }
         return replace(found, by_size=by_size)
 

@@ -121,4 +121,6 @@ def test_of_few_timed_sizes_only_a_part_that_was_timed_tells(rng: np.random.Gene
     few = timed(64, rng, sizes=SIZES[:3])
 
     assert isinstance(foresee_slowdown(few, 32, part=16, parts=2), Interval)
-    assert isinstance(foresee_slowdown(few, 32, part=11, parts=3), NotIdentified)
+    unknown = foresee_slowdown(few, 32, part=11, parts=3)
+    assert isinstance(unknown, NotIdentified)
+    assert (unknown.low, unknown.high) == (1.0, 3.0)

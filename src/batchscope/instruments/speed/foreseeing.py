@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -111,23 +111,33 @@ def foresee_step_seconds(times: Sequence[StepTime], batch_sizes: Sequence[int]) 
     )
 
 
+def read_or_foresee(times: Sequence[StepTime], batch_sizes: Sequence[int]) -> StepForecast:
+    """The median step as it was timed, or where it was not as the law says."""
+    foreseen = foresee_step_seconds(times, batch_sizes)
+    timed = {
+        time.batch_size: seconds
+        for time in times
+        if isinstance(seconds := estimate_median(time.seconds, unit=_UNIT), Interval)
+    }
+    by_size = {size: timed.get(size, foreseen.by_size[size]) for size in batch_sizes}
+    return replace(foreseen, by_size=by_size)
+
+
 def foresee_slowdown(
     times: Sequence[StepTime], batch_size: int, *, part: int, parts: int
 ) -> Estimate:
     """The time of a step that is accumulated over parts, over that of the whole batch at once.
 
     Each part is taken as a step of its own, which updates the weights as well: it is rather less.
+    The two times are taken as independent, which those of one law are not: the interval is rather
+    wide. Where it is not identified, it lies between one and the number of parts.
 
     Args:
         times: of one task on one device.
         part: examples of each part, of all devices.
     """
-    foreseen = foresee_step_seconds(times, [part, batch_size]).by_size
-    timed = {time.batch_size: estimate_median(time.seconds, unit=_UNIT) for time in times}
-    each, whole = (
-        known if isinstance(known := timed.get(size), Interval) else foreseen[size]
-        for size in (part, batch_size)
-    )
+    found = read_or_foresee(times, [part, batch_size]).by_size
+    each, whole = found[part], found[batch_size]
     if isinstance(whole, Interval):
         whole = Interval(
             value=1 / whole.value,
@@ -136,7 +146,8 @@ def foresee_slowdown(
             unit="",
             confidence=whole.confidence,
         )
-    return multiply([scale(each, parts, unit=""), whole], unit="")
+    ratio = multiply([scale(each, parts, unit=""), whole], unit="")
+    return replace(ratio, low=1.0, high=float(parts)) if isinstance(ratio, NotIdentified) else ratio
 
 
 class _Laws:

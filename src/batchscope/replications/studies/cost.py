@@ -143,7 +143,7 @@ def measure(lab: Lab) -> Measured:
             for seed, timed in zip(lab.seeds, times, strict=True)
         ]
 
-    mean = _mean_steps({size: pilot[size] | steps.get(size, {}) for size in sizes})
+    mean = _mean_steps(pilot)
     lines = tuple(
         Line(
             name=_name(cores),
@@ -161,8 +161,8 @@ def measure(lab: Lab) -> Measured:
         },
         figures=(
             Figure(
-                title=f"Core-seconds to {_TARGET} on validation data, by the first timing, mean "
-                "over seeds",
+                title=f"Core-seconds to {_TARGET} on validation data, by what the sizes were "
+                "chosen by",
                 x="batch size",
                 y="core-seconds",
                 lines=lines,
@@ -323,6 +323,6 @@ STUDY = Published(
     control="a step takes as long as its examples do, however many share it",
     kills=("C1",),
     seeds={"quick": 5, "standard": 10},
-    minutes={"quick": 4, "standard": 15},
+    minutes={"quick": 5, "standard": 15},
     measure=measure,
 )

@@ -255,7 +255,11 @@ def measure(lab: Lab) -> Measured:
         causes={"C1": by_epochs.explain(32, 1024)},
         notes=(
             f"The rate for 1,024 was raised {rate / _RATE:.0f} times, chosen on four other seeds.",
+            f"Equal updates are the {updates:,} of 32.",
             f"At 1,024 the last batch of an epoch has {task.train_size % 1024 or 1024:,} images.",
+            "In Chang's runs, one each on photographs (figures unverified), the best solutions lie "
+            "about 6 from the initial weights, and the validation loss is 0.344 at 32 and 0.395 at "
+            "256.",
             *material.notes,
         ),
     )

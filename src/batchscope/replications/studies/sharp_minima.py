@@ -128,6 +128,9 @@ def measure(lab: Lab) -> Measured:
             material.words,
             f"The curvature and the error are read at the first evaluations below {_AROUND[0]} and "
             f"{_AROUND[1]} and interpolated to a training loss of {_LOSS}, against its log.",
+            "The source has for its first dense net on MNIST (figures unverified) a sharpness in a "
+            "box of 1e-3 of 1.23 after the small batch and 205 after the large one, and a test "
+            "error of 1.97% and 2.19%.",
         ),
     )
 
@@ -227,7 +230,7 @@ def _read_at_loss(
     (before, first), (beyond, second) = places
     if before == beyond:
         return first
-    share = (before - math.log(_LOSS)) / (before - beyond)
+    share = min(1.0, max(0.0, (before - math.log(_LOSS)) / (before - beyond)))
     return {name: first[name] + share * (second[name] - first[name]) for name in first}
 
 
@@ -295,7 +298,7 @@ STUDY = Published(
     control="softmax regression with weight decay, which has one minimum",
     kills=("C1a", "C1b", "C1c", "C2a", "C2b", "C2c", "C3", "C4"),
     seeds={"quick": 6, "standard": 10},
-    minutes={"quick": 4, "standard": 10},
+    minutes={"quick": 3, "standard": 10},
     measure=measure,
     paper="MNIST's four IDX files, packed or not, for the dense net of the source: batches of 256 "
     "beside a tenth of the data",

@@ -182,7 +182,14 @@ def measure(lab: Lab) -> Measured:
     return Measured(
         seen=seen,
         figures=figures,
-        notes=(_describe_untrained(lab, material), _describe_levels(small), *material.notes),
+        notes=(
+            _describe_untrained(lab, material),
+            _describe_levels(small),
+            "In the source the word error on clean test speech, with 100 hours of labels and equal "
+            "steps, is 21.3% with batches of 87.5 seconds, 9.10% of 10 minutes and 5.86% of 80 "
+            "minutes.",
+            *material.notes,
+        ),
     )
 
 
@@ -318,7 +325,7 @@ STUDY = Published(
     control="the frames of every utterance in an order that tells nothing",
     kills=("C1", "C2a", "C2c"),
     seeds={"quick": 5, "standard": 10},
-    minutes={"quick": 7, "standard": 20},
+    minutes={"quick": 5, "standard": 20},
     measure=measure,
     paper="LibriSpeech, SPEAKER/CHAPTER/SPEAKER-CHAPTER.trans.txt with FLAC or WAV files beside, "
     "in windows of 4 seconds; letters are read by connectionist temporal classification from "

@@ -1,0 +1,49 @@
+import pytest
+
+from batchscope.decisions.timings import Timings
+from batchscope.estimate import Interval, NotIdentified
+
+TOOK = Interval(value=10.0, low=8.0, high=12.5, unit="s")
+
+
+def make_timings(**slowdowns: Interval | NotIdentified) -> Timings:
+    return Timings(
+        seconds={32: [0.01, 0.02, 0.03], 64: [0.1, 0.1]},
+        again={32: [0.04]},
+        slowdowns={int(size[1:]): ratio for size, ratio in slowdowns.items()},
+    )
+
+
+def test_a_drift_that_was_seen_at_one_size_is_that_of_all() -> None:
+    timings = make_timings()
+
+    assert timings.at_each_time(32) == [[0.01, 0.02, 0.03], [0.04]]
+    assert timings.at_each_time(64) == [[0.1, 0.1], [pytest.approx(0.2), pytest.approx(0.2)]]
+    assert timings.own(64) == [[0.1, 0.1]]
+    assert timings.at_each_time(128) == []
+
+
+def test_what_is_not_split_takes_no_longer() -> None:
+    assert make_timings().slowdown(32) == 1.0
+    assert make_timings().lengthen(32, TOOK) == TOOK
+
+
+def test_a_known_slowdown_multiplies_and_widens() -> None:
+    timings = make_timings(b64=Interval(value=2.0, low=1.8, high=2.2, unit=""))
+
+    found = timings.lengthen(64, TOOK)
+    assert timings.slowdown(64) == 2.0
+    assert isinstance(found, Interval)
+    assert found.value == pytest.approx(20)
+    assert found.high / found.low > TOOK.high / TOOK.low
+
+
+def test_where_it_is_not_known_the_choice_takes_the_most_and_the_interval_both_ends() -> None:
+    unknown = NotIdentified(reason="few", remedy="more", unit="", low=1.0, high=4.0)
+    timings = make_timings(b64=unknown)
+
+    found = timings.lengthen(64, TOOK)
+    assert timings.slowdown(64) == 4.0
+    assert isinstance(found, Interval)
+    assert found.value == pytest.approx(20)
+    assert found.low < TOOK.value < 4 * TOOK.value < found.high
