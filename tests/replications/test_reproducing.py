@@ -48,6 +48,8 @@ def test_a_replication_twice_is_the_same(tmp_path: Path) -> None:
     assert {**first.to_dict(), "seconds": 0} == {**second.to_dict(), "seconds": 0}
 
 
+# A whole study, beside other tests.
+@pytest.mark.timeout(900)
 def test_the_noise_of_a_gradient_falls_as_the_root_of_the_batch(tmp_path: Path) -> None:
     found = reproduce("gradient-noise", store=str(tmp_path / "store.db"))
 
