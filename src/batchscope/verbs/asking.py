@@ -35,7 +35,7 @@ def read_asked(plan: Mapping[str, Any]) -> tuple[Terms, MemoryNeed | None]:
     terms = Terms.from_dict(asked["terms"], devices=devices)
     memory = asked["memory"]
     # Studies that were asked earlier say nothing of devices.
-    need = None if memory is None else MemoryNeed(**{"devices": devices, **memory})
+    need = None if memory is None else replace(MemoryNeed(**memory), devices=devices)
     return replace(terms, **asked["limits"]), need
 
 
