@@ -242,43 +242,20 @@ def recommend(
     with reporting(debug, store), watching() as watcher:
         from batchscope.reports.page import check_page_path
         from batchscope.reports.page import report as write_report
-        from batchscope.verbs.asking import keep_asked
-        from batchscope.verbs.fitting import predict_need
-        from batchscope.verbs.recommending import (
-            agree_terms,
-            read_recommendation,
-            weigh_seconds,
-        )
-        from batchscope.verbs.studying import study as study_task
+        from batchscope.verbs.recommending import search
 
         check_page_path(str(output))
-        terms = agree_terms(
+        searched = search(
             task,
             objective=objective,
             prices=read_prices(device_hour=device_hour, kilowatt_hour=kilowatt_hour, carbon=carbon),
             watts=read_watts(watts),
             deadline=read_deadline(deadline),
             max_cost=max_cost,
-            devices=devices,
-            device=device,
-            precision=precision,
-            store=store,
-            watcher=watcher,
-        )
-        need, sizes = predict_need(
-            task,
-            memory,
+            memory=memory,
             batch_sizes=read_sizes(batch_sizes),
-            devices=devices,
-            precision=precision,
-            watcher=watcher,
-        )
-        done = study_task(
-            task,
-            batch_sizes=sizes,
             budget=read_budget(budget),
             target=target,
-            objective=terms.ranked_by,
             effort=effort,
             seed=seed,
             seeds=seeds,
@@ -295,8 +272,6 @@ def recommend(
             also_read=read_budgets(also_read),
             tune=read_names(tune),
             devices=devices,
-            race=True,
-            weighing=weigh_seconds(terms),
             executor=executor,
             jobs=jobs,
             store=store,
@@ -304,14 +279,13 @@ def recommend(
             watcher=watcher,
         )
         watcher.close()
-        keep_asked(done, terms, need)
         try:
-            result = read_recommendation(done, terms=terms, memory=need)
+            result = searched.read()
         except CannotTell:
-            page = write_report(done, str(output))
+            page = write_report(searched.study, str(output))
             print(f"What the runs show: {page}", file=sys.stderr)
             raise
-        page = write_report(done, str(output), recommendation=result)
+        page = write_report(searched.study, str(output), recommendation=result)
         result = result.with_report(page)
         if json:
             print_json(result.to_dict())

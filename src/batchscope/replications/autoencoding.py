@@ -114,10 +114,8 @@ def compare_sizes(lab: Lab, trained: Autoencoding, *, notes: Sequence[str]) -> M
     sizes = _QUICK if lab.is_quick else _ALL
     updates = trained.epochs * -(-task.train_size // _SMALL)
     by_epochs = _train(lab, trained, sizes, f"{trained.epochs}ep")
-    # At 100 they are twenty times as many epochs.
-    by_updates = _train(
-        lab, trained, [_SMALL, _LARGE], f"{updates}steps", every=f"{trained.epochs}ep"
-    )
+    # The runs of 5 are those above; at 100 as many updates are twenty times as many epochs.
+    by_updates = _train(lab, trained, [_LARGE], f"{updates}steps", every=f"{trained.epochs}ep")
 
     def loss(runs: Trained, size: int, seed: int) -> Ends:
         return runs.last((size, rate, seed), "val_loss", censored=trained.losses)
@@ -126,10 +124,10 @@ def compare_sizes(lab: Lab, trained: Autoencoding, *, notes: Sequence[str]) -> M
         return runs.last((size, rate, seed), trained.column, censored=_SHARES)
 
     def ratios(runs: Trained, large: int, small: int) -> list[Seen]:
-        return [loss(runs, large, s).over(loss(runs, small, s)) for s in lab.seeds]
+        return [loss(runs, large, s).over(loss(by_epochs, small, s)) for s in lab.seeds]
 
     def gaps(runs: Trained, large: int, small: int) -> list[Seen]:
-        return [misread(runs, large, s).minus(misread(runs, small, s)) for s in lab.seeds]
+        return [misread(runs, large, s).minus(misread(by_epochs, small, s)) for s in lab.seeds]
 
     means = [float(np.mean([loss(by_epochs, b, s).high for s in lab.seeds])) for b in sizes]
     return Measured(

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -90,19 +91,98 @@ def recommend(
         InvalidInput: also where an objective or a limit needs a price or watts that are not given.
         CannotTell: nothing reached the target, or no batch size keeps to the limits.
     """
-    watcher = watcher or Unwatched()
-    terms = agree_terms(
+    done = search(
         task,
         objective=objective,
-        prices=prices or Prices(),
-        watts=watts,
-        deadline=deadline,
-        max_cost=max_cost,
-        devices=devices,
+        batch_sizes=batch_sizes,
         device=device,
         precision=precision,
+        devices=devices,
+        deadline=deadline,
+        max_cost=max_cost,
+        memory=memory,
+        prices=prices,
+        watts=watts,
         store=store,
         watcher=watcher,
+        target=target,
+        budget=budget,
+        effort=effort,
+        seed=seed,
+        seeds=seeds,
+        learning_rates=learning_rates,
+        exhaustive=exhaustive,
+        schedule=schedule,
+        warmup=warmup,
+        rule=rule,
+        base=base,
+        noise_scale=noise_scale,
+        detect=detect,
+        also_read=also_read,
+        tune=tune,
+        executor=executor,
+        jobs=jobs,
+        reuse_changed=reuse_changed,
+    )
+    return done.read()
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """A study that was made for a recommendation, and what was asked of it."""
+
+    study: Study
+    terms: Terms
+    memory: MemoryNeed | None
+
+    def read(self) -> Recommendation:
+        """The recommendation, whatever else is asked of the same study meanwhile.
+
+        Raises:
+            CannotTell: the runs do not allow one.
+        """
+        with open_study(self.study) as store:
+            row = find_row(store, self.study, None)
+            return _recommend(store, row, self.terms, self.memory)
+
+
+def search(
+    task: Task | str,
+    *,
+    objective: str,
+    batch_sizes: Sequence[int] | None,
+    device: str | None,
+    precision: str | None,
+    devices: int,
+    deadline: float | str | None,
+    max_cost: float | None,
+    memory: str | int | None,
+    prices: Prices | None,
+    watts: float | Mapping[int, float] | None,
+    store: str,
+    watcher: Watcher | None,
+    **others: Any,
+) -> Searched:
+    """Train what is to be chosen from, and keep with the study what was asked.
+
+    Args:
+        others: arguments of `study`.
+
+    Raises:
+        InvalidInput: as of `recommend`.
+    """
+    watcher = watcher or Unwatched()
+    prices = prices or Prices()
+    counts_power = max(prices.kilowatt_hour, prices.grams_per_kilowatt_hour) > 0
+    if watts is None and (counts_power or any(name in objective for name in ("energy", "carbon"))):
+        watts = find_watts_here(store, task, device=device, precision=precision, watcher=watcher)
+    terms = Terms(
+        objective=objective,
+        prices=prices,
+        watts=watts,
+        deadline=parse_deadline(deadline) if isinstance(deadline, str) else deadline,
+        max_cost=max_cost,
+        devices=devices,
     )
     need, batch_sizes = predict_need(
         task,
@@ -114,105 +194,47 @@ def recommend(
     )
     done = study(
         task,
-        batch_sizes=batch_sizes,
-        budget=budget,
-        target=target,
         objective=terms.ranked_by,
-        effort=effort,
-        seed=seed,
-        seeds=seeds,
+        batch_sizes=batch_sizes,
         device=device,
         precision=precision,
-        learning_rates=learning_rates,
-        exhaustive=exhaustive,
-        schedule=schedule,
-        warmup=warmup,
-        rule=rule,
-        base=base,
-        noise_scale=noise_scale,
-        detect=detect,
-        also_read=also_read,
-        tune=tune,
         devices=devices,
         race=True,
-        weighing=weigh_seconds(terms),
-        executor=executor,
-        jobs=jobs,
+        weighing=_weigh_seconds(terms),
         store=store,
-        reuse_changed=reuse_changed,
         watcher=watcher,
+        **others,
     )
     keep_asked(done, terms, need)
-    return read_recommendation(done, terms=terms, memory=need)
+    return Searched(done, terms, need)
 
 
-def agree_terms(
-    task: Task | str,
-    *,
-    objective: str,
-    prices: Prices,
-    watts: float | Mapping[int, float] | None,
-    deadline: float | str | None,
-    max_cost: float | None,
-    devices: int,
-    device: str | None,
-    precision: str | None,
-    store: str,
-    watcher: Watcher,
-) -> Terms:
-    """The terms of a recommendation, with the watts that the store has where power matters.
-
-    Raises:
-        InvalidInput: the objective or a limit needs what neither is given nor kept.
-    """
-    counts_power = max(prices.kilowatt_hour, prices.grams_per_kilowatt_hour) > 0
-    if watts is None and (counts_power or any(name in objective for name in ("energy", "carbon"))):
-        watts = find_watts_here(store, task, device=device, precision=precision, watcher=watcher)
-    return Terms(
-        objective=objective,
-        prices=prices,
-        watts=watts,
-        deadline=parse_deadline(deadline) if isinstance(deadline, str) else deadline,
-        max_cost=max_cost,
-        devices=devices,
-    )
-
-
-def weigh_seconds(terms: Terms) -> Weighing | None:
+def _weigh_seconds(terms: Terms) -> Weighing | None:
     """What a second counts in a search on these terms; None where all count alike."""
     if terms.is_alike:
         return None
     return Weighing(second_cost=terms.second_cost, terms=terms.to_dict())
 
 
-def read_recommendation(
-    study: Study | str,
-    *,
-    which: str | None = None,
-    terms: Terms | None = None,
-    memory: MemoryNeed | None = None,
-) -> Recommendation:
-    """The recommendation that the finished runs of a study lead to.
+def read_recommendation(study: Study | str, *, which: str | None = None) -> Recommendation:
+    """The recommendation that the finished runs of a study lead to, on the terms last asked for.
 
     Args:
         study, which: as for `analyze`.
-        terms: on which to choose; None for those, and the memory, that the study was last asked on.
-        memory: within which the batch is split; None for no limit.
 
     Raises:
         StoreError: there is no such store or study.
         CannotTell: its runs do not allow one.
     """
     with open_study(study) as store:
-        return _recommend(store, find_row(store, study, which), terms, memory)
+        row = find_row(store, study, which)
+        return _recommend(store, row, *read_asked(row["plan"]))
 
 
 def _recommend(
-    store: Store, row: sa.RowMapping, terms: Terms | None, memory: MemoryNeed | None
+    store: Store, row: sa.RowMapping, terms: Terms, memory: MemoryNeed | None
 ) -> Recommendation:
     plan = row["plan"]
-    if terms is None:
-        terms, memory = read_asked(plan)
     runs = store.read_study(row["id"])
     measured = read_measurement(store, row)
     steps = () if measured is None else measured.steps

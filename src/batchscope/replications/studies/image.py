@@ -32,6 +32,9 @@ _QUICK = (8, 32, 128, 512, 2048)
 _ALL = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 _CHANCE = (0.0, 0.9)
 
+# Batch size -> seed -> test error.
+_Errors = Mapping[int, Mapping[int, float]]
+
 CLAIMS = (
     Claim(
         id="C1",
@@ -173,32 +176,24 @@ def _measure_sizes(
     lab: Lab, task: Task, sizes: Sequence[int], by_epochs: Trained, found: Measured
 ) -> Measured:
     """What the control leaves out: the best size by epochs and by seconds, trends, and noise."""
-    # Against itself 32 would be as good whatever it is.
-    rivals = [size for size in sizes if size != 32]
-
-    def choose_rival(seed: int, at: Mapping[int, float] | None = None) -> int:
-        """The best of the others by the seeds that it is not judged on."""
-        others = [other for other in lab.seeds if other != seed] or lab.seeds
-        return min(rivals, key=lambda size: _mean_error(by_epochs, size, others, at=at))
-
     rising = [size for size in sizes if size >= 32]
     errors = [
         [by_epochs.last((size, _RATE, seed), "test_error", censored=_CHANCE) for size in rising]
         for seed in lab.seeds
     ]
     steps = _steps_of_the_fastest(lab, task, sizes)
-    best = {seed: choose_rival(seed) for seed in lab.seeds}
-    quickest = {seed: choose_rival(seed, steps) for seed in lab.seeds}
+    errors_at_end = _read_errors(lab, by_epochs, sizes)
+    errors_at_once = _read_errors(lab, by_epochs, sizes, at=steps)
+    best = {seed: choose_rival(errors_at_end, seed) for seed in lab.seeds}
+    quickest = {seed: choose_rival(errors_at_once, seed) for seed in lab.seeds}
     over_sizes, over_ghosts, without_norm = compare_gaps(lab)
-    means = [_mean_error(by_epochs, size, lab.seeds) for size in sizes]
-    at_once = [_mean_error(by_epochs, size, lab.seeds, at=steps) for size in sizes]
     figure = Figure(
         title="Test error after 25 epochs, and in the seconds of the fastest, mean over seeds",
         x="batch size",
         y="error",
         lines=(
-            Line(name="25 epochs", places=list(sizes), values=means),
-            Line(name="equal seconds", places=list(sizes), values=at_once),
+            Line(name="25 epochs", places=list(sizes), values=_average(errors_at_end)),
+            Line(name="equal seconds", places=list(sizes), values=_average(errors_at_once)),
         ),
     )
     return Measured(
@@ -242,11 +237,30 @@ def _gap(
     return ends[0].minus(ends[1])
 
 
-def _mean_error(
-    runs: Trained, size: int, seeds: Sequence[int], *, at: Mapping[int, float] | None = None
-) -> float:
-    when = at[size] if at else None
-    return float(np.mean([_error(runs, size, seed, when).high for seed in seeds]))
+def _read_errors(
+    lab: Lab, runs: Trained, sizes: Sequence[int], *, at: Mapping[int, float] | None = None
+) -> _Errors:
+    return {
+        size: {seed: _error(runs, size, seed, at[size] if at else None).high for seed in lab.seeds}
+        for size in sizes
+    }
+
+
+def _average(errors: _Errors) -> list[float]:
+    return [float(np.mean(list(each.values()))) for each in errors.values()]
+
+
+def choose_rival(errors: _Errors, seed: int) -> int:
+    """The best batch size but 32 by the seeds that it is not judged on.
+
+    Against itself 32 would be as good whatever it is.
+    """
+
+    def mean(size: int) -> float:
+        others = [error for other, error in errors[size].items() if other != seed]
+        return float(np.mean(others or [errors[size][seed]]))
+
+    return min((size for size in errors if size != 32), key=mean)
 
 
 def _matched(runs: Trained, large: int, seed: int) -> Seen:
