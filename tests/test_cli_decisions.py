@@ -21,6 +21,9 @@ def test_the_advisor_goes_through_the_shell(tmp_path: Path) -> None:
     advise("tell", "1", "--cost", "40", "--epochs", "10", "--reached", "--progress", "0.5:3")
     advise("record", "--batch-size", "32", "--cost", "90", "--epochs", "9", "--reached")
     assert json.loads(advise("ask", "--json"))["batch_size"] in {64, 128}
+    # A limit holds until another is said.
+    assert json.loads(advise("ask", "--max-cost", "50", "--json"))["stop_cost"] <= 50
+    assert json.loads(advise("ask", "--json"))["stop_cost"] <= 50
 
     again = run_command(
         *("advise", "tell", "1", "--cost", "1", "--epochs", "1", "--not-reached"), folder=tmp_path

@@ -1,5 +1,6 @@
 import math
 import multiprocessing
+import sqlite3
 import time
 from collections import Counter
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from batchscope import Advisor, CannotTell, InvalidInput, StoreError
+from batchscope.studies import connection
 from batchscope.studies.store import Store
 from batchscope.verbs.advising import Trial
 
@@ -108,6 +110,97 @@ def test_a_second_tell_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     assert advisor(state).ask() == other.ask()
 
 
+def test_a_trial_of_another_advisor_is_refused() -> None:
+    one, other = advisor(), advisor(default=64)
+    one.ask()
+
+    with pytest.raises(InvalidInput, match="a trial of this advisor"):
+        one.tell(other.ask(), cost=1, reached=True, epochs=1)
+
+
+def test_a_size_that_fails_at_once_is_left_also_under_a_limit_of_cost() -> None:
+    asked: dict[float | None, list[int]] = {}
+    for limit in (None, 100.0):
+        one = Advisor([32, 64, 128], default=64, max_epochs=50, max_cost=limit, state=None)
+        costs = {32: 4.0, 64: 2.0, 128: 1.0}
+        for size, cost in costs.items():
+            one.timed(size, cost)
+        asked[limit] = []
+        for _ in range(12):
+            trial = one.ask()
+            size = trial.batch_size
+            asked[limit].append(size)
+            if size == 128:
+                one.tell(trial, cost=0, reached=False, epochs=0)
+            else:
+                one.tell(trial, cost=20 * costs[size], reached=True, epochs=20)
+
+    assert asked[100.0] == asked[None]
+    assert set(asked[None][-8:]) == {64}
+
+
+def test_runs_given_up_for_their_cost_are_no_drift_of_epochs_and_no_successes() -> None:
+    one = Advisor([64, 128, 256], default=128, max_epochs=50, max_cost=100, state=None)
+    needed, slow = {64: 22, 128: 20, 256: 30}, 1.0
+    reasons: list[str] = []
+    for number in range(24):
+        if number == 12:
+            slow = 4.0
+        trial = one.ask()
+        each = slow * {64: 5.0, 128: 4.0, 256: 3.9}[trial.batch_size]
+        epochs = needed[trial.batch_size]
+        stop = trial.stop_cost or math.inf
+        reached = epochs * each <= stop
+        epochs = epochs if reached else int(stop // each)
+        one.tell(trial, cost=epochs * each, reached=reached, epochs=epochs)
+        reasons.append(one.ask().reason)
+
+    told = [reason for reason in reasons if "changed" in reason]
+    assert told
+    assert all("the cost per epoch changed" in reason for reason in told)
+    assert "no batch size is expected to reach the target within 50 epochs" in reasons[-1]
+    assert "and a cost of 100" in reasons[-1]
+
+
+@pytest.mark.parametrize("timings", [1, 3])
+def test_what_runs_cost_beside_their_steps_changes_no_answer(timings: int) -> None:
+    answers: list[list[int]] = []
+    for beside in (1.0, 1.15):
+        one = advisor()
+        for size in SIZES * timings:
+            one.timed(size, cost_of(size))
+        answers.append([])
+        for _ in range(16):
+            trial = one.ask()
+            assert "changed" not in trial.reason
+            answers[-1].append(trial.batch_size)
+            epochs = epochs_of(trial.batch_size)
+            cost = beside * epochs * cost_of(trial.batch_size)
+            one.tell(trial, cost=cost, reached=True, epochs=epochs)
+
+    assert answers[0] == answers[1]
+
+
+def test_what_could_not_be_kept_is_not_taken_and_bars_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = str(tmp_path / "advisor.db")
+    monkeypatch.setattr(connection, "BUSY_PRAGMA", "PRAGMA busy_timeout=100")
+    one, other = advisor(state), advisor(state)
+    reader = sqlite3.connect(state, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM events").fetchall()
+    with pytest.raises(StoreError, match="locked"):
+        one.record(32, cost=1, reached=True, epochs=1)
+    reader.close()
+
+    fresh = advisor()
+    for each in (other, fresh):
+        each.record(64, cost=100, reached=True, epochs=20)
+    assert one.ask() == fresh.ask()
+    one.record(32, cost=1, reached=True, epochs=1)
+
+
 def test_nothing_of_a_run_that_took_nothing_is_refused() -> None:
     one = advisor()
     one.tell(one.ask(), cost=0, reached=False, epochs=0)
@@ -123,7 +216,10 @@ def test_nothing_of_a_run_that_took_nothing_is_refused() -> None:
         ({"cost": "1"}, "cost of '1'"),
         ({"progress": [(0.5, -1.0)]}, "progress of"),
         ({"progress": {0.5: 3.0}}, "progress of"),
-        ({"reached": False, "progress": [(0.7, 1.0), (0.9, 2.0)]}, "at the target of 0.8"),
+        ({"epochs": 2, "reached": False, "progress": [(0.7, 1), (0.9, 2)]}, "at the target of 0.8"),
+        ({"reached": "no"}, "reached of 'no'"),
+        ({"progress": [(0.5, 3.0)]}, "in 1 epochs"),
+        ({"epochs": 9, "progress": [(0.5, 7.0), (0.6, 3.0)]}, r"\(0.6, 3.0\)\] in 9 epochs"),
     ],
 )
 def test_numbers_that_make_no_sense_are_refused(named: dict[str, object], said: str) -> None:

@@ -71,7 +71,8 @@ def ask(
         str | None, typer.Option("--direction", help="Of the metric: max (default) or min.")
     ] = None,
     recurrences: Annotated[
-        int | None, typer.Option("--recurrences", help="How many runs are expected in all.")
+        int | None,
+        typer.Option("--recurrences", help="How often the job is to reach its target in all."),
     ] = None,
     max_cost: Annotated[
         float | None, typer.Option("--max-cost", help="What one run may cost at most.")
@@ -84,6 +85,8 @@ def ask(
     debug: DebugOption = False,
 ) -> None:
     """Say what the next run should be.
+
+    What was said of recurrences, cost and lease holds until something else is.
 
     Example: batchscope advise ask --batch-sizes 32..1024 --default 128 --max-epochs 50
     """

@@ -236,8 +236,12 @@ class Lab:
         also_read: Sequence[str] = (),
         evaluate_every: str | None = None,
         schedule: str = "constant",
+        warmup: float = 0.0,
     ) -> Trained:
         """Train every batch size at every rate with every seed, through an ordinary study.
+
+        Args:
+            warmup: examples over which the rate rises.
 
         Raises:
             InvalidInput: the original data have too little for the largest batch.
@@ -261,6 +265,7 @@ class Lab:
             also_read=also_read,
             evaluate_every=evaluate_every,
             schedule=schedule,
+            warmup=warmup,
             store=self.store,
             watcher=self.watcher,
         )

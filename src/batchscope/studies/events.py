@@ -84,8 +84,13 @@ class StoredEvents:
         """One reader and writer at a time, among threads and processes."""
         with self._lock, self._speaking(), self._engine.connect() as connection:
             self._take(connection)
-            yield _StoredTurn(connection)
-            connection.commit()
+            try:
+                yield _StoredTurn(connection)
+                connection.commit()
+            except BaseException:
+                # After a commit that failed the transaction is open still, and bars all others.
+                connection.invalidate()
+                raise
 
     def _make_table(self) -> None:
         with self._speaking(), self._engine.connect() as connection:

@@ -17,6 +17,8 @@ from batchscope.studies.events import MemoryEvents, StoredEvents, Turn
 _DAY = 86_400.0
 # Of what a run costs; less is not worth a number.
 _LEAST_SAVING = 0.001
+# A probability of reaching the target.
+_HARDLY = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +57,13 @@ class Advisor:
         max_epochs: after which a run has failed.
         target: the level of the metric that a run must reach; None where only the runs know.
         direction: of the metric.
-        recurrences: of the job; None for as many again as were seen, at least one per batch size.
+        recurrences: how often the job is to reach its target in all; None for as many times again
+            as it did, at least one per batch size.
         max_cost: of one run, a limit that is never passed.
         lease_seconds: after which a run of which nothing was told is taken for lost; its outcome
             may still be told.
-        state: a file or a database URL, shared by all jobs; None for this process alone.
+        state: a file or a database URL, shared by all jobs; None for this process alone. It keeps
+            what was last said of recurrences, max_cost and lease_seconds for the command line.
         seed: of the numbers drawn; the same history gives the same answers.
 
     Raises:
@@ -113,12 +117,12 @@ class Advisor:
         self._record = Record(self._job.max_epochs, target=self._job.target, direction=direction)
         self._events = MemoryEvents() if state is None else StoredEvents(state)
         with self._events.turn() as turn:
-            first = turn.read(0)[:1]
-            if first:
-                self._job.check_same(first[0], state)
-            else:
-                turn.add({"kind": "settings"} | self._job.to_dict())
-            self._catch_up(turn)
+            kept = _read_kept(turn)
+            if kept is not None:
+                self._job.check_same(kept, state)
+            changed = self._job.changed_from(kept or {})
+            if changed:
+                turn.add({"kind": "settings"} | changed)
 
     def timed(
         self, batch_size: int, cost_per_epoch: float, power_limit: float | None = None
@@ -158,7 +162,6 @@ class Advisor:
                 reason=reason,
             )
             turn.add({"kind": "ask", "at": now, "is_best": chosen.is_best} | trial.to_dict())
-            self._catch_up(turn)
         return trial
 
     def tell(
@@ -194,6 +197,14 @@ class Advisor:
                     f"one of the {len(self._record.asked)} that were asked for",
                     "give the id that ask() gave; record() takes runs that nobody asked for",
                 )
+            if isinstance(trial, Trial) and asked["batch_size"] != trial.batch_size:
+                raise refuse(
+                    f"trial {name} was asked for at batch size {asked['batch_size']}, and this is "
+                    f"one at {trial.batch_size}",
+                    "tell",
+                    "a trial of this advisor",
+                    "tell the advisor that was asked, or record() the run",
+                )
             if name in self._record.told:
                 raise refuse(
                     f"trial {name} was told of before",
@@ -204,12 +215,15 @@ class Advisor:
             outcome = self._job.check_outcome(
                 cost=cost, reached=reached, epochs=epochs, progress=progress
             )
-            stopped = self._job.was_stopped(
-                cost=cost, reached=reached, epochs=epochs, stop_cost=asked["stop_cost"]
-            )
             setting = {key: asked[key] for key in ("batch_size", "power_limit")}
+            stopped = self._job.was_stopped(
+                cost=cost,
+                reached=reached,
+                epochs=epochs,
+                stop_cost=asked["stop_cost"],
+                epoch_cost=self._record.history.see_cost(**setting),
+            )
             turn.add({"kind": "tell", "id": name, "stopped": stopped} | setting | outcome)
-            self._catch_up(turn)
 
     def record(
         self,
@@ -239,9 +253,7 @@ class Advisor:
 
     def _add(self, event: Event) -> None:
         with self._events.turn() as turn:
-            self._catch_up(turn)
             turn.add(event)
-            self._catch_up(turn)
 
     def _catch_up(self, turn: Turn) -> None:
         for event in turn.read(self._record.taken):
@@ -294,11 +306,17 @@ class Advisor:
         share = "less than 0.1%" if is_little else f"about {write_number(100 * chosen.saving)}%"
         open_runs = "1 other run is" if running == 1 else f"{running} other runs are"
         others = f"; {open_runs} open" if running else ""
+        is_new = self._record.since_drift < len(self._job.batch_sizes)
         drift = (
             f"; of the last choice the {self._record.drifted} changed: looking again"
-            if self._record.drifted is not None and not self._is_settled()
+            if self._record.drifted is not None and is_new and not self._is_settled()
             else ""
         )
+        if chosen.reach < _HARDLY:
+            limit = f"{self._job.max_epochs:g} epochs"
+            if self._job.max_cost is not None:
+                limit += f" and a cost of {write_number(self._job.max_cost)}"
+            return f"no batch size is expected to reach the target within {limit}{others}{drift}"
         if not self._record.history.reached:
             return f"a guess: no run has reached the target yet{others}{drift}"
         if not chosen.is_best:
@@ -312,12 +330,21 @@ class Advisor:
 
 
 def read_settings(state: str) -> dict[str, Any] | None:
-    """What a state was begun with, as arguments of `Advisor`; None where there is no state."""
+    """What was last said of a state, as arguments of `Advisor`; None where there is no state."""
     path = path_of(state)
     if path is not None and not path.exists():
         return None
     stored = StoredEvents(state)
     with stored.turn() as turn:
-        first = turn.read(0)[:1]
+        kept = _read_kept(turn)
     stored.close()
-    return {name: value for name, value in first[0].items() if name != "kind"} if first else None
+    return kept
+
+
+def _read_kept(turn: Turn) -> dict[str, Any] | None:
+    kept: dict[str, Any] = {}
+    for event in turn.read(0):
+        if event["kind"] == "settings":
+            kept |= event
+    kept.pop("kind", None)
+    return kept or None

@@ -24,12 +24,14 @@ class Choice:
         best: position of the batch size that is best by what is known.
         stop_cost: what the run may cost before it is given up; infinite for no limit.
         saving: what the others could still save per run, as a share of the best's cost.
+        reach: the probability that a run of the best reaches the target.
     """
 
     at: int
     best: int
     stop_cost: float
     saving: float
+    reach: float
 
 
 def choose(
@@ -81,7 +83,13 @@ def choose(
     total[best] -= _TIE * least
     at = int(np.argmin(total)) if given is None else given
     saving = float(np.max(np.delete(gains, best), initial=0.0)) / least
-    return Choice(at=at, best=best, stop_cost=float(stops[at]), saving=saving)
+    return Choice(
+        at=at,
+        best=best,
+        stop_cost=float(stops[at]),
+        saving=saving,
+        reach=float(reach.mean(axis=0)[best]),
+    )
 
 
 def _limits(costs: Array, max_epochs: float, max_cost: float) -> Array:

@@ -59,13 +59,14 @@ class _Size:
         logs: log epochs of runs that reached the target.
         stopped: runs that were given up for their cost.
         failures: runs that ended without the target.
-        all_logs: log epochs of every run in order, of failed ones twice the limit.
+        ends: log epochs of every run in order, of failed ones twice the limit. Of those given up
+            only where they are more than any run before took, since all told they took more.
     """
 
     logs: list[float] = field(default_factory=list[float])
     stopped: list[Outcome] = field(default_factory=list[Outcome])
     failures: int = 0
-    all_logs: list[float] = field(default_factory=list[float])
+    ends: list[tuple[float, Outcome]] = field(default_factory=list[tuple[float, Outcome]])
     total: float = 0.0
     squares: float = 0.0
 
@@ -77,10 +78,12 @@ class _Size:
             self.squares += log * log
         elif outcome.stopped:
             self.stopped.append(outcome)
+            if log <= max((end for end, _ in self.ends), default=math.inf):
+                return
         else:
             self.failures += 1
             log = math.log(2 * max_epochs)
-        self.all_logs.append(log)
+        self.ends.append((log, outcome))
 
     def mean(self) -> float:
         return self.total / len(self.logs)
@@ -108,7 +111,9 @@ class History:
     seen: int = 0
     reached: int = 0
     _sizes: dict[int, _Size] = field(default_factory=dict[int, _Size])
+    # Logs of costs per epoch: of runs, and of a few timed steps.
     _costs: dict[Setting, list[float]] = field(default_factory=dict[Setting, list[float]])
+    _timings: dict[Setting, list[float]] = field(default_factory=dict[Setting, list[float]])
     # Of runs that reached the target: levels, rising, and the log of how many times the epochs at
     # each it took in all.
     _ways: deque[tuple[list[float], list[float]]] = field(
@@ -123,11 +128,12 @@ class History:
         if outcome.reached and outcome.progress:
             self._ways.append(self._follow(outcome))
         if outcome.epochs > 0 and outcome.cost > 0:
-            self.time(outcome.batch_size, outcome.power_limit, outcome.cost / outcome.epochs)
+            setting = (outcome.batch_size, outcome.power_limit)
+            self._costs.setdefault(setting, []).append(math.log(outcome.cost / outcome.epochs))
 
     def time(self, batch_size: int, power_limit: float | None, cost: float) -> None:
-        """Take a cost per epoch."""
-        self._costs.setdefault((batch_size, power_limit), []).append(math.log(cost))
+        """Take a cost per epoch as a few timed steps have it."""
+        self._timings.setdefault((batch_size, power_limit), []).append(math.log(cost))
 
     def forget_drifted(self, outcome: Outcome) -> str | None:
         """Notice drift of the setting that an outcome came from, and keep only what came with it.
@@ -135,23 +141,28 @@ class History:
         Returns:
             What drifted; None for nothing.
         """
-        size = self._sizes[outcome.batch_size]
+        drifted: list[str] = []
         setting = (outcome.batch_size, outcome.power_limit)
         costs = self._costs.get(setting, [])
-        if _is_drifting(size.all_logs, self.spread()):
-            newest = size.all_logs[-_DRIFTED_RUNS:]
-            self._ways.clear()
-            self._sizes = {outcome.batch_size: _Size()}
-            for log in newest:
-                # Runs that failed are not begun with again: they tell no epochs.
-                if log < math.log(2 * self.max_epochs):
-                    again = replace(outcome, epochs=math.exp(log), reached=True, progress={})
-                    self._sizes[outcome.batch_size].add(again, self.max_epochs)
-            return "epochs"
         if _is_drifting(costs, _TIMING_SPREAD):
             self._costs = {setting: costs[-_DRIFTED_RUNS:]}
-            return "cost per epoch"
-        return None
+            self._timings.clear()
+            drifted.append("cost per epoch")
+        ends = self._sizes[outcome.batch_size].ends
+        if _is_drifting([log for log, _ in ends], self.spread()):
+            self._ways.clear()
+            self._sizes = {outcome.batch_size: _Size()}
+            for _, one in ends[-_DRIFTED_RUNS:]:
+                # Runs that failed are not begun with again: they tell no epochs.
+                if one.reached or one.stopped:
+                    again = replace(one, progress={})
+                    self._sizes[outcome.batch_size].add(again, self.max_epochs)
+            drifted.append("epochs")
+        return " and ".join(drifted) or None
+
+    def rise(self, level: float) -> float:
+        """A level so that higher is nearer to the target."""
+        return level if self.direction == "max" else -level
 
     def spread(self) -> float:
         """Standard deviation of the log of epochs between runs of one batch size."""
@@ -208,28 +219,41 @@ class History:
     def see_costs(self, order: Sequence[int]) -> dict[int, tuple[float, float | None]]:
         """Position -> the least known cost per epoch, and the power limit that has it."""
         best: dict[int, tuple[float, float | None]] = {}
-        for (size, limit), logs in self._costs.items():
-            cost = math.exp(sum(logs) / len(logs))
-            at = order.index(size)
+        for (size, limit), log in self._log_costs().items():
+            cost, at = math.exp(log), order.index(size)
             if at not in best or cost < best[at][0]:
                 best[at] = (cost, limit)
         return best
+
+    def see_cost(self, batch_size: int, power_limit: float | None) -> float | None:
+        """The cost per epoch of one setting; None where it is not known."""
+        log = self._log_costs().get((batch_size, power_limit))
+        return None if log is None else math.exp(log)
+
+    def _log_costs(self) -> dict[Setting, float]:
+        """Of runs where there are any; of timings with what runs cost beside, such as evaluation.
+
+        That is taken for the same share everywhere, the mean over settings with both.
+        """
+        runs, timings = (
+            {setting: sum(logs) / len(logs) for setting, logs in known.items()}
+            for known in (self._costs, self._timings)
+        )
+        both = [runs[setting] - timings[setting] for setting in runs if setting in timings]
+        beside = sum(both) / len(both) if both else 0.0
+        return {setting: log + beside for setting, log in timings.items()} | runs
 
     def _follow(self, outcome: Outcome) -> tuple[list[float], list[float]]:
         """The levels of a run that reached the target, and what was left at each."""
         whole = max(outcome.epochs, 1.0)
         left = {
-            self._rise(level): math.log(whole / min(max(epoch, 1.0), whole))
+            self.rise(level): math.log(whole / min(max(epoch, 1.0), whole))
             for level, epoch in outcome.progress.items()
         }
         if self.target is not None:
-            left[self._rise(self.target)] = 0.0
+            left[self.rise(self.target)] = 0.0
         levels = sorted(left)
         return levels, [left[level] for level in levels]
-
-    def _rise(self, level: float) -> float:
-        """A level so that higher is nearer to the target."""
-        return level if self.direction == "max" else -level
 
     def _extrapolate(self, outcome: Outcome) -> tuple[float, float] | None:
         """Log epochs that a stopped run would have needed, by what others had left at its level.
@@ -238,7 +262,7 @@ class History:
         """
         passed = sorted(outcome.progress.items(), key=lambda item: item[1], reverse=True)
         for level, epoch in passed:
-            at = self._rise(level)
+            at = self.rise(level)
             lefts = [
                 float(np.interp(at, levels, left))
                 for levels, left in self._ways

@@ -10,8 +10,9 @@ from batchscope.errors import InvalidInput
 
 Direction = Literal["max", "min"]
 
-# Of a stop: rounding of the epoch that would have passed it.
-_SLACK = 1e-6
+# Of a stop: rounding of the epoch that would have passed it, and of a first one what its cost may
+# differ by from the cost that is known.
+_SLACK, _FIRST_SLACK = 1e-6, 0.1
 # What may differ between the runs of one job.
 _OWN = ("recurrences", "max_cost", "lease_seconds")
 
@@ -86,6 +87,17 @@ class Job:
                     "name another state, or give the settings that it has",
                 )
 
+    def changed_from(self, kept: Mapping[str, Any]) -> dict[str, Any]:
+        """What a state has to keep of the job: all at first, then what is said anew."""
+        said = self.to_dict()
+        if not kept:
+            return said
+        return {
+            name: said[name]
+            for name in _OWN
+            if said[name] is not None and said[name] != kept.get(name)
+        }
+
     def check_setting(self, batch_size: int, power_limit: float | None) -> dict[str, Any]:
         """A setting that is on offer, as the state keeps it.
 
@@ -114,17 +126,37 @@ class Job:
         }
 
     def was_stopped(
-        self, *, cost: float, reached: bool, epochs: float, stop_cost: float | None
+        self,
+        *,
+        cost: float,
+        reached: bool,
+        epochs: float,
+        stop_cost: float | None,
+        epoch_cost: float | None,
     ) -> bool:
-        """Whether a run without the target ended for its cost, before its epochs were over."""
+        """Whether a run without the target ended for its cost, before its epochs were over.
+
+        One that ended before its first epoch did so where that would have cost too much; else it
+        failed, as where memory runs out.
+
+        Args:
+            epoch_cost: that is known of its setting; None where it is not.
+        """
         if reached or stop_cost is None or epochs >= self.max_epochs:
             return False
         if epochs > 0:
             return cost + cost / epochs > stop_cost * (1 - _SLACK)
-        return stop_cost > 0 and cost == 0
+        if cost > 0:
+            return cost > stop_cost * (1 - _SLACK)
+        return epoch_cost is not None and epoch_cost > stop_cost * (1 - _FIRST_SLACK)
 
     def check_outcome(
-        self, *, cost: float, reached: bool, epochs: float, progress: Sequence[tuple[float, float]]
+        self,
+        *,
+        cost: float,
+        reached: object,
+        epochs: float,
+        progress: Sequence[tuple[float, float]],
     ) -> dict[str, Any]:
         """What a run came to, as the state keeps it.
 
@@ -135,7 +167,9 @@ class Job:
         for name, value in spent.items():
             if not 0 <= value < math.inf:
                 raise refuse(f"{name} of {value}", name, "a number from 0 on", "mend the number")
-        pairs = _read_pairs(progress)
+        if reached not in (True, False):
+            raise refuse(f"reached of {reached!r}", "reached", "True or False", "mend it")
+        pairs = _read_pairs(progress, epochs=spent["epochs"])
         for level, _ in pairs:
             if not reached and self._is_target(level):
                 raise refuse(
@@ -152,19 +186,22 @@ class Job:
         return level >= self.target if self.direction == "max" else level <= self.target
 
 
-def _read_pairs(progress: Sequence[tuple[float, float]]) -> list[list[float]]:
+def _read_pairs(progress: Sequence[tuple[float, float]], *, epochs: float) -> list[list[float]]:
     try:
         pairs = [[float(level), float(epoch)] for level, epoch in progress]
     except (TypeError, ValueError):
         pairs = [[math.nan, math.nan]]
+    before = 0.0
     for level, epoch in pairs:
-        if not (math.isfinite(level) and 0 <= epoch < math.inf):
+        # In the epoch after the last whole one a level may be passed too.
+        if not (math.isfinite(level) and before <= epoch <= math.ceil(epochs) + 1):
             raise refuse(
-                f"progress of {progress!r}",
+                f"progress of {progress!r} in {epochs:g} epochs",
                 "progress",
-                "pairs of a level and the epoch in which it was passed",
-                "leave out what was not passed",
+                "pairs of a level and the epoch in which it was passed, one after the other",
+                "leave out what was not passed, and say the level first",
             )
+        before = epoch
     return pairs
 
 

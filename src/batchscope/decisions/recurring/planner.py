@@ -26,6 +26,7 @@ class Next:
         stop_cost: infinite for never.
         is_best: whether it is the best by what is known.
         saving: what the others could still save per run, as a share of the best's cost.
+        reach: the probability that a run of the best reaches the target; 1 while nothing is known.
     """
 
     batch_size: int
@@ -33,6 +34,7 @@ class Next:
     stop_cost: float
     is_best: bool
     saving: float
+    reach: float
 
 
 class Planner:
@@ -68,6 +70,7 @@ class Planner:
             stop_cost=self._max_cost,
             is_best=False,
             saving=0.0,
+            reach=1.0,
         )
 
     def plan(self, history: History, *, running: Sequence[int], recurrences: float) -> Next:
@@ -109,6 +112,7 @@ class Planner:
             stop_cost=min(chosen.stop_cost, self._max_cost),
             is_best=chosen.at == chosen.best,
             saving=chosen.saving,
+            reach=chosen.reach,
         )
 
     def _draw_epochs(self, seen: Sequence[Seen], noise: float) -> Array:

@@ -1,6 +1,7 @@
 """What was asked and told of a recurring job so far, folded from its events one by one."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from batchscope.decisions.recurring.history import History, Outcome
@@ -20,6 +21,7 @@ class Record:
         best_in_a_row: how many of the newest answers were the best already, by the outcomes of
             those before; of answers that were given together one counts.
         drifted: what changed last of the choice; None for nothing.
+        since_drift: how many outcomes came after that.
     """
 
     def __init__(self, max_epochs: float, *, target: float | None, direction: Direction) -> None:
@@ -29,6 +31,7 @@ class Record:
         self.history = History(max_epochs, target=target, direction=direction)
         self.best_in_a_row = 0
         self.drifted: str | None = None
+        self.since_drift = 0
         # How many events had been taken when each trial was asked for, and at the last outcome
         # that counted.
         self._asked_at: dict[str, int] = {}
@@ -79,10 +82,21 @@ class Record:
             epochs=event["epochs"],
             reached=event["reached"],
             stopped=event["stopped"],
-            progress=dict(event["progress"]),
+            progress=self._improvements(event["progress"]),
         )
         self.history.add(outcome)
         drifted = self.history.forget_drifted(outcome)
+        self.since_drift += 1
         if drifted is not None:
-            self.best_in_a_row = 0
+            self.best_in_a_row = self.since_drift = 0
             self.drifted = drifted
+
+    def _improvements(self, progress: Sequence[tuple[float, float]]) -> dict[float, float]:
+        """Levels better than all before, of what may be the metric after every epoch."""
+        best = -math.inf
+        found: dict[float, float] = {}
+        for level, epoch in progress:
+            if self.history.rise(level) > best:
+                best = self.history.rise(level)
+                found[level] = epoch
+        return found

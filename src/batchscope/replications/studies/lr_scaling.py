@@ -16,6 +16,7 @@ from batchscope.replications.rates import find_lowest
 from batchscope.replications.studies import distance
 from batchscope.replications.studies.distance import Material, make_task
 from batchscope.replications.studies.image import make_colour_net
+from batchscope.task import Task
 
 _BASE = 32
 _SIZES = (8, 32, 64, 128, 256, 512, 1024)
@@ -24,6 +25,7 @@ _RATES = (0.0125, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8)
 _WIDE = (*_RATES, 1.6, 3.2)
 _EPOCHS = 40
 _BUDGET = f"{_EPOCHS}ep"
+_WARMUP_EPOCHS = 5
 _ADAM_SIZES = (32, 128, 512)
 _ADAM_RATES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 _ADAM_BUDGET = "25ep"
@@ -118,11 +120,25 @@ def _loss_ratio(
     return own.over(base.last((_BASE, base_rate, seed), "train_loss", censored=_LOSSES))
 
 
+def _train(
+    lab: Lab,
+    task: Task,
+    sizes: Sequence[int],
+    *,
+    rates: Sequence[float],
+    budget: str,
+    seeds: range | None = None,
+) -> Trained:
+    """With the warm-up of Goyal et al., in examples the same at every batch size."""
+    warmup = _WARMUP_EPOCHS * task.train_size
+    return lab.train(task, sizes, rates=rates, budget=budget, seeds=seeds, warmup=warmup)
+
+
 def measure(lab: Lab) -> Measured:
     """The base rate and the size named are found on four other seeds; then a grid, and the rule."""
     material = read_material(lab)
     task = make_task(material)
-    pilot = lab.train(task, [_BASE], rates=_RATES, budget=_BUDGET, seeds=lab.pilot)
+    pilot = _train(lab, task, [_BASE], rates=_RATES, budget=_BUDGET, seeds=lab.pilot)
     base_rate = min(
         _RATES[1:4], key=lambda rate: sum(_losses(pilot, _BASE, rate, s) for s in lab.pilot)
     )
@@ -136,7 +152,7 @@ def measure(lab: Lab) -> Measured:
 
     last = _BASE
     for size in larger:
-        runs = lab.train(task, [size], rates=[linear(size)], budget=_BUDGET, seeds=lab.pilot)
+        runs = _train(lab, task, [size], rates=[linear(size)], budget=_BUDGET, seeds=lab.pilot)
         ratios = [
             _loss_ratio(runs, size, linear(size), pilot, base_rate, s).high for s in lab.pilot
         ]
@@ -146,16 +162,17 @@ def measure(lab: Lab) -> Measured:
     beyond = min((size for size in larger if size > last), default=_SIZES[-1])
     # The control asks of the linear rule's own size what a constant rate does there.
     named = last if last > _BASE else larger[0]
-    base = lab.train(task, [_BASE], rates=[base_rate], budget=_BUDGET)
-    at_last = lab.train(task, [named], rates=[rate_of(named)], budget=_BUDGET)
-    after = lab.train(task, [beyond], rates=[rate_of(beyond)], budget=_BUDGET)
-    constant = lab.train(task, [named], rates=[base_rate], budget=_BUDGET)
+    base = _train(lab, task, [_BASE], rates=[base_rate], budget=_BUDGET)
+    at_last = _train(lab, task, [named], rates=[rate_of(named)], budget=_BUDGET)
+    after = _train(lab, task, [beyond], rates=[rate_of(beyond)], budget=_BUDGET)
+    constant = _train(lab, task, [named], rates=[base_rate], budget=_BUDGET)
     updates = epochs(_EPOCHS).steps(task.train_size, _BASE)
-    by_updates = lab.train(task, [named], rates=[rate_of(named)], budget=f"{updates}steps")
-    grid = {8: _Grid(lab.train(task, [8], rates=_RATES, budget=_BUDGET), _RATES)}
-    wide = lab.train(task, [_BASE, named, 512], rates=_WIDE, budget=_BUDGET)
+    by_updates = _train(lab, task, [named], rates=[rate_of(named)], budget=f"{updates}steps")
+    grid = {8: _Grid(_train(lab, task, [8], rates=_RATES, budget=_BUDGET), _RATES)}
+    wide = _train(lab, task, [_BASE, named, 512], rates=_WIDE, budget=_BUDGET)
     grid |= {size: _Grid(wide, _WIDE) for size in (_BASE, named, 512)}
-    adam = lab.train(
+    adam = _train(
+        lab,
         make_task(material, optimizer=Adam(lr=0.003)),
         _ADAM_SIZES,
         rates=_ADAM_RATES,
@@ -199,6 +216,7 @@ def measure(lab: Lab) -> Measured:
             f"The base is {base_rate:g} at {_BASE}. On four other seeds the linear rule keeps the "
             f"loss up to {last}; the claims are read at {named} and {beyond}. Equal updates are "
             f"the {updates:,} of {_BASE}.",
+            f"Rates rise over the first {_WARMUP_EPOCHS} epochs, at every size and rate.",
             "C3 is the exponent less 1, C3b that of Adam less 1/2. C5 is judged by the validation "
             f"loss after {_ADAM_BUDGET}, at rates of {_DECAYED[32]:g} and {_DECAYED[512]:g}.",
         ),
@@ -250,7 +268,7 @@ def _best_decays(lab: Lab, material: Material) -> dict[int, dict[int, Ends]]:
     for decay in _DECAYS:
         task = make_task(material, optimizer=AdamW(lr=_DECAYED[_BASE], weight_decay=decay))
         for size, rate in _DECAYED.items():
-            runs = lab.train(task, [size], rates=[rate], budget=_ADAM_BUDGET)
+            runs = _train(lab, task, [size], rates=[rate], budget=_ADAM_BUDGET)
             for seed in lab.seeds:
                 end = runs.last((size, rate, seed), "val_loss", censored=(_LOSSES[1], _LOSSES[1]))
                 losses.setdefault((size, seed), []).append(end.high)
