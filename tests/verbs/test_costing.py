@@ -1,5 +1,6 @@
 """What each batch size costs, on one device and on two."""
 
+import csv
 import io
 from pathlib import Path
 from typing import Any
@@ -123,3 +124,75 @@ def test_one_seed_has_no_cost_to_tell(tmp_path: Path) -> None:
 
     with pytest.raises(bs.CannotTell):
         bs.cost(store)
+
+
+def _write_runs(path: Path, steps: dict[int, list[int | None]]) -> str:
+    """A table whose loss falls from 2 to 0.8 in so many steps of 10 ms, or stays above it."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["batch_size", "learning_rate", "seed", "step", "seconds", "val_loss"])
+        for size, needed in steps.items():
+            for seed, hit in enumerate(needed):
+                for step in range(0, 2001, 50):
+                    loss = 2 - 1.2 * min(step / hit, 1) if hit else 2 - 0.5 * min(step / 500, 1)
+                    writer.writerow([size, 0.1, seed, step, step * 0.01, round(loss, 4)])
+    return str(path)
+
+
+def test_a_size_of_which_a_seed_missed_the_target_is_left_out_and_named(tmp_path: Path) -> None:
+    place = _write_runs(
+        tmp_path / "runs.csv",
+        {64: [1500, 1540, 1580], 128: [1000, 1020, 1050], 256: [400, None, 420]},
+    )
+
+    found = bs.cost(place, target="val_loss<=0.8")
+
+    assert [cost.use.batch_size for cost in found.costs] == [64, 128]
+    assert found.fastest.batch_size == 128
+    assert found.odds is not None
+    assert found.sentences[0] == (
+        "Batch size 256 is left out: 1 of its 3 seeds did not get to val_loss<=0.8."
+    )
+    levels = found.to_dict()["levels"]
+    assert isinstance(levels, list)
+    hard = [one for one in levels if float(one["target"].partition("<=")[2]) < 1.4]
+    assert hard
+    assert all(choice["batch_size"] != 256 for one in hard for choice in one["choices"])
+
+
+def test_an_easier_target_takes_every_size_in(tmp_path: Path) -> None:
+    steps: dict[int, list[int | None]] = {64: [1500, 1580], 256: [400, None]}
+    place = _write_runs(tmp_path / "runs.csv", steps)
+
+    found = bs.cost(place, target="val_loss<=1.6")
+
+    assert [cost.use.batch_size for cost in found.costs] == [64, 256]
+
+
+@pytest.mark.parametrize("price", ["kilowatt_hour", "grams_per_kilowatt_hour"])
+def test_electricity_with_a_price_and_no_watts_is_refused(place: str, price: str) -> None:
+    with pytest.raises(InvalidInput, match="watts"):
+        bs.cost(place, prices=bs.Prices(**{price: 0.3}))
+
+
+def test_what_twice_the_devices_do_is_said_at_the_fastest_size_on_each(place: str) -> None:
+    found = bs.cost(place, prices=bs.Prices(device_hour=2.0), devices=[1, 2])
+
+    fastest = {
+        count: min(
+            (cost for cost in found.costs if cost.use.devices == count),
+            key=lambda cost: cost.seconds.value,  # type: ignore[union-attr]
+        ).use.batch_size
+        for count in (1, 2)
+    }
+    assert f"A batch of {fastest[2]} on 2 devices instead of" in found.sentences[-1]
+    assert "takes 2.00 times the devices for" in found.sentences[-1]
+
+
+def test_where_all_need_the_upgrade_there_is_nothing_to_compare_it_with(place: str) -> None:
+    prices = bs.Prices(device_hour=2.0, hardware=100.0)
+
+    found = bs.cost(place, prices=prices, present=1)
+
+    assert "nothing at hand" in found.sentences[-1]
+    assert not any("pay back" in sentence for sentence in found.sentences)

@@ -76,6 +76,7 @@ def cost(
             "--present", metavar="B", help="Larger batches need the upgrade. Default: none does."
         ),
     ] = None,
+    target: TargetOption = None,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -103,6 +104,7 @@ def cost(
             watts=read_watts(watts),
             devices=read_counts(devices),
             present=present,
+            target=target,
         )
         if json:
             print_json(found.to_dict())

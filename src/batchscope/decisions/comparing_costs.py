@@ -38,12 +38,11 @@ class Costs:
 
     Attributes:
         costs: one per number of devices and batch size that reached the target, ascending.
-        odds: of each cost in time, and in total cost; None where no seed repeats, or one did not
-            get there.
+        odds: of each cost in time, and in total cost; None where hardly any seed ran at every size.
         on_frontier: positions of the costs that no other beats in both time and total cost.
         levels: the frontier of time, cost and quality, from easy levels to hard ones.
-        sentences: how surely each is the best, and what going from each batch size to the next
-            costs and saves.
+        sentences: what is left out, how surely each is the best, and what going from each batch
+            size to the next costs and saves.
     """
 
     study: str
@@ -110,8 +109,21 @@ def compare_costs(
         levels=tuple(levels),
         cheapest=min(costs, key=rank_total).use,
         fastest=min(costs, key=rank_seconds).use,
-        sentences=(*_explain_odds(costs, odds, prices), *_explain(costs, prices)),
+        sentences=(
+            *_name_missed(analysis),
+            *_explain_odds(costs, odds, prices),
+            *_explain(costs, prices),
+        ),
     )
+
+
+def _name_missed(analysis: Analysis) -> Iterator[str]:
+    for size in analysis.sizes:
+        if 0 < size.reached < size.seeds:
+            yield (
+                f"Batch size {size.batch_size:,} is left out: {size.seeds - size.reached} of its "
+                f"{size.seeds} seeds did not get to {analysis.target}."
+            )
 
 
 def _weigh(
@@ -187,17 +199,21 @@ def _name(use: Use, several: bool) -> str:
 
 
 def _explain(costs: Sequence[Cost], prices: Prices) -> list[str]:
-    """From each batch size to the next, on the fewest devices; to those that need an upgrade from
-    the cheapest at hand.
+    """From each batch size to the next, on the fewest devices, to those that need an upgrade from
+    the cheapest at hand; then from each number of devices to the next, at the fastest of each.
     """
-    fewest = min(cost.use.devices for cost in costs)
-    costs = [cost for cost in costs if cost.use.devices == fewest]
     at_hand = [cost for cost in costs if cost.use.is_present]
-    return [
-        explain_change(
-            small if large.use.is_present or not at_hand else min(at_hand, key=rank_total),
-            large,
-            prices,
-        )
-        for small, large in pairwise(costs)
+    if not at_hand:
+        return ["Every batch size needs the upgrade: nothing at hand to compare it with."]
+    on: dict[int, list[Cost]] = {}
+    for cost in costs:
+        on.setdefault(cost.use.devices, []).append(cost)
+    fewest = on[min(on)]
+    here = [cost for cost in at_hand if cost.use.devices == min(on)]
+    changes = [
+        (small if large.use.is_present or not here else min(here, key=rank_total), large)
+        for small, large in pairwise(fewest)
     ]
+    fastest = [min(on[count], key=rank_seconds) for count in sorted(on)]
+    changes += [(few, many) for few, many in pairwise(fastest) if many.use.is_present]
+    return [explain_change(small, large, prices) for small, large in changes]

@@ -224,7 +224,7 @@ def explain_change(small: Cost, large: Cost, prices: Prices) -> str:
     step = _ratio(large.use.step_seconds, small.use.step_seconds)
     if steps is None or step is None:
         return "Steps or seconds per step are not known at both: nothing can be said of the cost."
-    size = f"A batch of {large.use.batch_size:,} instead of {small.use.batch_size:,}"
+    size = _name_change(small.use, large.use)
     time = f"the time is {_times(steps * step)}"
     if not large.use.is_present:
         return f"{size} needs an upgrade; {time}. {_pay_back(small, large, prices)}"
@@ -241,6 +241,16 @@ def explain_change(small: Cost, large: Cost, prices: Prices) -> str:
         fits = f"fits the hardware at hand at {write_number(100 * extra)}% more time per step"
     return (
         f"{size} {fits} and takes {_times(steps)} the steps: {time}, {_tell_usage(small, large)}."
+    )
+
+
+def _name_change(small: Use, large: Use) -> str:
+    if small.devices == large.devices:
+        return f"A batch of {large.batch_size:,} instead of {small.batch_size:,}"
+    before = "" if small.batch_size == large.batch_size else f"{small.batch_size:,} on "
+    return (
+        f"A batch of {large.batch_size:,} on {large.devices} devices instead of {before}"
+        f"{small.devices}"
     )
 
 

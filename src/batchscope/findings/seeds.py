@@ -20,10 +20,10 @@ def estimate_over_seeds(
     bounds: tuple[float, float] = (-math.inf, math.inf),
     confidence: float = 0.95,
 ) -> Estimate:
-    """The median over seeds, with Student's t interval for the centre of their distribution.
+    """The mean over seeds (with `log` the geometric one), and Student's t interval for it.
 
-    The interval takes the spread over seeds to be symmetric (on the log scale with `log`); it is
-    widened to hold the median. Infinite values are censored: never reached.
+    Infinite values are censored, never reached. With any of them the value is the median, which
+    they leave known, and the interval is widened to hold it.
 
     Args:
         values: one per seed.
@@ -46,11 +46,14 @@ def estimate_over_seeds(
         low, high = math.exp(low), math.exp(high)
     if len(finite) < len(values):
         high = math.inf
-    median = float(np.median(values))
+    middle = float(np.median(values))
+    if len(finite) == len(values):
+        mean = float(np.mean(scale))
+        middle = math.exp(mean) if log else mean
     return Interval(
-        value=median,
-        low=min(max(low, bounds[0]), median),
-        high=max(min(high, bounds[1]), median),
+        value=middle,
+        low=min(max(low, bounds[0]), middle),
+        high=max(min(high, bounds[1]), middle),
         unit=unit,
         confidence=confidence,
     )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from batchscope.budget import Target
 from batchscope.decisions.comparing_costs import Costs, compare_costs
 from batchscope.decisions.cost import Prices, Use
 from batchscope.decisions.levels import weigh_quality
@@ -29,8 +30,11 @@ def cost(
     watts: float | Mapping[int, float] | None = None,
     devices: int | Sequence[int] = 1,
     present: int | None = None,
+    target: Target | str | None = None,
 ) -> Costs:
     """What each batch size of a study costs to the target, and how surely it is the best.
+
+    Of the batch sizes whose every seed got there; the others are named.
 
     Args:
         study: what `study` returned, or what `analyze` reads.
@@ -42,21 +46,25 @@ def cost(
             timed the steps.
         present: the largest batch size that the hardware at hand fits; larger ones need what
             `prices` has as hardware and engineering. None for all.
+        target: None for the study's own, or one derived from the runs.
 
     Raises:
-        InvalidInput: a number makes no sense, or steps on so many devices were not timed.
-        CannotTell: no batch size reached the target.
+        InvalidInput: a number makes no sense, steps on so many devices were not timed, or
+            electricity has a price and the watts are not known.
+        CannotTell: no batch size reached the target with every seed.
     """
     prices = prices or Prices()
     if present is not None:
         _check_upgrade(present, prices)
     power = power_of(watts if watts is not None else find_study_watts(study, which))
+    if power is None:
+        _check_powerless(prices)
     counts = [devices] if isinstance(devices, int) else sorted(set(devices))
     if not counts or min(counts) < 1:
         raise InvalidInput(
             f"{counts} devices", where="devices", expected="counts from 1 on", do="mend the counts"
         )
-    analysis = analyze(study, which=which)
+    analysis = analyze(study, which=which, target=target)
     timed = _read_timings(study, which, counts)
 
     def uses_of(sizes: Sequence[SizeFindings]) -> list[Use]:
@@ -78,7 +86,8 @@ def cost(
     uses = uses_of(analysis.sizes)
     if not uses:
         raise CannotTell(
-            f"no batch size of study {analysis.study} has both steps and seconds to a target",
+            f"no batch size of study {analysis.study} got to {analysis.target or 'a target'} with "
+            "every one of at least two seeds, and was timed",
             where="cost",
             expected="runs that reach a target, with times",
             do="name an easier target, or give the runs a larger budget",
@@ -102,6 +111,20 @@ def _check_upgrade(present: int, prices: Prices) -> None:
             expected="a price of device-hours, electricity or waiting beside them",
             do="add --device-hour, or --kilowatt-hour with --watts",
         )
+
+
+def _check_powerless(prices: Prices) -> None:
+    for option, price in (
+        ("--kilowatt-hour", prices.kilowatt_hour),
+        ("--carbon", prices.grams_per_kilowatt_hour),
+    ):
+        if price > 0:
+            raise InvalidInput(
+                "how many watts a device takes is not known",
+                where=option,
+                expected="--watts beside it",
+                do="add --watts, or measure them: batchscope energy TASK --store STORE",
+            )
 
 
 def _read_timings(
@@ -161,8 +184,11 @@ def _not_timed(count: int, task: str, plan: Mapping[str, Any]) -> InvalidInput:
 def _step_seconds(
     size: SizeFindings, timed: Interval | None, counts: Sequence[int]
 ) -> Interval | None:
-    """Seconds per step as they were timed, or as the runs of a table say, without a width."""
-    if not isinstance(size.steps, Interval):
+    """Seconds per step as they were timed, or as the runs of a table say, without a width.
+
+    None also where a seed did not get there: what the others took is no cost of getting there.
+    """
+    if not isinstance(size.steps, Interval) or size.reached < size.seeds:
         return None
     if timed is not None or len(counts) > 1:
         return timed
