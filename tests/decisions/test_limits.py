@@ -3,10 +3,13 @@ import math
 import numpy as np
 import pytest
 
+from batchscope.budget import Target
 from batchscope.decisions.limits import chance_within, keep_within
 from batchscope.decisions.terms import Limit, check_deadline, parse_deadline
 from batchscope.errors import CannotTell, InvalidInput
 from batchscope.estimate import Interval, NotIdentified
+
+TARGET = Target("error", 0.1, "<=")
 
 
 def taking(seconds: float) -> Interval:
@@ -20,19 +23,19 @@ def until(seconds: float) -> Limit:
 def test_sizes_that_are_predicted_to_end_in_time_are_kept() -> None:
     seconds = {8: taking(50), 16: taking(20), 32: NotIdentified(reason="one seed", remedy="more")}
 
-    assert keep_within(seconds, lambda _: [until(30)], task="task", target="error<=0.1") == {16}
+    assert keep_within(seconds, lambda _: [until(30)], task="task", target=TARGET) == {16}
 
     def both(_: int) -> list[Limit]:
         return [until(30), until(10)]
 
     with pytest.raises(CannotTell, match="10 s"):
-        keep_within(seconds, both, task="task", target="error<=0.1")
+        keep_within(seconds, both, task="task", target=TARGET)
 
 
 def test_a_deadline_that_nothing_meets_names_the_nearest() -> None:
     with pytest.raises(CannotTell, match=r"(?s)deadline of 10 s.*batch\s+size 16 with 20"):
         keep_within(
-            {8: taking(50), 16: taking(20)}, lambda _: [until(10)], task="task", target="error<=0.1"
+            {8: taking(50), 16: taking(20)}, lambda _: [until(10)], task="task", target=TARGET
         )
 
 

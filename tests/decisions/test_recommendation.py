@@ -283,7 +283,45 @@ def test_quality_prefers_the_fastest_of_the_equivalent(rng: np.random.Generator)
 
     assert chosen.batch_size == 16
     assert chosen.plateau == (8, 16, 32)
-    assert isinstance(chosen.predicted.seconds, NotIdentified)
+    # Its whole budget of 20 steps, whether or not it gets to a target.
+    assert isinstance(chosen.predicted.seconds, Interval)
+    assert chosen.predicted.seconds.value == pytest.approx(20 * 0.0105)
+
+
+def make_unequal(rng: np.random.Generator) -> list[Curve]:
+    """Of 8, which ends a little better, whole budgets take 4.3 s, of 32 they take 1.2 s."""
+    return [
+        make_curve(
+            size,
+            seed=seed,
+            loss=[*np.linspace(2, 0.05, 41 if size == 8 else 11), end + rng.normal(0, 1e-4)],
+        )
+        for size, end in ((8, 0.02), (32, 0.04))
+        for seed in range(3)
+    ]
+
+
+@pytest.mark.parametrize(("deadline", "chosen"), [(10.0, 8), (4.4, 8), (4.2, 32), (1.2, 32)])
+def test_where_quality_counts_a_deadline_is_for_the_whole_budget(
+    rng: np.random.Generator, deadline: float, chosen: int
+) -> None:
+    # At 8 the target is reached after about 390 steps of 410, in 4.1 s.
+    found = recommend(make_unequal(rng), "quality", deadline=deadline)
+
+    assert found.batch_size == chosen
+    assert found.plateau == (chosen,)
+    assert isinstance(found.predicted.steps, Interval)
+    assert found.predicted.steps.value == pytest.approx({8: 410, 32: 110}[chosen])
+    assert "for its whole budget" in found.reasons[0]
+
+
+def test_a_deadline_that_no_whole_budget_keeps_to_names_no_target(
+    rng: np.random.Generator,
+) -> None:
+    with pytest.raises(CannotTell, match="the end of its budget") as caught:
+        recommend(make_unequal(rng), "quality", deadline=0.5)
+
+    assert "target" not in str(caught.value)
 
 
 def test_how_surely_a_size_takes_the_least_is_said_with_its_odds(rng: np.random.Generator) -> None:

@@ -1,10 +1,11 @@
 """Published laws of batch size and learning rate for language models too large for a sweep."""
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from batchscope.errors import check_above_zero
+from batchscope.errors import InvalidInput
 from batchscope.estimate import Interval, write_number
 
 Span = tuple[float, float]
@@ -41,6 +42,9 @@ class Law:
             away = max(away, math.log2(low / value), math.log2(value / high))
         return away
 
+
+# In the log, what a law may err by for each doubling outside of what it was fitted on.
+_PER_DOUBLING = 0.2
 
 # B_20 = 93.2 (N / 10^6)^0.468 sequences of 512 tokens where D = 20 N; it follows D, not N.
 _ZHANG = 93.2 * 512 / (20 * 1e6) ** 0.468
@@ -124,12 +128,16 @@ class Said:
 
     Attributes:
         value: as published, or moved to one's own runs.
+        low, high: around it, by how far it lies outside of what it was fitted on, and by how one's
+            own runs scatter about it.
         doublings_outside: of what it was fitted on.
         errors: by what factor it is above each of one's own runs, as published.
     """
 
     law: Law
     value: float
+    low: float
+    high: float
     doublings_outside: float
     errors: tuple[float, ...] = ()
 
@@ -141,6 +149,8 @@ class Said:
             "what": self.law.what,
             "unit": self.law.unit,
             "value": self.value,
+            "low": self.low,
+            "high": self.high,
             "doublings_outside": self.doublings_outside,
             "fitted_parameters": list(self.law.parameters),
             "fitted_tokens": list(self.law.tokens),
@@ -153,9 +163,9 @@ class Extrapolation:
     """What all laws say of one training, and how far they are apart.
 
     Attributes:
-        batch_size: in tokens; from the lowest law to the highest. If the truth were one more law
-            like these, it would lie within as often as its confidence says: of three laws one time
-            in two, of two one time in three.
+        batch_size: in tokens; from the lowest law's low end to the highest one's high end. If the
+            truth were one more law like these, it would lie between these laws as often as its
+            confidence says: of three laws one time in two, of two one time in three.
         learning_rate: the same, of Adam.
     """
 
@@ -178,18 +188,21 @@ class Extrapolation:
         }
 
     def __str__(self) -> str:
-        runs = ", moved to your own runs" if self.is_anchored else ""
+        runs = ", moved to your own runs," if self.is_anchored else ""
         return (
-            f"An extrapolation{runs}: batches of {self.batch_size}, a learning rate of "
-            f"{self.learning_rate}; from the lowest law to the highest, which is no 95% interval."
+            f"An extrapolation: batches{runs} of {self.batch_size}, a learning rate of "
+            f"{self.learning_rate}; from the lowest law to the highest, a fifth wider for each "
+            "doubling outside of what a law was fitted on, which is no 95% interval."
         )
 
 
 def extrapolate(parameters: float, tokens: float, *, own: Sequence[OwnRun] = ()) -> Extrapolation:
     """What the published laws say, each moved by the mean factor by which it misses one's own runs.
 
+    Own runs are of the batch size; what laws say of the learning rate stays as published.
+
     Raises:
-        InvalidInput: a number is not above 0.
+        InvalidInput: a number is below 1.
 
     Example:
         >>> found = extrapolate(1e9, 2e10)
@@ -202,8 +215,8 @@ def extrapolate(parameters: float, tokens: float, *, own: Sequence[OwnRun] = ())
         for name in run.__slots__:
             _check(name, getattr(run, name))
     said = [_ask(law, parameters, tokens, own) for law in LAWS]
-    sizes = [one.value for one in said if one.law.unit == "tokens"]
-    rates = [one.value for one in said if one.law.what == "learning rate"]
+    sizes = [one for one in said if one.law.unit == "tokens"]
+    rates = [one for one in said if one.law.what == "learning rate"]
     return Extrapolation(
         parameters=parameters,
         tokens=tokens,
@@ -216,35 +229,45 @@ def extrapolate(parameters: float, tokens: float, *, own: Sequence[OwnRun] = ())
 
 def _ask(law: Law, parameters: float, tokens: float, own: Sequence[OwnRun]) -> Said:
     errors: tuple[float, ...] = ()
-    moved = 1.0
+    log = math.log(law.at(parameters, tokens))
+    outside = law.doublings_outside(parameters, tokens)
+    variance = (_PER_DOUBLING * outside) ** 2
     if law.unit == "tokens" and own:
         errors = tuple(law.at(run.parameters, run.tokens) / run.batch_tokens for run in own)
-        moved = math.exp(-sum(map(math.log, errors)) / len(errors))
+        logs = list(map(math.log, errors))
+        log -= statistics.fmean(logs)
+        if len(logs) > 1:
+            variance += statistics.variance(logs) * (1 + 1 / len(logs))
+    around = math.sqrt(variance)
     return Said(
         law=law,
-        value=moved * law.at(parameters, tokens),
-        doublings_outside=law.doublings_outside(parameters, tokens),
+        value=math.exp(log),
+        low=math.exp(log - around),
+        high=math.exp(log + around),
+        doublings_outside=outside,
         errors=errors,
     )
 
 
-def _span(values: Sequence[float], unit: str) -> Interval:
+def _span(said: Sequence[Said], unit: str) -> Interval:
     """From the lowest to the highest; were the truth one more of its like, as often within."""
-    middle = math.exp(sum(map(math.log, values)) / len(values))
+    low, high = min(one.low for one in said), max(one.high for one in said)
+    middle = statistics.geometric_mean([one.value for one in said])
     return Interval(
-        value=middle,
-        low=min(values),
-        high=max(values),
+        # Where all laws agree the mean rounds to beside them.
+        value=min(max(middle, low), high),
+        low=low,
+        high=high,
         unit=unit,
-        confidence=(len(values) - 1) / (len(values) + 1),
+        confidence=(len(said) - 1) / (len(said) + 1),
     )
 
 
 def _check(name: str, value: float) -> None:
-    check_above_zero(
-        value,
-        f"{name} of {write_number(value)}",
-        where=name,
-        expected="a number above 0, such as 1e9",
-        do="mend the number",
-    )
+    if not 1 <= value < math.inf:
+        raise InvalidInput(
+            f"{name} of {write_number(value)}",
+            where=name,
+            expected="a number from 1 on, such as 1e9",
+            do="mend the number",
+        )

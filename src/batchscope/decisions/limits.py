@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from statistics import NormalDist
 
+from batchscope.budget import Target
 from batchscope.decisions.terms import Limit
 from batchscope.errors import CannotTell
 from batchscope.estimate import Estimate, Interval, scale
@@ -16,13 +17,14 @@ def keep_within(
     limits_at: Callable[[int], Iterable[Limit]],
     *,
     task: str,
-    target: str,
+    target: Target | None,
 ) -> set[int]:
     """The batch sizes whose predicted training keeps to every limit.
 
     Args:
         seconds: batch size -> prediction of one fresh training.
         limits_at: those at a batch size, at least one.
+        target: of the training; None for its whole budget.
 
     Raises:
         CannotTell: there is none; the limit that binds and the nearest size are named.
@@ -34,15 +36,16 @@ def keep_within(
         return found
     nearest = min(known, key=lambda b: known[b].value / binding[b].seconds, default=None)
     limit = binding[min(seconds) if nearest is None else nearest]
-    near = "no batch size reached the target with all of at least two seeds"
+    near = "no batch size got there with all of at least two seeds"
     if nearest is not None:
         took = scale(known[nearest], limit.per_second, unit=limit.unit)
         near = f"the nearest is batch size {nearest} with {took}"
     raise CannotTell(
-        f"no training gets to {target} within {limit.words}: {near}",
+        f"no training gets to {target or 'the end of its budget'} within {limit.words}: {near}",
         where=f"recommend {task}",
         expected="limits that a training can keep to",
-        do="a later --deadline or a higher --max-cost, an easier --target, or more --devices",
+        do="a later --deadline or a higher --max-cost, "
+        f"{'a smaller --budget' if target is None else 'an easier --target'}, or more --devices",
     )
 
 

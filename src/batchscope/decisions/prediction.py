@@ -23,7 +23,7 @@ _THIRDS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """Prediction intervals for one fresh training, up to its target."""
+    """Prediction intervals for one fresh training, up to its target or through its budget."""
 
     seconds: Estimate
     steps: Estimate
@@ -87,13 +87,14 @@ def predict_training(
     timings: Sequence[Sequence[float]],
     unit: str,
 ) -> Prediction:
-    """Predict from the seeds that reached the target.
+    """Predict from the seeds that reached the target, or from those that finished.
 
     The log of what a training needs is taken to be normal, with a variance over seeds that is the
     setting's own, moderated by those of the other settings whose every seed got there.
 
     Args:
         groups: the runs of each setting.
+        target: None for the whole budget.
         timings: steps of the chosen size, as timed at each time.
     """
     pace = judge_pace(timings)
@@ -114,14 +115,13 @@ def _predict(
     pace: Pace | None = None,
     confidence: float = 0.95,
 ) -> Estimate:
-    if target is None:
-        return NotIdentified(reason="there is no target", remedy="--target", unit=unit)
     # What was timed says more of seconds than the runs' own, which ran beside others.
     axis = axis if pace is None else "step"
     own = [x for x in _logs(chosen.curves, target, axis) if math.isfinite(x)]
     if len(own) < 2:
         return NotIdentified(
-            reason=f"{len(own)} of {len(chosen.curves)} seeds reached {target}",
+            reason=f"{len(own)} of {len(chosen.curves)} seeds "
+            + ("finished" if target is None else f"reached {target}"),
             remedy="an easier --target, a larger --budget or more --seeds",
             unit=unit,
         )
@@ -155,5 +155,8 @@ def _half_width(parts: Sequence[tuple[float, int]], confidence: float) -> float:
     return float(stats.t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(total)
 
 
-def _logs(curves: Sequence[Curve], target: Target, axis: str) -> list[float]:
-    return [log_to_target(curve, target, axis) for curve in curves]
+def _logs(curves: Sequence[Curve], target: Target | None, axis: str) -> list[float]:
+    if target is not None:
+        return [log_to_target(curve, target, axis) for curve in curves]
+    ends = [float(curve.columns[axis][-1]) if curve.finished else math.inf for curve in curves]
+    return [math.log(end) if 0 < end < math.inf else math.inf for end in ends]

@@ -66,15 +66,16 @@ def _explain_choice(
         else ""
     )
     said: list[str] = []
-    if analysis.target is not None:
+    if analysis.target is not None and terms.ranked_by != "quality":
         said = [
             f"The target is {analysis.target}{derived}; batch size {chosen.batch_size} reached it "
             f"with {chosen.reached} of {chosen.seeds} seeds.",
         ]
     if isinstance(predicted.steps, Interval):
+        there = "for its whole budget" if terms.ranked_by == "quality" else "to get there"
         said.append(
             f"One fresh training is predicted to need {predicted.steps} and {predicted.examples} "
-            f"to get there: {predicted.seconds}."
+            f"{there}: {predicted.seconds}."
         )
     else:
         said.append(f"What a fresh training needs is not identified: {predicted.steps.reason}.")

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
+from batchscope.budget import Target
 from batchscope.decisions.choosing import choose, repeated_enough
 from batchscope.decisions.cost import Usage
 from batchscope.decisions.explaining import explain_curves, find_thin
@@ -16,7 +17,7 @@ from batchscope.decisions.reasons import explain, join_sizes
 from batchscope.decisions.terms import Terms
 from batchscope.decisions.timings import Timings
 from batchscope.estimate import Estimate
-from batchscope.findings.analysis import Analysis
+from batchscope.findings.analysis import Analysis, find_best
 from batchscope.findings.curves import Curve
 from batchscope.findings.tuning import Setting, TunedSize
 
@@ -51,7 +52,8 @@ class Recommendation:
         micro_batch, accumulation: examples at a time on each device, and how often for one step.
         constants: others that were tuned, in words; empty for none.
         plateau: the batch sizes that are equivalent at the stated margin, the chosen included.
-        predicted, usage: for one fresh training up to the target.
+        predicted, usage: for one fresh training up to the target, or through its whole budget where
+            quality is what counts.
         memory: what a step takes of what there is; None where no limit was given.
         optimum: where steps times seconds per step, or what else a step takes of the objective, is
             lowest by the two fitted curves, between and beyond the sizes that were run; None
@@ -186,7 +188,7 @@ def recommend_from(
     choice = choose(allowed, terms.ranked_by, unit_cost=second_cost)
     chosen, plateau = choice.size, choice.plateau
     findings = next(s for s in analysis.sizes if s.batch_size == chosen.batch_size)
-    predicted = _predict(analysis, chosen, timings)
+    predicted = _predict(analysis, chosen, _aim(analysis, terms), timings)
     step_costs = {
         size: [second_cost(size) * seconds for seconds in times]
         for size, times in timings.seconds.items()
@@ -228,12 +230,19 @@ def recommend_from(
     )
 
 
-def _predict(analysis: Analysis, size: TunedSize, timings: Timings) -> Prediction:
+def _aim(analysis: Analysis, terms: Terms) -> Target | None:
+    """What one fresh training goes on to: None, the whole budget, where its end is what counts."""
+    return None if terms.ranked_by == "quality" else analysis.target
+
+
+def _predict(
+    analysis: Analysis, size: TunedSize, target: Target | None, timings: Timings
+) -> Prediction:
     """What one fresh training takes, accumulated where it has to be."""
     predicted = predict_training(
         size,
         _settings(analysis.curves),
-        analysis.target,
+        target,
         timings=timings.at_each_time(size.batch_size),
         unit=analysis.unit,
     )
@@ -262,16 +271,17 @@ def _weigh(
 
 
 def _keep_within(analysis: Analysis, terms: Terms, timings: Timings) -> Analysis:
-    """The findings of the sizes whose training keeps to the limits."""
+    """The findings of the sizes whose training keeps to the limits, compared among themselves."""
+    target = _aim(analysis, terms)
     seconds = {
-        size.batch_size: _predict(analysis, size, timings).seconds for size in analysis.tuned
+        size.batch_size: _predict(analysis, size, target, timings).seconds
+        for size in analysis.tuned
     }
-    kept = keep_within(seconds, terms.limits_at, task=analysis.task, target=str(analysis.target))
+    kept = keep_within(seconds, terms.limits_at, task=analysis.task, target=target)
     tuned = tuple(size for size in analysis.tuned if size.batch_size in kept)
     plateau = analysis.plateau
     if plateau is not None:
-        members = tuple(b for b in plateau.batch_sizes if b in kept)
-        plateau = replace(plateau, batch_sizes=members) if members else None
+        plateau = find_best(tuned, analysis.metric, higher=analysis.higher, margin=analysis.margin)
     return replace(analysis, tuned=tuned, plateau=plateau)
 
 

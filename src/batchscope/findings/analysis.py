@@ -172,16 +172,11 @@ def analyze_curves(
     derived = target is None or target_derived
     target = derive_target(tuned, ranking) if target is None else target
     sizes = tuple(describe_size(size, quality, target, unit) for size in tuned)
-    # A single lucky run does not beat a mean, of batch sizes as of rates: sizes with fewer than
-    # half of the seeds that another has are left out.
-    most = max((len(size.curves) for size in tuned), default=0)
-    finals = {
-        size.batch_size: {c.seed: _final_value(c, quality, higher) for c in size.curves}
-        for size in tuned
-        if len(size.curves) >= max(min(2, most), most / 2)
-    }
-    margin = _quality_margin(finals, quality) if margin is None else margin
-    plateau = None if to_target_only else find_plateau(finals, margin=margin)
+    if margin is None:
+        margin = _quality_margin(_read_finals(tuned, quality, higher), quality)
+    plateau = None
+    if not to_target_only:
+        plateau = find_best(tuned, quality, higher=higher, margin=margin)
     fastest = None if target is None else find_fastest(tuned, target, "seconds")
     fixed = None
     if not to_target_only:
@@ -268,6 +263,33 @@ def _at_usual_constants(curves: Sequence[Curve]) -> list[Curve]:
     trained = [curve for curve in curves if curve.status != "stopped"]
     usual = Counter(curve.constants for curve in trained).most_common(1)
     return [curve for curve in trained if curve.constants == usual[0][0]]
+
+
+def find_best(
+    tuned: Sequence[TunedSize], quality: str, *, higher: bool, margin: float
+) -> Plateau | None:
+    """The sizes that are equivalent in a metric at the end.
+
+    Args:
+        higher: whether the metric is better higher.
+    """
+    return find_plateau(_read_finals(tuned, quality, higher), margin=margin)
+
+
+def _read_finals(
+    tuned: Sequence[TunedSize], quality: str, higher: bool
+) -> dict[int, dict[int, float]]:
+    """Batch size -> seed -> value, lower is better.
+
+    A single lucky run does not beat a mean, of batch sizes as of rates: sizes with fewer than half
+    of the seeds that another has are left out.
+    """
+    most = max((len(size.curves) for size in tuned), default=0)
+    return {
+        size.batch_size: {c.seed: _final_value(c, quality, higher) for c in size.curves}
+        for size in tuned
+        if len(size.curves) >= max(min(2, most), most / 2)
+    }
 
 
 def find_fastest(
