@@ -68,7 +68,7 @@ def test_json_alone_is_on_standard_output(folder: Path) -> None:
     } <= set(document)
     assert document["batch_size"] in document["plateau"]
     assert set(document["predicted"]) == {"seconds", "steps", "examples"}
-    spent = {"runs", "examples", "seconds", "full_runs", "share_of_grid"}
+    spent = {"runs", "examples", "seconds", "evaluated", "full_runs", "share_of_grid"}
     assert set(document["spent"]) == spent
     for estimate in document["predicted"].values():
         assert {"value", "low", "high", "unit", "confidence"} <= set(estimate)

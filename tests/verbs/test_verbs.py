@@ -154,6 +154,9 @@ def test_what_was_spent_counts_every_example_trained_timed_or_tried_together(
     assert found.spent.examples == timed + trained + plan["trial_examples"]
     assert found.spent.examples == study.examples
     assert found.spent.runs == len(study.runs)
+    # Apart: at each look all of its data, of which there are few.
+    a_look = sum(map(len, make_task().datasets.values()))
+    assert found.spent.evaluated == a_look * sum(len(run.trajectory) for run in study.runs)
 
 
 def test_the_choice_is_timed_at_two_times_and_never_again(tmp_path: Path) -> None:

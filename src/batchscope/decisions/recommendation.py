@@ -29,6 +29,8 @@ class Spent:
     Attributes:
         runs: trained, diverged ones included.
         examples: trained on or timed, evaluation not counted.
+        evaluated: examples that runs were judged by, once for each look; None of stores that do not
+            say how many a look takes.
         seconds: of training, added up over workers.
         full_runs: trainings of the whole budget that are as many examples; None where the budget
             does not say how many that is.
@@ -39,6 +41,7 @@ class Spent:
     runs: int
     examples: int
     seconds: float
+    evaluated: int | None = None
     full_runs: float | None = None
     share_of_grid: float | None = None
 

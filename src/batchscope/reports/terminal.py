@@ -211,7 +211,7 @@ def show_recommendation(console: Console, recommendation: Recommendation) -> Non
     say(
         console,
         f"- Spent in all: {spent.runs} runs, {write_number(spent.examples)} {analysis.unit}, "
-        f"{write_number(spent.seconds)} s of training{_share(spent)}.",
+        f"{write_number(spent.seconds)} s of training{_share(spent)}.{_evaluated(spent)}",
         indent=2,
     )
     console.print()
@@ -293,6 +293,12 @@ def _median(curves: Sequence[Curve], column: str) -> str:
     if any(map(math.isnan, values)):
         return "unknown"
     return f"{statistics.median(values):.3g}\n(no interval)"
+
+
+def _evaluated(spent: Spent) -> str:
+    if spent.evaluated is None:
+        return ""
+    return f" Evaluation, not counted there, looked at {write_number(spent.evaluated)}."
 
 
 def _share(spent: Spent) -> str:

@@ -101,6 +101,13 @@ def _also_read_marks(configuration: Configuration, train_size: int) -> list[floa
     return marks
 
 
+def count_evaluated(task: Task) -> dict[str, int]:
+    """Data set -> the examples of it that one evaluation looks at."""
+    counts = {name: len(data) for name, data in task.datasets.items()}
+    counts["train"] = min(counts["train"], max(counts["val"], _LEAST_TRAIN_SUBSET))
+    return counts
+
+
 class Evaluator:
     """The losses and metrics of one task, on its data sets.
 
@@ -113,8 +120,7 @@ class Evaluator:
         self._precision: Precision = precision
         self._device = device
         self._chunk = _CHUNK
-        counts = {name: len(data) for name, data in task.datasets.items()}
-        counts["train"] = min(counts["train"], max(counts["val"], _LEAST_TRAIN_SUBSET))
+        counts = count_evaluated(task)
         self._sets = {
             name: (Batches(task, data, device), _evenly(len(data), counts[name]))
             for name, data in task.datasets.items()

@@ -19,6 +19,7 @@ from batchscope.studies.weighing import Weighing
 from batchscope.task import Task
 from batchscope.training.check import check_batch_sizes, check_task, explain_failure
 from batchscope.training.devices import choose_device, count_cores
+from batchscope.training.evaluation import count_evaluated
 from batchscope.workers.keeping import open_processes
 from batchscope.workers.pool import OwnProcess, Pool
 from batchscope.workers.ray_pool import RayPool
@@ -154,6 +155,7 @@ def introduce(store: Store, prepared: Prepared) -> None:
         facts={
             "unit": task.unit,
             "train_size": task.train_size,
+            "evaluated": sum(count_evaluated(task).values()),
             "quality": task.quality,
             "has_name": not isinstance(prepared.source, PickledTask | None),
             "budget": str(task.budget),

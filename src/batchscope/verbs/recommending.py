@@ -255,7 +255,7 @@ def _recommend(
             runs,
             [*store.read_measurements(row["fingerprint"]), *store.read_powers(row["fingerprint"])],
             plan,
-            store.read_task(row["fingerprint"])["facts"]["train_size"],
+            store.read_task(row["fingerprint"])["facts"],
         ),
         script_for={run.key: _script(run, memory) for run in runs},
         next_command=write_next_command(store, row, terms, memory),
@@ -287,20 +287,23 @@ def _count(
     runs: Sequence[Run],
     measurements: Sequence[Measurement | PowerReading],
     plan: Mapping[str, Any],
-    train_size: int,
+    facts: Mapping[str, Any],
 ) -> Spent:
     budget = parse_budget(plan["budget"])
-    each = [horizon_examples(budget, train_size, size) for size in plan["batch_sizes"]]
+    each = [horizon_examples(budget, facts["train_size"], size) for size in plan["batch_sizes"]]
     grid = GRID_RATES * GRID_SEEDS * sum(each)
     # Examples that were tried together belong to the study; timings, to the task.
     trained = sum(map(count_examples, runs)) + plan.get("trial_examples", 0)
     trained += plan.get("timed_again", {}).get("examples", 0)
     timed = sum(measurement.examples for measurement in measurements)
     is_known = math.isfinite(grid)
+    # Older stores do not say how many examples a look takes.
+    a_look = facts.get("evaluated")
     return Spent(
         runs=len(runs),
         examples=trained + timed,
         seconds=sum(run.provenance.seconds for run in runs),
+        evaluated=None if a_look is None else a_look * sum(len(run.trajectory) for run in runs),
         full_runs=(trained + timed) * len(each) / sum(each) if is_known else None,
         share_of_grid=(trained + timed) / grid if is_known else None,
     )
