@@ -1,6 +1,7 @@
 """What batch sizes need that were never run."""
 
 import math
+import shutil
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -13,7 +14,7 @@ import torch
 import batchscope as bs
 from batchscope.errors import InvalidInput
 from batchscope.estimate import Interval, NotIdentified
-from batchscope.records import StepTime
+from batchscope.records import StepTime, name_kind
 from batchscope.studies.store import Store
 from batchscope.verbs.forecasting import Forecast
 
@@ -122,6 +123,78 @@ def test_few_sizes_leave_the_seconds_open(tmp_path_factory: pytest.TempPathFacto
     assert isinstance(cost.examples, Interval)
     assert isinstance(cost.seconds, NotIdentified)
     assert "batchscope profile" in cost.seconds.remedy
+
+
+def keep_shared(place: str, sizes: list[int], counts: list[int]) -> None:
+    """Let a store have timed steps that devices share, at the price of an exchange."""
+    with closing(Store(place, create=False)) as store:
+        measured = store.read_measurements(store.find_study(None)["fingerprint"])[0]
+        for count in counts:
+            steps = tuple(
+                StepTime(batch_size=size, seconds=(shared_seconds(size, count),) * 21)
+                for size in sizes
+            )
+            kind = name_kind("cpu", count)
+            store.save_measurement(replace(measured, steps=steps, device_kind=kind))
+
+
+def shared_seconds(size: int, count: int) -> float:
+    exchange = 0.0 if count == 1 else 5e-4 + 1e-4 * max(count - 2, 0)
+    return 1e-3 + 1e-4 * size / count + exchange
+
+
+def test_on_more_devices_the_timings_on_several_numbers_tell(place: str, tmp_path: Path) -> None:
+    store = str(tmp_path / "runs.db")
+    shutil.copy(place, store)
+    keep_shared(store, SIZES, [1, 2, 3])
+
+    costs = bs.forecast(store, [8, 24], devices=4, prices=bs.Prices(device_hour=36.0)).costs
+
+    one = bs.forecast(store, [8, 24]).costs
+    for cost, alone in zip(costs, one, strict=True):
+        size = cost.use.batch_size
+        assert cost.use.devices == 4
+        # The batch is shared: as many steps.
+        assert cost.use.steps == alone.use.steps
+        assert isinstance(cost.use.step_seconds, Interval)
+        # The law is of this form; what it is held by moves it a little.
+        truth = shared_seconds(size, 4)
+        assert cost.use.step_seconds.value == pytest.approx(truth, rel=0.05)
+        assert cost.use.step_seconds.low < truth < cost.use.step_seconds.high
+        assert isinstance(cost.usage, Interval)
+        assert isinstance(cost.seconds, Interval)
+        assert cost.usage.value == pytest.approx(4 * 0.01 * cost.seconds.value)
+
+
+def test_how_far_the_law_of_devices_is_off_is_shown_where_most_were_timed(
+    place: str, tmp_path: Path
+) -> None:
+    store = str(tmp_path / "runs.db")
+    shutil.copy(place, store)
+    keep_shared(store, SIZES, [1, 2, 3])
+
+    timed = bs.forecast(store, [8], devices=2)
+    beyond = bs.forecast(store, [8], devices=4)
+
+    for found, count in ((timed, 2), (beyond, 3)):
+        assert [one.batch_size for one in found.step_seconds.left_out] == SIZES
+        for one in found.step_seconds.left_out:
+            assert one.measured == pytest.approx(shared_seconds(one.batch_size, count))
+            assert abs(one.log_error) < 0.1
+    # What was timed there is not predicted.
+    assert isinstance(timed.costs[0].use.step_seconds, Interval)
+    assert timed.costs[0].use.step_seconds.value == pytest.approx(shared_seconds(8, 2))
+
+
+def test_timings_on_one_device_do_not_tell_of_two(place: str, tmp_path: Path) -> None:
+    store = str(tmp_path / "runs.db")
+    shutil.copy(place, store)
+    keep_shared(store, [2, 3, 4, 6, 8, 12, 16, 20, 24, 32], [1])
+
+    seconds = bs.forecast(store, [8], devices=2).costs[0].use.step_seconds
+
+    assert isinstance(seconds, NotIdentified)
+    assert "every timing is of one device" in seconds.reason
 
 
 @pytest.mark.parametrize(

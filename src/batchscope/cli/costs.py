@@ -127,12 +127,20 @@ def forecast(
     kilowatt_hour: KilowattHourOption = 0.0,
     watts: WattsOption = None,
     carbon: CarbonOption = 0.0,
+    devices: Annotated[
+        int | None,
+        typer.Option(
+            "--devices",
+            min=1,
+            help="That share each step, of the study's kind. Default: as many as it had.",
+        ),
+    ] = None,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Predict what batch sizes need that were never run, checked on those that were.
 
-    Examples, steps, seconds, energy and money, on the device of the study.
+    Examples, steps, seconds, energy and money, on the device of the study or on several like it.
 
     Example: batchscope forecast batchscope.db --batch-sizes 48,4096 --watts 65
     """
@@ -147,6 +155,7 @@ def forecast(
             target=target,
             prices=read_prices(device_hour=device_hour, kilowatt_hour=kilowatt_hour, carbon=carbon),
             watts=read_watts(watts),
+            devices=devices,
         )
         if json:
             print_json(found.to_dict())

@@ -94,7 +94,8 @@ def _write_odds(time: Odds, total: Odds) -> str:
 
 def show_forecast(console: Console, found: Forecast) -> None:
     """What batch sizes need that were never run, and how far off that is at those that were."""
-    say(console, f"To {found.target}")
+    devices = max(cost.use.devices for cost in found.costs)
+    say(console, f"To {found.target}" + (f", on {devices} devices" if devices > 1 else ""))
     table = make_table("batch size", "examples", "ms per step", "seconds")
     for cost in found.costs:
         table.add_row(

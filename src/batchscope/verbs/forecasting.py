@@ -25,6 +25,7 @@ from batchscope.verbs.analyzing import analyze, analyze_row
 from batchscope.verbs.importing import is_table
 from batchscope.verbs.listing import read_measurement
 from batchscope.verbs.opening import find_row, open_study
+from batchscope.verbs.other_devices import foresee_on_devices
 from batchscope.verbs.powering import find_study_watts
 from batchscope.verbs.studying import Study
 
@@ -35,7 +36,7 @@ class Forecast:
 
     Attributes:
         to_target: examples.
-        step_seconds: seconds per step, on the device of the study.
+        step_seconds: seconds per step, on the device of the study or on so many of its kind.
         costs: what one training takes at each batch size, by the two.
     """
 
@@ -79,6 +80,7 @@ def forecast(
     target: Target | str | None = None,
     prices: Prices | None = None,
     watts: float | Mapping[int, float] | None = None,
+    devices: int | None = None,
 ) -> Forecast:
     """Predict what batch sizes need that were never run, and how far such predictions are off.
 
@@ -90,10 +92,12 @@ def forecast(
         prices: None for time alone.
         watts: of each device while it trains, at every batch size or by batch size; None for what
             `energy` has kept in the store.
+        devices: of the study's kind that share each step, at numbers of which `profile` has timed
+            the steps; None for as many as the study had.
 
     Raises:
-        InvalidInput: a batch size is no whole number from 1 to the size of the training set, or a
-            price makes no sense.
+        InvalidInput: a batch size is no whole number from 1 to the size of the training set, a
+            price or the number of devices makes no sense, or a table has no timings of devices.
         CannotTell: there is no target that runs reached.
     """
     _check_sizes(batch_sizes)
@@ -113,12 +117,15 @@ def forecast(
         history = _read_other_tasks(study, which)
     to_target = forecast_examples(analysis.tuned, analysis.target, batch_sizes, history=history)
     timing = _read_timing(study, which, analysis)
-    step_seconds = timing.foresee(batch_sizes)
+    if devices in (None, timing.devices):
+        devices, step_seconds = timing.devices, timing.foresee(batch_sizes)
+    else:
+        step_seconds = _foresee_elsewhere(study, which, devices, batch_sizes)
     costs = tuple(
         cost_of(
             Use(
                 batch_size=size,
-                devices=timing.devices,
+                devices=devices,
                 steps=scale(to_target.examples[size], 1 / size, unit="steps"),
                 step_seconds=step_seconds.by_size[size],
                 watts=None if power is None else power.at(size),
@@ -180,6 +187,32 @@ def _read_other_tasks(study: Study | str, which: str | None) -> History | None:
                 runs = observe_sizes(analysis.tuned, analysis.target)
                 tasks[name] = OtherTask.of([run for some in runs.values() for run in some])
     return read_history(tasks)
+
+
+def _foresee_elsewhere(
+    study: Study | str, which: str | None, devices: int, batch_sizes: Sequence[int]
+) -> StepForecast:
+    """On another number of devices, by all timings of the study's task on its kind of them."""
+    if devices < 1 or (isinstance(study, str) and is_table(study)):
+        raise InvalidInput(
+            f"{devices} devices",
+            where="forecast, --devices",
+            expected="a number from 1 on, and a study's store with timings on several numbers",
+            do="batchscope profile TASK --devices 2, into the study's store; or leave it out",
+        )
+    with open_study(study) as store:
+        row = find_row(store, study, which)
+        kept = store.read_measurements(row["fingerprint"])
+        measured = read_measurement(store, row)
+    precision, kind = row["plan"]["precision"], row["plan"]["device_kind"].partition(" ")[0]
+    alike = [
+        one
+        for one in kept
+        if one.precision == precision
+        and one.device_kind.partition(" ")[0] == kind
+        and (measured is None or one.provenance.host == measured.provenance.host)
+    ]
+    return foresee_on_devices(alike, devices, batch_sizes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
