@@ -10,7 +10,7 @@ from batchscope.cli.output import make_console, print_json, reporting
 from batchscope.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from batchscope.verbs.advising import Advisor
+    from batchscope.verbs.advising import Advisor, Trial
 
 advise = typer.Typer(
     no_args_is_help=True,
@@ -91,9 +91,8 @@ def ask(
     Example: batchscope advise ask --batch-sizes 32..1024 --default 128 --max-epochs 50
     """
     with reporting(debug):
-        from batchscope.verbs.advising import Advisor, read_settings
+        from batchscope.verbs.advising import Advisor
 
-        known = read_settings(state) or {}
         said: dict[str, Any] = {
             "batch_sizes": None if batch_sizes is None else read_sizes(batch_sizes),
             "default": default,
@@ -107,31 +106,11 @@ def ask(
             "max_cost": max_cost,
             "lease_seconds": lease,
         }
-        settings = known | {name: value for name, value in said.items() if value is not None}
-        missing = [n for n in ("batch_sizes", "default", "max_epochs") if n not in settings]
-        if missing:
-            option = f"--{missing[0].replace('_', '-')}"
-            raise InvalidInput(
-                f"there is no advisor in {state} yet, and {option} is not said",
-                where="advise ask",
-                expected="--batch-sizes, --default and --max-epochs the first time",
-                do="say them, for example --batch-sizes 32..1024 --default 128 --max-epochs 50",
-            )
-        advisor = Advisor(**settings, state=state)
-        trial = advisor.ask()
+        trial = Advisor(**_complete(said, state), state=state).ask()
         if json:
             print_json(trial.to_dict())
-            return
-        console = make_console()
-        console.print(f"trial {trial.id}: batch size {trial.batch_size}", highlight=False)
-        if trial.power_limit is not None:
-            console.print(f"power limit {trial.power_limit:g} W", highlight=False)
-        if trial.stop_cost is not None:
-            console.print(
-                f"give up before the epoch that would pass a cost of {trial.stop_cost:.6g}",
-                highlight=False,
-            )
-        console.print(trial.reason, highlight=False)
+        else:
+            _show(trial)
 
 
 @advise.command()
@@ -193,6 +172,37 @@ def record(
             power_limit=power_limit,
             progress=_levels(progress),
         )
+
+
+def _complete(said: dict[str, Any], state: str) -> dict[str, Any]:
+    """What is said now, and of the rest what was said of the state before."""
+    from batchscope.verbs.advising import read_settings
+
+    known = read_settings(state) or {}
+    settings = known | {name: value for name, value in said.items() if value is not None}
+    missing = [n for n in ("batch_sizes", "default", "max_epochs") if n not in settings]
+    if missing:
+        option = f"--{missing[0].replace('_', '-')}"
+        raise InvalidInput(
+            f"there is no advisor in {state} yet, and {option} is not said",
+            where="advise ask",
+            expected="--batch-sizes, --default and --max-epochs the first time",
+            do="say them, for example --batch-sizes 32..1024 --default 128 --max-epochs 50",
+        )
+    return settings
+
+
+def _show(trial: "Trial") -> None:
+    console = make_console()
+    console.print(f"trial {trial.id}: batch size {trial.batch_size}", highlight=False)
+    if trial.power_limit is not None:
+        console.print(f"power limit {trial.power_limit:g} W", highlight=False)
+    if trial.stop_cost is not None:
+        console.print(
+            f"give up before the epoch that would pass a cost of {trial.stop_cost:.6g}",
+            highlight=False,
+        )
+    console.print(trial.reason, highlight=False)
 
 
 def _open(state: str) -> "Advisor":
