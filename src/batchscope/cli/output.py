@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -41,7 +42,9 @@ def reporting(debug: bool, store: str | None = None) -> Generator[None]:
         print(f"{error}", file=sys.stderr)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
-        kept = f"; finished runs are kept in {store}, and the same command goes on" if store else ""
+        kept = ""
+        if store and ("://" in store or Path(store).exists()):
+            kept = f"; finished runs are kept in {store}, and the same command goes on"
         print(f"Interrupted{kept}.", file=sys.stderr)
         # Threads that wait for workers must not hold up the exit.
         sys.stderr.flush()

@@ -145,6 +145,7 @@ class Lab:
         limit: of what is read of it; None for all.
         seconds: of each run that was read, by its key, as it took beside others.
         store: of all runs; those that it has are not trained again.
+        beta2: of Adam, by batch size, where it was trained with.
     """
 
     is_quick: bool
@@ -156,6 +157,7 @@ class Lab:
     data: Path | None = None
     limit: int | None = None
     seconds: dict[str, float] = field(default_factory=dict[str, float])
+    beta2: dict[int, float] = field(default_factory=dict[int, float])
 
     @property
     def seeds(self) -> range:
@@ -272,6 +274,11 @@ class Lab:
         # `reproduce` repeats it; dozens of such files would hide its page.
         Path(done.settings).unlink(missing_ok=True)
         self.seconds |= {run.key: run.provenance.seconds for run in done.runs}
+        self.beta2 |= {
+            run.configuration.batch_size: float(run.configuration.hyper_parameters["beta2"])
+            for run in done.runs
+            if "beta2" in run.configuration.hyper_parameters
+        }
         return Trained(
             done,
             {

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from batchscope.replications.lab import Ends
 from batchscope.studies.learning_rate import on_ladder, round_rate
 
 _RUNGS = (-1, 0, 1)
@@ -45,3 +46,27 @@ def find_lowest(rates: Sequence[float], losses: Sequence[float]) -> float | None
     if bend <= _FLAT:
         return None
     return min(max(math.exp(-slope / (2 * bend)), rates[0]), rates[-1])
+
+
+def find_best(tried: Sequence[float], losses: Sequence[float], *, dead: float) -> Ends:
+    """The log of the number with the lowest loss, by a parabola in the logs through its neighbours.
+
+    Of one at the edge of those tried only that it lies beyond the next of them is known; of one
+    beside a number at which nothing was learned, which no parabola passes through, that it lies
+    between its neighbours.
+
+    Args:
+        tried: in increasing order.
+        losses: at each of them, above 0.
+        dead: the loss from which on nothing was learned.
+    """
+    at = int(np.argmin(losses))
+    if at == 0:
+        return Ends(-math.inf, math.log(tried[1]))
+    if at == len(tried) - 1:
+        return Ends(math.log(tried[-2]), math.inf)
+    near = slice(at - 1, at + 2)
+    lowest = find_lowest(tried[near], np.log(losses[near]).tolist())
+    if lowest is None or max(losses[near]) >= dead:
+        return Ends(math.log(tried[at - 1]), math.log(tried[at + 1]))
+    return Ends(math.log(lowest), math.log(lowest))

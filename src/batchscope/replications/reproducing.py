@@ -3,6 +3,7 @@
 import importlib
 import shlex
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast, get_args
@@ -178,6 +179,7 @@ def reproduce(
     # One study follows another, of the same task or two.
     with keeping_workers():
         measured = published.measure(lab)
+    measured = replace(measured, notes=(*measured.notes, *_tell_beta2(lab)))
     claims = published.claims_at(chosen)
     if control:
         # What a control leaves out is no part of it.
@@ -193,8 +195,17 @@ def reproduce(
         runs=len(lab.seconds),
         training_seconds=sum(lab.seconds.values()),
         seconds=time.perf_counter() - began,
-        command=_command(name, chosen, seeds, first_seed, control, data, limit),
+        command=_command(name, chosen, seeds, first_seed, control, data, limit, store),
     )
+
+
+def _tell_beta2(lab: Lab) -> Iterator[str]:
+    if lab.beta2:
+        first, last = min(lab.beta2), max(lab.beta2)
+        yield (
+            "Adam's beta2 keeps its half-life in examples: it is "
+            f"{lab.beta2[first]:.5g} at {first:,}, {lab.beta2[last]:.5g} at {last:,}."
+        )
 
 
 def _check_data(published: Published, scale: Scale, data: str | None, limit: int | None) -> None:
@@ -236,6 +247,7 @@ def _command(
     control: bool,
     data: str | None,
     limit: int | None,
+    store: str,
 ) -> str:
     parts = ["batchscope reproduce", name, f"--scale {scale}"]
     parts += [f"--seeds {seeds}"] if seeds else []
@@ -243,4 +255,5 @@ def _command(
     parts += ["--control"] if control else []
     parts += [f"--data {shlex.quote(data)}"] if data else []
     parts += [f"--limit {limit}"] if limit else []
+    parts += [f"--store {shlex.quote(store)}"] if store != DEFAULT_STORE else []
     return " ".join(parts)

@@ -70,3 +70,12 @@ def test_one_class_alone_is_refused(folder: Path) -> None:
 
 def test_a_limit_takes_so_many_of_each_class(folder: Path) -> None:
     assert read_photographs(folder, side=16, limit=2)[1].tolist() == [0, 0, 1, 1]
+
+
+def test_a_link_in_place_of_the_images_that_leaves_the_folder_is_refused(
+    folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "PetImages").symlink_to(folder / "PetImages")
+
+    with pytest.raises(InvalidInput, match="leaves the folder"):
+        read_photographs(tmp_path, side=16)

@@ -23,13 +23,31 @@ def _plant(sharing: float) -> tuple[dict[int, float], dict[_Way, float]]:
 def test_each_case_is_shown_where_the_two_curves_have_it() -> None:
     steps, times = _plant(sharing=4.0)
 
-    found = cost._choose_changes(SIZES, steps, times)
+    critical = cost.find_critical(steps)
+    # The middle of what could be, of an exact curve with six points.
+    assert critical == pytest.approx(CRITICAL, rel=0.03)
+    found = cost._choose_changes(SIZES, steps, times, CRITICAL)
 
     # sqrt(32 x 512) = 128 has the least core-seconds on one core, 8 the most.
     assert found["C1"] == (_Way(8, 1), _Way(128, 1))
+    assert found["C2"] == (_Way(256, 1), _Way(512, 2))
     assert found["C3"] == (_Way(512, 1), _Way(1024, 2))
-    before, after = found["C2"]
-    assert (after.size, after.cores) == (2 * before.size, 2)
+
+
+def test_a_case_that_no_doubling_can_show_is_left_out() -> None:
+    steps, times = _plant(sharing=4.0)
+
+    assert set(cost._choose_changes(SIZES, steps, times, 100)) == {"C1", "C3"}
+    assert set(cost._choose_changes(SIZES, steps, times, 900)) == {"C1", "C2"}
+
+
+def test_only_the_sizes_that_a_change_shows_are_judged() -> None:
+    steps, times = _plant(sharing=4.0)
+
+    changes = cost._choose_changes(SIZES, steps, times, CRITICAL)
+
+    # 64 is in none of them: its judged seeds are not trained.
+    assert {way.size for change in changes.values() for way in change} == set(SIZES) - {64}
 
 
 def test_a_change_is_compared_in_core_seconds() -> None:

@@ -8,7 +8,7 @@ from batchscope.training.hooks import Hook
 
 from ...conftest import make_task
 
-LEVELS = (0.6, 0.5)
+LEVEL = 0.55
 
 
 def train_to(loss: float, *hooks: Hook) -> Checkpoint:
@@ -23,16 +23,18 @@ def train_to(loss: float, *hooks: Hook) -> Checkpoint:
     )
 
 
-def test_one_training_passes_the_weights_that_one_to_each_loss_ends_with() -> None:
-    passing = sharp_minima._Passing(LEVELS)
-    train_to(LEVELS[-1], passing)
+def test_one_training_keeps_the_evaluations_around_the_loss() -> None:
+    passing = sharp_minima._Passing(LEVEL)
+    # It goes on beyond the loss, which changes nothing.
+    train_to(LEVEL - 0.1, passing)
 
-    assert set(passing.found) == set(LEVELS)
-    for level in LEVELS:
-        weights, error = passing.found[level]
-        alone = train_to(level).model.state_dict()
-        assert all(torch.equal(weights[name], alone[name]) for name in alone)
-        assert 0 <= error <= 1
+    assert passing.above is not None
+    assert passing.below is not None
+    weights, error = passing.below
+    alone = train_to(LEVEL).model.state_dict()
+    assert all(torch.equal(weights[name], alone[name]) for name in alone)
+    assert 0 <= error <= 1
+    assert any(not torch.equal(passing.above[0][name], alone[name]) for name in alone)
 
 
 def test_of_a_training_that_never_gets_there_nothing_is_read(
@@ -49,14 +51,15 @@ def test_of_a_training_that_never_gets_there_nothing_is_read(
 def test_the_error_at_the_loss_lies_between_those_around_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sharp_minima, "_AROUND", LEVELS)
-    monkeypatch.setattr(sharp_minima, "_LOSS", 0.55)
-    passing = sharp_minima._Passing(LEVELS)
-    train_to(LEVELS[-1], passing)
+    monkeypatch.setattr(sharp_minima, "_LOSS", LEVEL)
+    passing = sharp_minima._Passing(LEVEL)
+    train_to(LEVEL, passing)
 
     found = sharp_minima._read_at_loss(make_task(), 8, 0.1, 1, report=lambda _: None)
 
     assert found is not None
-    around = [error for _, error in passing.found.values()]
+    assert passing.above is not None
+    assert passing.below is not None
+    around = [passing.above[1], passing.below[1]]
     assert min(around) - 1e-6 <= found["error"] <= max(around) + 1e-6
     assert set(found) == {"top_eigenvalue", "trace", "sharpness", "error"}

@@ -57,7 +57,7 @@ def read_photographs(
 
 def _find_classes(folder: Path) -> Path:
     inner = folder / "PetImages"
-    return inner if inner.is_dir() else folder
+    return check_inside(folder, inner) if inner.is_dir() else folder
 
 
 def _read_class(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import cast
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -15,6 +16,7 @@ from batchscope.decisions.cost import Prices, Use, cost_of, explain_change
 from batchscope.errors import CannotTell
 from batchscope.estimate import Interval
 from batchscope.findings.claims import Claim, Seen
+from batchscope.findings.scaling import ScalingFit, StepsToTarget, fit_scaling
 from batchscope.findings.seeds import estimate_over_seeds
 from batchscope.gallery.digits import load_split
 from batchscope.metrics import error_rate
@@ -130,20 +132,23 @@ def measure(lab: Lab) -> Measured:
     others = lab.short_pilot if lab.is_quick else lab.pilot
     pilot = _count_steps(lab, task, rates, others)
     first = _time(lab, task, {_Way(size, cores) for size in sizes for cores in (1, 2)})
-    changes = _choose_changes(sizes, _mean_steps(pilot), first)
+    mean = _mean_steps(pilot)
+    critical = find_critical(mean)
+    changes = _choose_changes(sizes, mean, first, critical)
     shown = {way for change in changes.values() for way in change}
     judged = {size: rates[size] for size in sizes if size in {way.size for way in shown}}
     steps = _count_steps(lab, task, judged, lab.seeds)
     times = [_time(lab, task, shown) for _ in lab.seeds]
 
     def ratios(name: str) -> list[Seen]:
-        found = changes[name]
+        found = changes.get(name)
+        if found is None:
+            return [ANYTHING for _ in lab.seeds]
         return [
             _compare(steps, seed, timed, found)
             for seed, timed in zip(lab.seeds, times, strict=True)
         ]
 
-    mean = _mean_steps(pilot)
     lines = tuple(
         Line(
             name=_name(cores),
@@ -172,8 +177,11 @@ def measure(lab: Lab) -> Measured:
         notes=(
             f"Chosen on {len(others)} other seeds and another timing: "
             + "; ".join(f"{name} {_describe(change)}" for name, change in changes.items())
+            + f". The critical batch size (B_2x) is {critical:.3g} there: C2 is of the last "
+            "doubling up to it, C3 of the first from it on"
+            + "".join(f"; {name} none shows" for name in ("C2", "C3") if name not in changes)
             + ".",
-            *_weigh_upgrade(changes["C3"], steps, times),
+            *_weigh_upgrade(max(changes.items())[1], steps, times),
         ),
     )
 
@@ -236,10 +244,33 @@ def _ignore(_: object) -> None:
     """How far a timing has come is not shown."""
 
 
+def find_critical(steps: Mapping[int, float]) -> float:
+    """B_2x by the curve fitted to the pilot's mean steps.
+
+    Raises:
+        CannotTell: no curve passes through them.
+    """
+    fit = fit_scaling(
+        [StepsToTarget(batch_size=b, seed=0, steps=needed) for b, needed in steps.items()]
+    )
+    if not isinstance(fit, ScalingFit):
+        raise CannotTell(
+            f"the pilot's steps show no critical batch size: {fit.reason}",
+            where="reproduce cost",
+            expected=f"trainings that reach {_TARGET} within {_EPOCHS} epochs at several sizes",
+            do="choose other seeds with --first-seed",
+        )
+    return math.exp(float(np.median(fit.draws[:, 1])))
+
+
 def _choose_changes(
-    sizes: Sequence[int], steps: Mapping[int, float], times: _Times
+    sizes: Sequence[int], steps: Mapping[int, float], times: _Times, critical: float
 ) -> dict[str, _Change]:
-    """The change that shows each case best, by the pilot alone."""
+    """The change that shows each case, by the pilot alone; a case that none can show is left out.
+
+    The first: to whichever larger size is cheapest on one core. The second: the last doubling up to
+    the critical batch size. The third: the first doubling from there on.
+    """
     there = [size for size in sizes if size in steps]
 
     def ratio(change: _Change) -> float:
@@ -248,18 +279,12 @@ def _choose_changes(
 
     on_one = [(_Way(a, 1), _Way(b, 1)) for a in there for b in there if a < b]
     doubled = [(_Way(b, 1), _Way(2 * b, 2)) for b in there if 2 * b in there]
-    if not doubled:
-        raise CannotTell(
-            "no two neighbouring batch sizes reached the target with every pilot seed",
-            where="reproduce cost",
-            expected=f"trainings that reach {_TARGET} within {_EPOCHS} epochs",
-            do="choose other seeds with --first-seed",
-        )
-    middle = math.sqrt(_SAME[0] * _SAME[1])
+    below = [change for change in doubled if change[1].size <= critical]
+    beyond = [change for change in doubled if change[0].size >= critical]
     return {
         "C1": min(on_one, key=ratio),
-        "C2": min(doubled, key=lambda change: abs(math.log(ratio(change) / middle))),
-        "C3": max(doubled, key=ratio),
+        **({"C2": below[-1]} if below else {}),
+        **({"C3": beyond[0]} if beyond else {}),
     }
 
 

@@ -20,7 +20,7 @@ from batchscope.replications.byte_model import describe_data, pretrain
 from batchscope.replications.lab import ANYTHING, Arm, Ends, Lab, Trained
 from batchscope.replications.local_models import read_subject
 from batchscope.replications.published import Figure, Line, Measured, Published
-from batchscope.replications.rates import find_lowest
+from batchscope.replications.rates import find_best
 from batchscope.studies.learning_rate import on_ladder
 from batchscope.task import Task, tensors_of
 
@@ -175,7 +175,7 @@ def measure(lab: Lab) -> Measured:
         _best_rates(lab, way, arm.rates[_SMALL])
         for way, arm in ((ways[_RANK], lora[_RANK]), (whole, full))
     ]
-    ratios = [_over(one, other) for one, other in zip(*best, strict=True)]
+    ratios = [one.minus(other) for one, other in zip(*best, strict=True)]
     departure, fixed = _fit_memory(ways[_RANK].task)
     seen: dict[str, Sequence[Seen]] = {
         "C1": losses(lora[_RANK]),
@@ -196,7 +196,7 @@ def measure(lab: Lab) -> Measured:
         figures=(_draw(named, sizes, lab.seeds, subject.token),),
         causes={"C1": lora[_RANK].runs[_LARGE].explain(_SMALL, _LARGE)},
         notes=(
-            f"Rates, chosen on two other seeds: {chosen}.",
+            f"Rates, chosen on two other seeds: {chosen}. Those of rank 1 are rank {_RANK}'s.",
             f"Equal updates are the {steps_taken} of {_LARGE}, for which the rate at {_SMALL} is "
             f"{updates.rates[_SMALL]:.2g}.",
             f"Memory is that of a step's tensors, {fixed / 2**20:.2g} MiB of it without examples; "
@@ -274,21 +274,19 @@ def _nats(runs: Trained, way: _Way, arm: Arm) -> float:
     return runs.last(arm, "nats", censored=(0.0, way.worst)).high
 
 
-def _best_rates(lab: Lab, way: _Way, middle: float) -> list[float | None]:
-    """Each seed's best rate at 16, between the neighbours of the one chosen."""
+def _best_rates(lab: Lab, way: _Way, middle: float) -> list[Ends]:
+    """The log of each seed's best rate at 16, of the one chosen and its neighbours."""
     rates = [on_ladder(middle, rung) for rung in _RUNGS]
     runs = _train(lab, way, [_SMALL], rates, _BUDGET, lab.seeds)
     return [
-        find_lowest(rates, [_nats(runs, way, (_SMALL, rate, seed)) for rate in rates])
+        find_best(
+            rates,
+            [_nats(runs, way, (_SMALL, rate, seed)) for rate in rates],
+            # Of a uniform guess, which no way begins above.
+            dead=way.worst / 2,
+        )
         for seed in lab.seeds
     ]
-
-
-def _over(one: float | None, other: float | None) -> Seen:
-    """The log of a ratio."""
-    if one is None or other is None:
-        return ANYTHING
-    return Ends(one, one).over(Ends(other, other))
 
 
 def _compare_versions(lab: Lab, way: _Way) -> list[Seen]:

@@ -1,5 +1,6 @@
 """Practice: the batch size is tried out between 2 and 128, on validation data."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -122,7 +123,10 @@ def measure(lab: Lab) -> Measured:
         "C1": [_mean(around[s]).minus(test(best[s], s)) for s in lab.seeds],
         "C2": [test(choose(small, s), s).minus(test(best[s], s)) for s in lab.seeds],
         "C3": [test(best[s], s).minus(test(choose(sizes, s), s)) for s in lab.seeds],
-        "C4": [see_trend([_stop(runs, size, seed) for size in _POWERS]) for seed in lab.seeds],
+        "C4": [
+            see_trend([e.low for e in stops], [e.high for e in stops])
+            for stops in ([_stop(runs, size, s) for size in _POWERS] for s in lab.seeds)
+        ],
     }
     figure = Figure(
         title="Error at each batch size, its rate tuned on validation data",
@@ -144,6 +148,7 @@ def measure(lab: Lab) -> Measured:
         notes=(
             f"Of the powers of two the seeds chose {chosen}.",
             "Growth of the batch on validation data is not measured.",
+            f"The finer grid is {', '.join(map(str, finer))}, between the powers of two.",
         ),
     )
 
@@ -173,11 +178,18 @@ def _mean_over(
     return _mean(ends).high
 
 
-def _stop(runs: Trained, size: int, seed: int) -> float:
-    """The epoch at which validation loss is lowest, at the rate in the middle."""
+def _stop(runs: Trained, size: int, seed: int) -> Ends:
+    """The epoch at which validation loss is lowest, at the rate in the middle.
+
+    Of one that falls to the end it is known to be no earlier, of one that diverged nothing.
+    """
     arm = (size, _RATES[len(_RATES) // 2], seed)
+    if runs.runs[arm].status != "finished":
+        return Ends(0.0, math.inf)
     losses, seen = runs.column(arm, "val_loss"), runs.column(arm, "examples")
-    return float(seen[int(np.argmin(losses))]) / _TRAIN
+    at = int(np.argmin(losses))
+    epoch = float(seen[at]) / _TRAIN
+    return Ends(epoch, math.inf if at == len(losses) - 1 else epoch)
 
 
 STUDY = Published(

@@ -21,8 +21,6 @@ from batchscope.training.hooks import Hook, RunState
 from batchscope.verbs.gauging import curvature
 
 _LOSS = 0.02
-# Evaluations seldom fall on the loss itself: the curvature is read before it and beyond it.
-_AROUND = (0.025, 0.016)
 # A run ends by the loss on as many examples as there are to test; the curvature's is of all.
 _NEAR = 1.5
 # Their claims on sharpness, and on the test error.
@@ -35,6 +33,7 @@ _CHANCE = (0.0, 0.9)
 _ANYTHING = Seen(-math.log(100.0), math.log(100.0))
 _READING = "reading the curvature"
 _ERROR = "error"
+_Kept = tuple[Mapping[str, torch.Tensor], float]
 # Of each measure, and the error itself; None where training never got there.
 Logs = Mapping[str, float] | None
 _MEASURES = {
@@ -126,8 +125,8 @@ def measure(lab: Lab) -> Measured:
         ),
         notes=(
             material.words,
-            f"The curvature and the error are read at the first evaluations below {_AROUND[0]} and "
-            f"{_AROUND[1]} and interpolated to a training loss of {_LOSS}, against its log.",
+            f"The curvature and the error are read at the last evaluation above a training loss of "
+            f"{_LOSS} and the first below, and interpolated between the two against its log.",
             "The source has for its first dense net on MNIST (figures unverified) a sharpness in a "
             "box of 1e-3 of 1.23 after the small batch and 205 after the large one, and a test "
             "error of 1.97% and 2.19%.",
@@ -180,34 +179,42 @@ def _measure_ridge(lab: Lab, material: Material) -> Measured:
 def _read(lab: Lab, task: Task, rates: Mapping[int, float]) -> dict[int, list[Logs]]:
     """Per batch size and seed the logs of the measures, and the error, at the loss."""
     calls = [(size, rate, seed) for size, rate in rates.items() for seed in lab.seeds]
+    for size, rate in rates.items():
+        constants = task.optimizer_spec.hyper_parameters(batch_size=size, lr=rate)
+        if "beta2" in constants:
+            lab.beta2[size] = float(constants["beta2"])
     found = iter(lab.ask(task, _read_at_loss, calls, words=_READING))
     return {size: [cast(Logs, next(found)) for _ in lab.seeds] for size in rates}
 
 
 class _Passing(Hook):
-    """Keeps the weights and the error at the first evaluation below each of some losses."""
+    """Keeps the weights and the error at the last evaluation above a loss and the first below."""
 
-    def __init__(self, levels: Sequence[float]) -> None:
-        self._levels = levels
-        self.found: dict[float, tuple[Mapping[str, torch.Tensor], float]] = {}
+    def __init__(self, level: float) -> None:
+        self._level = level
+        self.above: _Kept | None = None
+        self.below: _Kept | None = None
 
     def on_evaluation(self, state: RunState, row: Mapping[str, float]) -> None:
-        for level in self._levels:
-            if level not in self.found and row["train_loss"] <= level:
-                weights = {name: x.clone() for name, x in state.model.state_dict().items()}
-                self.found[level] = weights, row["error"]
+        if self.below is not None:
+            return
+        weights = {name: x.clone() for name, x in state.model.state_dict().items()}
+        if row["train_loss"] <= self._level:
+            self.below = weights, row["error"]
+        else:
+            self.above = weights, row["error"]
 
 
 def _read_at_loss(
     task: Task, size: int, rate: float, seed: int, *, report: Callable[[object], None]
 ) -> Logs:
-    """The logs of the measures, and the error, at the loss; None where training never got near."""
+    """The logs of the measures, and the error, at the loss; None where training never got there."""
     del report
-    passing = _Passing(_AROUND)
+    passing = _Passing(_LOSS)
     try:
         reach_checkpoint(
             task,
-            after=parse_budget(f"{_EPOCHS}ep until train_loss<={min(_AROUND)}"),
+            after=parse_budget(f"{_EPOCHS}ep until train_loss<={_LOSS}"),
             device=torch.device("cpu"),
             precision="float32",
             batch_size=size,
@@ -218,18 +225,20 @@ def _read_at_loss(
     except CannotTell:
         # It diverged.
         return None
+    if passing.above is None or passing.below is None:
+        return None
     places: list[tuple[float, Mapping[str, float]]] = []
-    for level in _AROUND:
-        if level not in passing.found:
-            return None
-        weights, error = passing.found[level]
+    for weights, error in (passing.above, passing.below):
         at, logs = _logs(curvature(task, weights=weights, seed=seed, device="cpu"))
-        if logs is None or at > math.log(_NEAR * level):
+        if logs is None:
             return None
         places.append((at, {**logs, _ERROR: error}))
     (before, first), (beyond, second) = places
-    if before == beyond:
-        return first
+    # An evaluation looks at some of the training data, the curvature at all of them.
+    if beyond > math.log(_NEAR * _LOSS):
+        return None
+    if before <= beyond:
+        return second
     share = min(1.0, max(0.0, (before - math.log(_LOSS)) / (before - beyond)))
     return {name: first[name] + share * (second[name] - first[name]) for name in first}
 
