@@ -13,7 +13,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from batchscope.replications.reproducing import NAMES, Replication, find_study, reproduce
+from batchscope.replications.reproducing import (
+    NAMES,
+    Replication,
+    find_study,
+    list_studies,
+    reproduce,
+)
 
 RESULTS = Path(__file__).parent / "results" / "studies" / "controls.json"
 CONTROLS = [(1000, 20), *((1000 + 5 * number, 5) for number in range(4))]
@@ -40,9 +46,20 @@ def main(names: tuple[str, ...], store: str) -> None:
             found = reproduce(name, control=is_control, seeds=count, first_seed=first, store=store)
             rows.append(_row(found, first))
             print(json.dumps(rows[-1]), flush=True)
-        document = {"wrong": _find_wrong(rows), "runs": rows}
+        document = {"wrong": _find_wrong(rows), "missing": _find_missing(rows), "runs": rows}
         RESULTS.write_text(json.dumps(document, indent=1) + "\n")
-    print(f"wrong: {_find_wrong(rows) or 'none'}")
+    print(f"wrong: {_find_wrong(rows) or 'none'}; missing: {_find_missing(rows) or 'none'}")
+
+
+def _find_missing(rows: list[dict[str, Any]]) -> list[str]:
+    """Studies without rows, and those whose rows lack a claim of today."""
+    missing: list[str] = []
+    for study in list_studies():
+        known = [row for row in rows if row["study"] == study.name]
+        told = {id_ for row in known for id_ in row["verdicts"]}
+        lacking = [claim.id for claim in study.claims_at("quick") if claim.id not in told]
+        missing += [" ".join([study.name, *lacking])] if lacking else []
+    return missing
 
 
 def _find_wrong(rows: list[dict[str, Any]]) -> list[str]:

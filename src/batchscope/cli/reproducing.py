@@ -57,7 +57,7 @@ def reproduce(
         from batchscope.replications.reproducing import reproduce as repeat
 
         if list_them:
-            _show_list(json)
+            _show_list(name, json)
             return
         if (name is None) != every:
             raise InvalidInput(
@@ -109,10 +109,11 @@ def reproduce(
             print(index)
 
 
-def _show_list(json: bool) -> None:
-    from batchscope.replications.reproducing import list_studies
+def _show_list(name: str | None, json: bool) -> None:
+    """All studies, or the one that is named."""
+    from batchscope.replications.reproducing import find_study, list_studies
 
-    studies = list_studies()
+    studies = list_studies() if name is None else [find_study(name)]
     if json:
         print_json(
             {

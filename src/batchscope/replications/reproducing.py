@@ -219,8 +219,10 @@ def _check_data(published: Published, scale: Scale, data: str | None, limit: int
             raise InvalidInput(
                 f"the scale {scale} reads no data",
                 where="--data, --limit",
-                expected="them with --scale paper only",
-                do="add --scale paper, or leave them out",
+                expected="them with --scale paper only"
+                if published.paper is not None
+                else f"none: {published.name} has no scale of the paper",
+                do="leave them out" + (", or add --scale paper" if published.paper else ""),
             )
         return
     if published.paper is None:

@@ -1,4 +1,8 @@
+from batchscope.findings.claims import Seen
+from batchscope.replications.studies import image
 from batchscope.replications.studies.image import choose_rival
+
+from .trained import make_trained
 
 ERRORS = {
     8: {0: 0.05, 1: 0.30, 2: 0.30},
@@ -18,3 +22,19 @@ def test_of_one_seed_the_rival_is_the_best_of_it() -> None:
     alone = {size: {0: errors[0]} for size, errors in ERRORS.items()}
 
     assert choose_rival(alone, 0) == 8
+
+
+def match(losses: list[float], *, diverged: bool = False) -> Seen:
+    """Of 2,048, whose error falls with its loss; 32 goes further on the same way."""
+    arms = [(size, image._RATE, 0) for size in (2048, 32)]
+    columns = {
+        arm: {"train_loss": own, "test_error": [0.3 * loss for loss in own], "step": [0, 1, 2]}
+        for arm, own in zip(arms, (losses, [2.3, 1.0, 0.1]), strict=True)
+    }
+    runs = make_trained(columns, diverged=arms[:1] if diverged else ())
+    return image._matched(runs, 2048, 0)
+
+
+def test_nothing_is_told_at_a_matched_loss_where_one_side_learned_little() -> None:
+    assert match([2.3, 2.29, 2.28]) == Seen(-1.0, 1.0)
+    assert match([2.3, 0.7, 0.5], diverged=True) == Seen(-1.0, 1.0)

@@ -315,9 +315,11 @@ def _matched(runs: Trained, large: int, seed: int) -> Seen:
     if any(runs.runs[arm].status != "finished" for arm in arms):
         return unknown
     level = max(min(runs.column(arm, "train_loss")) for arm in arms)
+    if level > _LEARNED:
+        return unknown
     target = Target("train_loss", level, "<=")
     big, small = (runs.reach(arm, target, "test_error") for arm in arms)
-    if level > _LEARNED or big is None or small is None:
+    if big is None or small is None:
         return unknown
     return Seen(big - small, big - small)
 
