@@ -186,6 +186,24 @@ def test_a_seed_of_which_nothing_is_known_counts_against_either_side() -> None:
     assert untold.p_does_not_hold == 1.0
 
 
+@pytest.mark.parametrize("spread", [0.0, 0.1])
+def test_ends_on_either_side_of_a_band_tell_nothing_and_on_one_side_that_it_is_left(
+    spread: float,
+) -> None:
+    claim = next(one for one in CLAIMS if one.direction == "within" and not one.is_ratio)
+    off = spread * np.random.default_rng(0).standard_normal(6)
+
+    def judge(low: float, high: float) -> str:
+        seen = [Seen(low + x, high + x) for x in off]
+        (found,) = judge_claims([claim], {claim.id: seen})
+        return found.verdict
+
+    assert judge(-5.0, 5.0) == "cannot tell"
+    assert judge(0.0, 5.0) == "cannot tell"
+    assert judge(3.0, 5.0) == judge(-5.0, -3.0) == "does not hold"
+    assert judge(-0.4, 0.4) == "holds"
+
+
 def test_a_trend_of_which_a_size_gave_nothing_is_not_told() -> None:
     seen = [see_trend([0.0, 1.0, 2.0]) for _ in range(11)] + [see_trend([0.0, 1.0, math.nan])]
 

@@ -181,22 +181,25 @@ def _test(claim: Claim, seen: Sequence[Seen]) -> tuple[float, float]:
     """P for holds and for does not hold, each the worse of the two ends."""
     if len(seen) < LEAST_SEEDS:
         return 1.0, 1.0
-    tests = [_test_values(claim, [end(s) for s in seen]) for end in _ENDS]
-    holds, fails = max(p for p, _ in tests), max(p for _, p in tests)
+    bound = claim.bound
+    above, below = _worst_sides(seen, bound)
+    if claim.direction == "above":
+        holds, fails = above, below
+    elif claim.direction == "below":
+        holds, fails = below, above
+    else:
+        over, under = _worst_sides(seen, -bound)
+        # Outside the band is on one side of it with both ends.
+        holds, fails = max(over, below), min(above, under)
     if seen[0].signs is not None:
         holds = max(holds, _test_trend(claim, seen))
     return holds, fails
 
 
-def _test_values(claim: Claim, values: Sequence[float]) -> tuple[float, float]:
-    bound = claim.bound
-    above, below = _one_sided(values, bound)
-    if claim.direction == "above":
-        return above, below
-    if claim.direction == "below":
-        return below, above
-    over, under = _one_sided(values, -bound)
-    return max(over, below), min(above, under)
+def _worst_sides(seen: Sequence[Seen], bound: float) -> tuple[float, float]:
+    """P of the quantity being above a bound, and of its being below, each at its worse end."""
+    above, below = zip(*(_one_sided([end(s) for s in seen], bound) for end in _ENDS), strict=True)
+    return max(above), max(below)
 
 
 def _one_sided(values: Sequence[float], bound: float) -> tuple[float, float]:

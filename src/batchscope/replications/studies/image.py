@@ -33,8 +33,8 @@ _QUICK_UPDATES_OF, _UPDATES_OF = 512, 32
 _QUICK = (8, 32, 128, 512, 2048)
 _ALL = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 _CHANCE = (0.0, 0.9)
-# Those of 2,048 that are tried beside: up to what the linear rule makes of the rate at 32.
-_TUNED = (0.04, 0.16, 0.64)
+# Those of 2,048 that are tried beside: up to what the square root rule makes of the rate at 32.
+_TUNED = (0.02, 0.04, 0.08)
 # Of the training loss of an untrained net: above it a net has learned little.
 _LEARNED = math.log(10) / 2
 
