@@ -275,18 +275,21 @@ def _nats(runs: Trained, way: _Way, arm: Arm) -> float:
 
 
 def _best_rates(lab: Lab, way: _Way, middle: float) -> list[Ends]:
-    """The log of each seed's best rate at 16, of the one chosen and its neighbours."""
-    rates = [on_ladder(middle, rung) for rung in _RUNGS]
-    runs = _train(lab, way, [_SMALL], rates, _BUDGET, lab.seeds)
-    return [
-        find_best(
-            rates,
-            [_nats(runs, way, (_SMALL, rate, seed)) for rate in rates],
-            # Of a uniform guess, which no way begins above.
-            dead=way.worst / 2,
-        )
-        for seed in lab.seeds
-    ]
+    """The log of each seed's best rate at 16, of the one chosen and its neighbours.
+
+    Further rates are tried on a side where the best of any seed lies at the edge.
+    """
+    rungs = list(_RUNGS)
+    while True:
+        rates = [on_ladder(middle, rung) for rung in rungs]
+        runs = _train(lab, way, [_SMALL], rates, _BUDGET, lab.seeds)
+        losses = [[_nats(runs, way, (_SMALL, rate, s)) for rate in rates] for s in lab.seeds]
+        best = {int(np.argmin(own)) for own in losses}
+        if best.isdisjoint({0, len(rungs) - 1}) or len(rungs) >= _MOST_RATES or lab.is_control:
+            # A uniform guess is what no way begins above.
+            return [find_best(rates, own, dead=way.worst / 2) for own in losses]
+        lower = [rungs[0] - 1] if 0 in best else []
+        rungs = [*lower, *rungs, *([rungs[-1] + 1] if len(rungs) - 1 in best else [])]
 
 
 def _compare_versions(lab: Lab, way: _Way) -> list[Seen]:
