@@ -139,6 +139,23 @@ def test_a_size_that_fails_at_once_is_left_also_under_a_limit_of_cost() -> None:
     assert set(asked[None][-8:]) == {64}
 
 
+def test_a_size_whose_first_epoch_costs_too_much_is_not_asked_for_again_and_has_not_failed() -> (
+    None
+):
+    one = advisor(max_cost=100.0)
+    first = one.ask()
+    one.tell(first, cost=0, reached=False, epochs=0)
+    later: list[int] = []
+    for _ in range(8):
+        trial = one.ask()
+        later.append(trial.batch_size)
+        epochs = epochs_of(trial.batch_size)
+        one.tell(trial, cost=2 * epochs, reached=2 * epochs <= 100, epochs=epochs)
+
+    assert first.batch_size not in later
+    assert one._record.history.see_chances(SIZES) == [1.0] * len(SIZES)
+
+
 def test_runs_given_up_for_their_cost_are_no_drift_of_epochs_and_no_successes() -> None:
     one = Advisor([64, 128, 256], default=128, max_epochs=50, max_cost=100, state=None)
     needed, slow = {64: 22, 128: 20, 256: 30}, 1.0

@@ -136,8 +136,8 @@ class Job:
     ) -> bool:
         """Whether a run without the target ended for its cost, before its epochs were over.
 
-        One that ended before its first epoch did so where that would have cost too much; else it
-        failed, as where memory runs out.
+        One that ended before its first epoch failed, as where memory runs out, if that is known to
+        cost less.
 
         Args:
             epoch_cost: that is known of its setting; None where it is not.
@@ -148,7 +148,7 @@ class Job:
             return cost + cost / epochs > stop_cost * (1 - _SLACK)
         if cost > 0:
             return cost > stop_cost * (1 - _SLACK)
-        return epoch_cost is not None and epoch_cost > stop_cost * (1 - _FIRST_SLACK)
+        return epoch_cost is None or epoch_cost > stop_cost * (1 - _FIRST_SLACK)
 
     def check_outcome(
         self,

@@ -49,8 +49,11 @@ class Record:
             case "timed":
                 self.history.time(event["batch_size"], event["power_limit"], event["cost"])
             case "tell":
+                asked = self.asked[event["id"]]
                 self.told.add(event["id"])
-                self._count(self.asked[event["id"]])
+                self._count(asked)
+                if event["stopped"] and not event["epochs"] and not event["cost"]:
+                    self._price_first_epoch(asked)
                 self._take_outcome(event)
             case "record":
                 self._take_outcome(event)
@@ -90,6 +93,15 @@ class Record:
         if drifted is not None:
             self.best_in_a_row = self.since_drift = 0
             self.drifted = drifted
+
+    def _price_first_epoch(self, asked: Event) -> None:
+        """Take its cost to be what was too little for it, where it is not known.
+
+        Asked again, such a run would end as soon.
+        """
+        setting = asked["batch_size"], asked["power_limit"]
+        if self.history.see_cost(*setting) is None:
+            self.history.time(*setting, asked["stop_cost"])
 
     def _improvements(self, progress: Sequence[tuple[float, float]]) -> dict[float, float]:
         """Levels better than all before, of what may be the metric after every epoch."""
