@@ -75,7 +75,9 @@ def test_a_limit_takes_so_many_of_each_class(folder: Path) -> None:
 def test_a_link_in_place_of_the_images_that_leaves_the_folder_is_refused(
     folder: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "PetImages").symlink_to(folder / "PetImages")
+    given = tmp_path / "given"
+    given.mkdir()
+    (given / "PetImages").symlink_to(folder / "PetImages")
 
     with pytest.raises(InvalidInput, match="leaves the folder"):
-        read_photographs(tmp_path, side=16)
+        read_photographs(given, side=16)
