@@ -182,7 +182,11 @@ def measure(lab: Lab) -> Measured:
     if lab.is_control or lab.data is not None:
         return found
     digits = Autoencoding(task=make_digits_task(), rate=_RATE, epochs=_EPOCHS, losses=_LOSSES)
-    return replace(found, seen={**found.seen, "C4": compare_losses(lab, digits)})
+    return replace(
+        found,
+        seen={**found.seen, "C4": compare_losses(lab, digits)},
+        notes=(*found.notes, "C4 was declared after the others had been seen."),
+    )
 
 
 def _read(lab: Lab) -> tuple[str, Records, int, tuple[str, ...]]:

@@ -124,6 +124,7 @@ def measure(lab: Lab) -> Measured:
     notes = (
         f"Batches are drawn with replacement, {_DRAWS} of each size. Without it the deviation ends "
         f"at 0, which a logarithmic axis has no place for: all {_EXAMPLES} are one batch.",
+        "C3c was declared after the others had been seen.",
     )
     if lab.is_control:
         of_classes = float(np.mean([slope for one in found for slope in one["of_classes"]]))

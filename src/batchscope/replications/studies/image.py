@@ -237,7 +237,8 @@ def _measure_sizes(
             f"{join_sizes(sorted({*best.values()}))}, in equal seconds "
             f"{join_sizes(sorted({*quickest.values()}))}.",
             f"The best rate at 2,048 of {', '.join(map(str, _TUNED))}, by the other seeds, is "
-            f"{' or '.join(map(str, sorted({*rates.values()})))}; elsewhere it is {_RATE}.",
+            f"{' or '.join(map(str, sorted({*rates.values()})))}; elsewhere it is {_RATE}. O6 was "
+            "declared after the others had been seen.",
             *found.notes,
             without_norm,
         ),
