@@ -80,6 +80,10 @@ def test_the_list_names_every_study(tmp_path: Path) -> None:
 
     assert all(f"{name}: " in done.stdout for name in NAMES)
     assert run_command("reproduce", folder=tmp_path).returncode == 1
+    one = run_command("reproduce", "blobs", "--list", folder=tmp_path)
+    assert one.stdout.startswith("blobs: ")
+    assert "image: " not in one.stdout
+    assert run_command("reproduce", "blob", "--list", folder=tmp_path).returncode == 1
 
 
 @pytest.mark.slow

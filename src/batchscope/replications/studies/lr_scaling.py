@@ -153,26 +153,13 @@ def measure(lab: Lab) -> Measured:
     base_rate = min(
         _RATES[1:4], key=lambda rate: sum(_losses(pilot, _BASE, rate, s) for s in lab.pilot)
     )
-    larger = [size for size in _SIZES if size > _BASE]
-
-    def linear(size: int) -> float:
-        return base_rate * size / _BASE
+    last, beyond = _find_break(lab, task, pilot, base_rate)
 
     def rate_of(size: int) -> float:
-        return base_rate if lab.is_control else linear(size)
+        return base_rate if lab.is_control else base_rate * size / _BASE
 
-    last = _BASE
-    for size in larger:
-        runs = _train(lab, task, [size], rates=[linear(size)], budget=_BUDGET, seeds=lab.pilot)
-        ratios = [
-            _loss_ratio(runs, size, linear(size), pilot, base_rate, s).high for s in lab.pilot
-        ]
-        if abs(float(np.mean(ratios))) > math.log(_KEPT):
-            break
-        last = size
-    beyond = min((size for size in larger if size > last), default=_SIZES[-1])
     # The control asks of the linear rule's own size what a constant rate does there.
-    named = last if last > _BASE else larger[0]
+    named = last if last > _BASE else beyond
     base = _train(lab, task, [_BASE], rates=[base_rate], budget=_BUDGET)
     at_last = _train(lab, task, [named], rates=[rate_of(named)], budget=_BUDGET)
     after = _train(lab, task, [beyond], rates=[rate_of(beyond)], budget=_BUDGET)
@@ -241,6 +228,20 @@ def measure(lab: Lab) -> Measured:
             f"after {_ADAM_BUDGET}, at rates of {_DECAYED[32]:g} and {_DECAYED[512]:g}.",
         ),
     )
+
+
+def _find_break(lab: Lab, task: Task, pilot: Trained, base_rate: float) -> tuple[int, int]:
+    """The last size up to which the linear rule keeps the loss on the pilot, and the next one."""
+    larger = [size for size in _SIZES if size > _BASE]
+    last = _BASE
+    for size in larger:
+        rate = base_rate * size / _BASE
+        runs = _train(lab, task, [size], rates=[rate], budget=_BUDGET, seeds=lab.pilot)
+        ratios = [_loss_ratio(runs, size, rate, pilot, base_rate, s).high for s in lab.pilot]
+        if abs(float(np.mean(ratios))) > math.log(_KEPT):
+            break
+        last = size
+    return last, min((size for size in larger if size > last), default=_SIZES[-1])
 
 
 @dataclass(frozen=True, slots=True)
