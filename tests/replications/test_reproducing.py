@@ -37,7 +37,8 @@ def test_the_critical_batch_size_grows_with_data_and_its_control_breaks_it(tmp_p
     control = reproduce("critical-batch", control=True, seeds=6, store=store)
 
     verdicts = {one.claim.id: one.verdict for one in found.judged}
-    assert verdicts == {"C1": "holds", "C2": "holds", "C3": "holds"}
+    # With one half-life that other draws chose, twelve draws do not tell C3.
+    assert verdicts == {"C1": "holds", "C2": "holds", "C3": "cannot tell"}
     assert {one.claim.id: one.verdict for one in control.judged}["C2"] != "holds"
 
 
