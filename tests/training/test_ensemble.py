@@ -36,9 +36,15 @@ BUDGETS = [
 
 
 def runs_of(
-    task: bs.Task, rates: list[float], *, seeds: int = 2, budget: bs.Budget = BUDGETS[0]
+    task: bs.Task,
+    rates: list[float],
+    *,
+    seeds: int = 2,
+    budget: bs.Budget = BUDGETS[0],
+    schedule: str = "constant",
+    warmup: float = 0.0,
 ) -> list[Configuration]:
-    plan = make_plan(task, device=CPU, budget=budget)
+    plan = make_plan(task, device=CPU, budget=budget, schedule=schedule, warmup=warmup)
     return [
         configure(task, plan, "0" * 16, batch_size=7, lr=rate, seed=seed)
         for seed in range(seeds)
@@ -56,6 +62,32 @@ def test_runs_together_are_what_they_are_alone(optimizer: str, budget: bs.Budget
 
     together = train_together(task, configurations, device=CPU)
 
+    assert_as_alone(together, task, configurations)
+
+
+@pytest.mark.parametrize("optimizer", ["momentum", "AdamW"])
+@pytest.mark.parametrize("budget", BUDGETS[1:4], ids=str)
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "step", "wsd"])
+def test_schedules_move_the_rates_of_all_as_they_move_one(
+    schedule: str, budget: bs.Budget, optimizer: str
+) -> None:
+    spec = OPTIMIZERS[optimizer]
+    task = make_task(optimizer=spec)
+    assert spec.lr is not None
+    rates = [spec.lr, spec.lr / 3]
+    configurations = runs_of(task, rates, budget=budget, schedule=schedule, warmup=60)
+
+    assert why_not_together(task, configurations) is None
+    together = train_together(task, configurations, device=CPU)
+
+    moved = together[0].trajectory.columns["learning_rate"]
+    assert len(set(moved)) > 1
+    assert_as_alone(together, task, configurations)
+
+
+def assert_as_alone(
+    together: list[Outcome], task: bs.Task, configurations: list[Configuration]
+) -> None:
     for configuration, outcome in zip(configurations, together, strict=True):
         alone = train(task, configuration, device=CPU)
         assert (outcome.status, outcome.steps) == (alone.status, alone.steps)
@@ -348,6 +380,13 @@ def test_runs_that_differ_in_more_than_rate_and_seed_do_not_share_a_program() ->
 
     assert why_not_together(task, [first, second]) is not None
     assert why_not_together(task, [first, first]) is None
+
+
+def test_runs_whose_weights_are_averaged_are_trained_alone() -> None:
+    task = make_task()
+    found = measure_together(task, runs_of(task, [0.01, 0.02], schedule="averaged"), device=CPU)
+
+    assert found.reason == "its weights are averaged"
 
 
 def test_a_small_model_gains_from_sharing_and_the_gain_is_measured() -> None:

@@ -17,6 +17,7 @@ from batchscope.training.evaluation import (
     marks_of,
 )
 from batchscope.training.loop import Outcome
+from batchscope.training.schedules import parse_schedule
 from batchscope.training.seeding import draw_order, keep_randomness, seed_everything
 from batchscope.training.stacked_models import STEPS_BEFORE_TRACING, StackedModels
 from batchscope.training.stacked_optimizers import StackedOptimizer, stack_optimizer
@@ -116,6 +117,7 @@ class _Ensemble:
         self._members = [_Member(c.seed) for c in configurations]
         self._alive = list(self._members)
         self._budget = first.budget
+        self._schedule = parse_schedule(first.schedule)
         self._horizon = horizon_examples(self._budget, self._size, self._batch_size)
         self._marks = marks_of(first, self._size, self._horizon)
         self._next_mark = next(self._marks)
@@ -141,13 +143,14 @@ class _Ensemble:
             index = order[:, start : start + self._batch_size]
             batch = tuple(tensor[index] for tensor in self._tensors)
             gradients, losses = self._stacked.gradients(batch)
+            factor = self._rate_factor()
             self._step += 1
             self._examples += index.shape[1]
             looks = self._examples >= self._next_mark or self._is_spent()
             if looks and not self._stacked.still_holds():
                 raise _ChangedModel
             norms = gradients.square().sum(1).sqrt() if looks else None
-            self._optimizer.step(self._stacked.weights, gradients)
+            self._optimizer.step(self._stacked.weights, gradients, factor=factor)
             left = self._keep(losses.isfinite(), "diverged")
             if left is not None:
                 order = order[left]
@@ -193,6 +196,7 @@ class _Ensemble:
 
     def _evaluate(self, norms: torch.Tensor | None) -> None:
         finite: list[bool] = []
+        rate_factor = self._rate_factor()
         for place, member in enumerate(self._alive):
             self._stacked.copy_into(self._model, place)
             scores = self._evaluator.evaluate(self._model)
@@ -204,7 +208,7 @@ class _Ensemble:
                 "examples": float(self._examples),
                 "seconds": self._seconds,
                 "gradient_norm": math.nan if norms is None else float(norms[place]),
-                "learning_rate": self._configuration_of(member).learning_rate,
+                "learning_rate": rate_factor * self._configuration_of(member).learning_rate,
                 **scores,
             }
             for name, value in row.items():
@@ -214,6 +218,14 @@ class _Ensemble:
         self._keep(torch.tensor(goes_on, dtype=torch.bool, device=self._device), "finished")
         while self._next_mark <= self._examples:
             self._next_mark = next(self._marks)
+
+    def _rate_factor(self) -> float:
+        """Of the highest rate, at the step that comes next."""
+        return self._schedule.factor_of_step(
+            self._step,
+            batch_size=self._batch_size,
+            steps=self._budget.steps(self._size, self._batch_size),
+        )
 
     def _configuration_of(self, member: _Member) -> Configuration:
         return self._configurations[self._members.index(member)]

@@ -63,6 +63,14 @@ class Schedule:
             warm = min(1.0, examples / self.warmup)
         return warm * self._decay(min(1.0, share))
 
+    def factor_of_step(self, step: int, *, batch_size: int, steps: int | None) -> float:
+        """Of the highest rate, for the step with this number, counted from 0.
+
+        Args:
+            steps: of the whole budget; None where only the clock tells.
+        """
+        return self.factor(step / (steps or math.inf), (step + 1) * batch_size)
+
     def _decay(self, share: float) -> float:
         match self.kind:
             case "cosine":
@@ -129,5 +137,5 @@ def make_scheduler(
         )
     return torch.optim.lr_scheduler.LambdaLR(
         optimizer,
-        lambda step: schedule.factor(step / (steps or math.inf), (step + 1) * batch_size),
+        lambda step: schedule.factor_of_step(step, batch_size=batch_size, steps=steps),
     )

@@ -15,8 +15,12 @@ PER_MEMBER = ("lr", "weight_decay")
 class StackedOptimizer(Protocol):
     """An optimizer of several members at once."""
 
-    def step(self, weights: torch.Tensor, gradients: torch.Tensor) -> None:
-        """Move the weights by one step; both have the shape (members, p)."""
+    def step(self, weights: torch.Tensor, gradients: torch.Tensor, *, factor: float) -> None:
+        """Move the weights by one step; both have the shape (members, p).
+
+        Args:
+            factor: of each member's rate at this step.
+        """
         ...
 
     def keep(self, places: torch.Tensor) -> None:
@@ -62,7 +66,7 @@ class _StackedSGD:
         self._momentum, self._nesterov = momentum, nesterov
         self._velocity: torch.Tensor | None = None
 
-    def step(self, weights: torch.Tensor, gradients: torch.Tensor) -> None:
+    def step(self, weights: torch.Tensor, gradients: torch.Tensor, *, factor: float) -> None:
         update = gradients
         if self._decays_any:
             update = update.addcmul(self._decays, weights)
@@ -73,7 +77,7 @@ class _StackedSGD:
                 self._velocity.mul_(self._momentum).add_(update)
             velocity = self._velocity
             update = update.add(velocity, alpha=self._momentum) if self._nesterov else velocity
-        weights.addcmul_(self._rates, update, value=-1)
+        weights.addcmul_(self._rates, update, value=-factor)
 
     def keep(self, places: torch.Tensor) -> None:
         self._rates, self._decays = self._rates[places], self._decays[places]
@@ -99,18 +103,18 @@ class _StackedAdam:
         self._second = torch.zeros_like(weights)
         self._steps = 0
 
-    def step(self, weights: torch.Tensor, gradients: torch.Tensor) -> None:
+    def step(self, weights: torch.Tensor, gradients: torch.Tensor, *, factor: float) -> None:
         beta1, beta2 = self._betas
+        rates = self._rates * factor
         self._steps += 1
         if self._decays_any and self._is_decoupled:
-            weights.mul_(1 - self._rates * self._decays)
+            weights.mul_(1 - rates * self._decays)
         elif self._decays_any:
             gradients = gradients.addcmul(self._decays, weights)
         self._first.lerp_(gradients, 1 - beta1)
         self._second.mul_(beta2).addcmul_(gradients, gradients, value=1 - beta2)
         scale = self._second.sqrt().div_((1 - beta2**self._steps) ** 0.5).add_(self._eps)
-        rates = self._rates / (1 - beta1**self._steps)
-        weights.sub_(self._first.div(scale).mul_(rates))
+        weights.sub_(self._first.div(scale).mul_(rates / (1 - beta1**self._steps)))
 
     def keep(self, places: torch.Tensor) -> None:
         self._rates, self._decays = self._rates[places], self._decays[places]

@@ -12,6 +12,7 @@ from batchscope.records import Configuration
 from batchscope.task import Task, tensors_of
 from batchscope.training.batches import Batches
 from batchscope.training.devices import synchronize
+from batchscope.training.schedules import parse_schedule
 from batchscope.training.seeding import draw_order, keep_randomness, seed_everything
 from batchscope.training.stacked_models import StackedModels
 from batchscope.training.stacked_optimizers import PER_MEMBER, stack_optimizer
@@ -72,7 +73,7 @@ def why_not_together(task: Task, configurations: Sequence[Configuration]) -> str
         (first.devices > 1, "several devices share its steps"),
         (first.micro_batch != first.batch_size, "it accumulates gradients"),
         (first.budget.kind == "seconds", "its budget is in seconds"),
-        (first.schedule != "constant", f"its schedule is {first.schedule}"),
+        (parse_schedule(first.schedule).kind == "averaged", "its weights are averaged"),
         (len({c.key for c in unlike}) > 1, "the runs differ in more than rate, decay and seed"),
         (any(c != constants[0] for c in constants), "the runs differ in the optimizer's constants"),
     )
@@ -181,7 +182,7 @@ class _Trial:
 
     def _step_together(self) -> None:
         gradients, _ = self._stacked.gradients(self._batch)
-        self._optimizer.step(self._stacked.weights, gradients)
+        self._optimizer.step(self._stacked.weights, gradients, factor=1.0)
 
     def _stepper(self, place: int) -> Stepper:
         configuration = self._configurations[place]
