@@ -150,10 +150,12 @@ def test_every_verb_speaks_json(folder: Path, arguments: tuple[str, ...], key: s
 
 def test_a_forecast_fits_80_columns_and_says_what_a_training_takes(folder: Path) -> None:
     prices = ("--watts", "50", "--device-hour", "2")
-    done = run_command("forecast", "batchscope.db", "--batch-sizes", "24", *prices, folder=folder)
+    wanted = ("--batch-sizes", "24", "--task", "mytask.py:task")
+    done = run_command("forecast", "batchscope.db", *wanted, *prices, folder=folder)
 
     assert done.returncode == 0
     assert "ms per step" in done.stdout
+    assert "A step holds at least" in done.stdout
     assert "left out" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
 

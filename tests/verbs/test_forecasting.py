@@ -111,6 +111,28 @@ def test_where_memory_ran_out_nothing_is_forecast(place: str) -> None:
         assert "memory ran out at batch size 32" in cost.seconds.reason
 
 
+def test_the_task_tells_what_memory_a_step_takes(place: str) -> None:
+    studied = make_task(budget=bs.epochs(20))
+
+    found = bs.forecast(place, [6, 64], task=studied)
+
+    parameters = list(studied.model().parameters())
+    weights = sum(weight.numel() * weight.element_size() for weight in parameters)
+    six, more = found.memory[6].low, found.memory[64].low
+    assert six is not None
+    assert more is not None
+    # Weights and their gradients; then four inputs and a label for each of 58 examples more.
+    assert six >= 2 * weights
+    assert more - six >= 58 * (4 * 4 + 8)
+
+
+def test_without_the_task_no_memory_is_told_and_another_task_is_refused(place: str) -> None:
+    assert bs.forecast(place, [6]).memory == {}
+    with pytest.raises(InvalidInput) as caught:
+        bs.forecast(place, [6], task="digits-mlp")
+    assert caught.value.args[0].startswith("the task is digits-mlp, and the study is of ")
+
+
 def test_few_sizes_leave_the_seconds_open(tmp_path_factory: pytest.TempPathFactory) -> None:
     store = str(tmp_path_factory.mktemp("few") / "runs.db")
     task = make_task(budget=bs.epochs(20))

@@ -135,12 +135,17 @@ def forecast(
             help="That share each step, of the study's kind. Default: as many as it had.",
         ),
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", help="The one that was studied, to predict the memory it takes."),
+    ] = None,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Predict what batch sizes need that were never run, checked on those that were.
 
-    Examples, steps, seconds, energy and money, on the device of the study or on several like it.
+    Examples, steps, seconds, energy and money, on the device of the study or on several like it,
+    and memory where the task is named.
 
     Example: batchscope forecast batchscope.db --batch-sizes 48,4096 --watts 65
     """
@@ -156,6 +161,7 @@ def forecast(
             prices=read_prices(device_hour=device_hour, kilowatt_hour=kilowatt_hour, carbon=carbon),
             watts=read_watts(watts),
             devices=devices,
+            task=task,
         )
         if json:
             print_json(found.to_dict())

@@ -119,6 +119,16 @@ def show_forecast(console: Console, found: Forecast) -> None:
         ]
         if known:
             say(console, f"Batch size {cost.use.batch_size:,} takes {', '.join(known)}.")
+    if found.memory:
+        needs = [
+            f"{write_number((need.low or 0.0) / 2**20)} MiB at {size:,}"
+            for size, need in found.memory.items()
+        ]
+        say(
+            console,
+            f"A step holds at least {', '.join(needs)} on each device: its tensors, predicted "
+            "without data. Allocators and libraries take more; batchscope fit tries.",
+        )
     parts = [part for cost in found.costs for part in (cost.examples, cost.use.step_seconds)]
     whys = [(part.reason, part.remedy) for part in parts if isinstance(part, NotIdentified)]
     for reason, remedy in dict.fromkeys(whys):

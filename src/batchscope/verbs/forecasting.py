@@ -1,4 +1,4 @@
-"""What batch sizes need that were never run: examples, steps, seconds, energy and money."""
+"""What batch sizes need that were never run: examples, steps, seconds, energy, money, memory."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,9 @@ from batchscope.findings.analysis import Analysis
 from batchscope.findings.seeds import LEAST_REPEATS
 from batchscope.instruments.speed.foreseeing import StepForecast, read_or_foresee
 from batchscope.records import StepTime, count_devices
+from batchscope.task import Task
 from batchscope.verbs.analyzing import analyze, analyze_row
+from batchscope.verbs.foreseeing_memory import foresee_memory
 from batchscope.verbs.importing import is_table
 from batchscope.verbs.listing import read_measurement
 from batchscope.verbs.opening import find_row, open_study
@@ -38,11 +40,14 @@ class Forecast:
         to_target: examples.
         step_seconds: seconds per step, on the device of the study or on so many of its kind.
         costs: what one training takes at each batch size, by the two.
+        memory: batch size -> bytes of a step's tensors on each device, the least that it takes;
+            empty where no task was named.
     """
 
     to_target: ExamplesForecast
     step_seconds: StepForecast
     costs: tuple[Cost, ...]
+    memory: Mapping[int, NotIdentified]
 
     @property
     def target(self) -> Target:
@@ -69,6 +74,7 @@ class Forecast:
         return self.to_target.to_dict() | {
             "step_seconds": self.step_seconds.to_dict(),
             "costs": [cost.to_dict() for cost in self.costs],
+            "memory": {str(size): need.to_dict() for size, need in self.memory.items()},
         }
 
 
@@ -81,6 +87,7 @@ def forecast(
     prices: Prices | None = None,
     watts: float | Mapping[int, float] | None = None,
     devices: int | None = None,
+    task: Task | str | None = None,
 ) -> Forecast:
     """Predict what batch sizes need that were never run, and how far such predictions are off.
 
@@ -94,11 +101,14 @@ def forecast(
             `energy` has kept in the store.
         devices: of the study's kind that share each step, at numbers of which `profile` has timed
             the steps; None for as many as the study had.
+        task: that was studied, to predict what memory its steps take; None for no such prediction.
 
     Raises:
         InvalidInput: a batch size is no whole number from 1 to the size of the training set, a
-            price or the number of devices makes no sense, or a table has no timings of devices.
-        CannotTell: there is no target that runs reached.
+            price or the number of devices makes no sense, a table has no timings of devices, or
+            the task is another one.
+        CannotTell: there is no target that runs reached, or the task cannot be laid out without
+            data.
     """
     _check_sizes(batch_sizes)
     power = power_of(watts if watts is not None else find_study_watts(study, which))
@@ -134,7 +144,34 @@ def forecast(
         )
         for size in batch_sizes
     )
-    return Forecast(to_target=to_target, step_seconds=step_seconds, costs=costs)
+    memory: Mapping[int, NotIdentified] = {}
+    if task is not None:
+        memory = _foresee_memory(study, which, task, batch_sizes, devices)
+    return Forecast(to_target=to_target, step_seconds=step_seconds, costs=costs, memory=memory)
+
+
+def _foresee_memory(
+    study: Study | str,
+    which: str | None,
+    task: Task | str,
+    batch_sizes: Sequence[int],
+    devices: int,
+) -> Mapping[int, NotIdentified]:
+    """In the precision of the study; a table says nothing of its task."""
+    studied = fingerprint = precision = None
+    if not (isinstance(study, str) and is_table(study)):
+        with open_study(study) as store:
+            row = find_row(store, study, which)
+        studied, fingerprint = row["task"], row["fingerprint"]
+        precision = row["plan"]["precision"]
+    return foresee_memory(
+        task,
+        batch_sizes,
+        studied=studied,
+        fingerprint=fingerprint,
+        precision=precision,
+        devices=devices,
+    )
 
 
 def _check_sizes(batch_sizes: Sequence[int]) -> None:

@@ -91,8 +91,8 @@ def foresee_step_seconds(times: Sequence[StepTime], batch_sizes: Sequence[int]) 
     below = sizes < (jumps[0].before if jumps else math.inf)
     if below.sum() < _LEAST_SIZES:
         few = NotIdentified(
-            reason=f"{int(below.sum())} batch sizes were timed before any jump of seconds per step",
-            remedy=f"the batch size itself timed by batchscope profile, or {_LEAST_SIZES} others",
+            reason=f"only {below.sum()} batch sizes below any jump of seconds per step were timed",
+            remedy=f"the batch size itself timed by batchscope profile, or {_LEAST_SIZES} in all",
             unit=_UNIT,
         )
         return StepForecast(by_size=dict.fromkeys(batch_sizes, few))
