@@ -153,7 +153,7 @@ def test_a_size_whose_first_epoch_costs_too_much_is_not_asked_for_again_and_has_
         one.tell(trial, cost=2 * epochs, reached=2 * epochs <= 100, epochs=epochs)
 
     assert first.batch_size not in later
-    assert one._record.history.see_chances(SIZES) == [1.0] * len(SIZES)
+    assert one._record.history.count(SIZES)[1] == [0] * len(SIZES)
 
 
 def test_runs_given_up_for_their_cost_are_no_drift_of_epochs_and_no_successes() -> None:

@@ -82,6 +82,46 @@ def test_drift_is_noticed_and_everything_before_it_forgotten() -> None:
     assert math.exp(history.see_epochs([64, 128])[0].value) == pytest.approx(29, rel=0.01)
 
 
+def test_failures_after_long_success_are_drift_and_those_that_chance_explains_are_not() -> None:
+    def fail_after(reached: int) -> int:
+        """How many failures in a row are taken for drift."""
+        history = History(100)
+        for _ in range(reached):
+            history.add(outcome(64, 10))
+        for failures in range(1, 20):
+            failed = outcome(64, 100, reached=False)
+            history.add(failed)
+            if history.forget_drifted(failed) == "epochs":
+                return failures
+        return 20
+
+    assert fail_after(30) == 2
+    assert 2 < fail_after(3) < 6
+
+    rng = np.random.default_rng(0)
+    history, false = History(100), 0
+    for _ in range(2000):
+        # A fifth fail, all along.
+        one = outcome(64, 10, reached=rng.random() > 0.2)
+        history.add(one)
+        false += history.forget_drifted(one) is not None
+    # Once in 1,000 per look would be 2; rows of failures overlap.
+    assert false <= 4
+
+
+def test_parts_of_an_epoch_are_told_from_whole_ones() -> None:
+    whole, parts = History(100), History(100)
+    whole.add(outcome(64, 1.0))
+    parts.add(outcome(64, 0.25))
+
+    (of_whole,), (of_parts,) = whole.see_epochs([64]), parts.see_epochs([64])
+    assert math.exp(of_whole.value) == pytest.approx(1)
+    assert math.exp(of_parts.value) == pytest.approx(0.25)
+    # A whole epoch may have been any part of it.
+    assert of_whole.variance == pytest.approx(of_parts.variance + 1 / 12)
+    assert (whole.least_epochs, parts.least_epochs < 0.01) == (1, True)
+
+
 def test_a_cost_that_changes_is_noticed() -> None:
     history = History(100)
     for cost in (20.0, 20.2, 19.9, 20.1):

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy import special
 
 from batchscope.findings.scaling import Array
@@ -13,6 +14,8 @@ _LEAST_NOISE = 1e-6
 # A batch size that reaches the target less often than this is no anchor.
 _LEAST_REACH = 0.05
 _TIE = 1e-9
+# Deviations of one run about its mean.
+_LONG = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +46,9 @@ def choose(
     max_cost: float,
     recurrences: float,
     may_stop: bool,
-    chances: Array | float = 1.0,
+    chances: Array | None = None,
+    is_open: npt.NDArray[np.bool_] | None = None,
+    least_epochs: float = 1.0,
     given: int | None = None,
 ) -> Choice:
     """The batch size with the lowest cost of this run less what knowing its outcome saves later.
@@ -58,26 +63,52 @@ def choose(
         noise: standard deviation of the log of one run's epochs.
         recurrences: of the job that follow this one.
         may_stop: whether a run may be given up for its cost.
-        chances: per batch size, that a run does not fail for another reason than its epochs.
+        chances: per batch size, that a run does not fail for another reason than its epochs; None
+            where none does.
+        is_open: per batch size, whether a run that reaches the target would settle that none fails
+            for another reason; None for nowhere.
+        least_epochs: that a run takes.
         given: the batch size to run, where that is decided otherwise.
     """
     count = epochs.shape[1]
+    chances = np.ones(count) if chances is None else chances
+    is_open = np.zeros(count, dtype=bool) if is_open is None else is_open
     limit = np.log(_limits(costs, max_epochs, max_cost))
-    reach = special.ndtr((limit - epochs) / max(noise, _LEAST_NOISE)) * chances
-    ended = np.maximum(epochs, 0.0)
+    within = special.ndtr((limit - epochs) / max(noise, _LEAST_NOISE))
+    ended = np.maximum(epochs, math.log(least_epochs))
     spent = np.exp(np.where(limit > epochs, np.minimum(ended, limit), limit) + costs)
-    # A job whose run fails is run once more at the best.
-    anchor = float((spent / np.maximum(reach, _LEAST_REACH)).mean(axis=0).min())
-    whole = spent + (1 - reach) * anchor
+    longest = np.exp(limit + costs)
+    reach = within * chances
+
+    def mix(works: Array, fails: Array) -> Array:
+        return chances * works + (1 - chances) * fails
+
+    # A job whose run fails is run once more at the best that is not in doubt.
+    expected = mix(spent, longest)
+    again = (expected / np.maximum(reach, _LEAST_REACH)).mean(axis=0)
+    in_doubt = is_open & (chances < 1)
+    anchor = float(again.min() if in_doubt.all() else again[~in_doubt].min())
+    whole = expected + (1 - reach) * anchor
     means = whole.mean(axis=0)
     best = int(np.argmin(means))
     least = float(means[best])
-    stops = _find_stops(spent, least) if may_stop else np.full(count, math.inf)
-    stops[best] = math.inf
-    first = np.minimum(spent, stops)
-    now = (first + np.where(spent > stops, 1.0, 1 - reach) * least).mean(axis=0)
+    stops = np.full(count, math.inf)
+    if may_stop:
+        # What takes longer than in any world has failed.
+        hopeless = spent.max(axis=0) * math.exp(_LONG * noise)
+        stops = np.minimum(
+            _find_stops(spent, least),
+            np.where((chances < 1) & (hopeless < longest.max(axis=0)), hopeless, math.inf),
+        )
+        stops[best] = math.inf
+    first = mix(np.minimum(spent, stops), np.minimum(longest, stops))
+    misses = mix(np.where(spent > stops, 1.0, 1 - within), np.ones_like(within))
+    now = (first + misses * least).mean(axis=0)
     ceilings = np.minimum(limit + costs, np.log(stops))
-    gains = least - _expect_least(epochs + costs, ceilings, whole, noise)
+    # What fails for another reason than its epochs tells nothing of them.
+    known = whole.copy()
+    known[:, is_open] = (spent + (1 - within) * anchor)[:, is_open]
+    gains = chances * (least - _expect_least(epochs + costs, ceilings, whole, known, noise))
     total = now - recurrences * gains
     # A tie goes to what is best already.
     total[best] -= _TIE * least
@@ -117,13 +148,14 @@ def _find_stops(spent: Array, again: float) -> Array:
     return np.where(least < ordered.sum(axis=0), stops, math.inf)
 
 
-def _expect_least(logs: Array, ceilings: Array, whole: Array, noise: float) -> Array:
+def _expect_least(logs: Array, ceilings: Array, whole: Array, known: Array, noise: float) -> Array:
     """The cost per job once the outcome of a run is known, on average; per batch size run.
 
     Args:
         logs: (worlds, batch sizes) log cost of a run.
         ceilings: the log cost above which it ends without the target.
         whole: (worlds, batch sizes) cost per job.
+        known: the same of the batch size run, once a run there has reached the target.
     """
     wide = max(noise, _LEAST_NOISE)
     worlds, count = logs.shape
@@ -135,4 +167,7 @@ def _expect_least(logs: Array, ceilings: Array, whole: Array, noise: float) -> A
     ends[-2] = special.ndtr((ceilings - logs) / wide)
     chances = np.diff(ends, axis=0).transpose(2, 0, 1)
     # Summed over bins these are the means over all worlds: knowing never seems to cost.
-    return (chances @ whole).min(axis=2).sum(axis=1) / worlds
+    after = chances @ whole
+    own = np.arange(count)
+    after[own, :, own] = np.einsum("bow,wb->bo", chances, known)
+    return after.min(axis=2).sum(axis=1) / worlds

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy import stats
 
+from batchscope.decisions.recurring.failing import chance_of_failures, doubt_of, rate_of_chance
 from batchscope.decisions.recurring.job import Direction
 from batchscope.decisions.recurring.worlds import Seen
 
@@ -24,6 +25,8 @@ _DRIFTED_RUNS, _LEAST_BEFORE, _BY_CHANCE = 2, 3, 0.001
 
 
 Setting = tuple[int, float | None]
+# Epochs.
+_NEXT_TO_NOTHING = 1e-3
 # Of one batch size, bounds beyond which further ones tell nothing.
 _MOST_BOUNDS = 8
 
@@ -59,20 +62,23 @@ class _Size:
         logs: log epochs of runs that reached the target.
         stopped: runs that were given up for their cost.
         failures: runs that ended without the target.
-        ends: log epochs of every run in order, of failed ones twice the limit. Of those given up
-            only where they are more than any run before took, since all told they took more.
+        newest_failures: of these, those since the last that reached it.
+        ends: log epochs of the others in order. Of those given up only where they are more than any
+            run before took, since all told they took more.
     """
 
     logs: list[float] = field(default_factory=list[float])
     stopped: list[Outcome] = field(default_factory=list[Outcome])
     failures: int = 0
+    newest_failures: int = 0
     ends: list[tuple[float, Outcome]] = field(default_factory=list[tuple[float, Outcome]])
     total: float = 0.0
     squares: float = 0.0
 
-    def add(self, outcome: Outcome, max_epochs: float) -> None:
-        log = math.log(max(outcome.epochs, 1.0))
+    def add(self, outcome: Outcome, *, least: float) -> None:
+        log = math.log(max(outcome.epochs, least))
         if outcome.reached:
+            self.newest_failures = 0
             self.logs.append(log)
             self.total += log
             self.squares += log * log
@@ -82,7 +88,8 @@ class _Size:
                 return
         else:
             self.failures += 1
-            log = math.log(2 * max_epochs)
+            self.newest_failures += 1
+            return
         self.ends.append((log, outcome))
 
     def mean(self) -> float:
@@ -103,6 +110,7 @@ class History:
         direction: of the level.
         seen: runs whose end is known, since the beginning.
         reached: of these, those that reached the target.
+        is_whole: whether jobs look for the target at the end of each epoch only.
     """
 
     max_epochs: float
@@ -110,6 +118,7 @@ class History:
     direction: Direction = "max"
     seen: int = 0
     reached: int = 0
+    is_whole: bool = True
     _sizes: dict[int, _Size] = field(default_factory=dict[int, _Size])
     # Logs of costs per epoch: of runs, and of a few timed steps.
     _costs: dict[Setting, list[float]] = field(default_factory=dict[Setting, list[float]])
@@ -124,7 +133,10 @@ class History:
         """Take a run's end."""
         self.seen += 1
         self.reached += outcome.reached
-        self._sizes.setdefault(outcome.batch_size, _Size()).add(outcome, self.max_epochs)
+        if outcome.reached and not float(outcome.epochs).is_integer():
+            self.is_whole = False
+        size = self._sizes.setdefault(outcome.batch_size, _Size())
+        size.add(outcome, least=self.least_epochs)
         if outcome.reached and outcome.progress:
             self._ways.append(self._follow(outcome))
         if outcome.epochs > 0 and outcome.cost > 0:
@@ -148,17 +160,27 @@ class History:
             self._costs = {setting: costs[-_DRIFTED_RUNS:]}
             self._timings.clear()
             drifted.append("cost per epoch")
-        ends = self._sizes[outcome.batch_size].ends
-        if _is_drifting([log for log, _ in ends], self.spread()):
+        size = self._sizes[outcome.batch_size]
+        took_others = _is_drifting([log for log, _ in size.ends], self.spread())
+        if took_others or self._fails_anew(size):
             self._ways.clear()
             self._sizes = {outcome.batch_size: _Size()}
-            for _, one in ends[-_DRIFTED_RUNS:]:
-                # Runs that failed are not begun with again: they tell no epochs.
-                if one.reached or one.stopped:
-                    again = replace(one, progress={})
-                    self._sizes[outcome.batch_size].add(again, self.max_epochs)
+            for _, one in size.ends[-_DRIFTED_RUNS:] if took_others else ():
+                again = replace(one, progress={})
+                self._sizes[outcome.batch_size].add(again, least=self.least_epochs)
             drifted.append("epochs")
         return " and ".join(drifted) or None
+
+    @property
+    def least_epochs(self) -> float:
+        """That a run takes: one where only its end tells, else next to nothing."""
+        return 1.0 if self.is_whole else _NEXT_TO_NOTHING
+
+    def _fails_anew(self, size: _Size) -> bool:
+        """Whether the newest runs failed more often than by chance, after others had not."""
+        before = size.failures - size.newest_failures
+        chance = chance_of_failures(size.newest_failures, reached=len(size.logs), failed=before)
+        return bool(size.logs) and chance < _BY_CHANCE
 
     def rise(self, level: float) -> float:
         """A level so that higher is nearer to the target."""
@@ -173,17 +195,14 @@ class History:
                 freedom += len(size.logs) - 1
         return math.sqrt(total / freedom)
 
-    def see_chances(self, order: Sequence[int]) -> list[float]:
-        """Per batch size, the share of runs that reach the target where some did and some not."""
-        shares: list[float] = []
-        for at in order:
-            size = self._sizes.get(at)
-            if size is None or not size.logs or not size.failures:
-                shares.append(1.0)
-                continue
-            # Jeffreys' prior: half a success and half a failure more.
-            shares.append((len(size.logs) + 0.5) / (len(size.logs) + size.failures + 1))
-        return shares
+    def count(self, order: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Per batch size, how many runs reached the target and how many failed.
+
+        Args:
+            order: batch sizes by position.
+        """
+        sizes = [self._sizes.get(batch_size, _Size()) for batch_size in order]
+        return [len(size.logs) for size in sizes], [size.failures for size in sizes]
 
     def see_epochs(self, order: Sequence[int]) -> list[Seen]:
         """Epochs to the target in logs, per batch size.
@@ -194,26 +213,33 @@ class History:
             order: batch sizes by position.
         """
         noise = self.spread() ** 2
+        reached, failed = self.count(order)
+        doubt = doubt_of(reached)
+        by_chance = rate_of_chance(reached, failed) if doubt else 0.0
         seen: list[Seen] = []
         for batch_size, size in self._sizes.items():
             at = order.index(batch_size)
-            if size.logs:
-                # An epoch is seen as a whole one.
-                each = noise + math.exp(-2 * size.mean()) / 12
-                seen.append(Seen(at, size.mean(), each / len(size.logs)))
-            else:
-                failed = Seen(at, math.log(self.max_epochs), noise, is_bound=True)
-                seen += [failed] * min(size.failures, _MOST_BOUNDS)
-            bounds: list[Seen] = []
+            bounds: list[float] = []
             for outcome in size.stopped[-_MOST_BOUNDS:]:
-                limit = math.log(max(outcome.epochs, 0.5))
+                limit = math.log(max(outcome.epochs, self.least_epochs / 2))
                 further = self._extrapolate(outcome)
                 if further is None:
-                    bounds.append(Seen(at, limit, noise, is_bound=True))
+                    bounds.append(limit)
                 else:
                     value, variance = further
                     seen.append(Seen(at, max(value, limit), noise + variance))
-            seen += bounds
+            if size.logs:
+                # Of whole epochs the last is seen as one.
+                rounding = math.exp(-2 * size.mean()) / 12 if self.is_whole else 0.0
+                each = noise + rounding
+                seen.append(Seen(at, size.mean(), each / len(size.logs)))
+                seen += [Seen(at, limit, noise, is_bound=True) for limit in bounds]
+                continue
+            bounds += [math.log(self.max_epochs)] * min(size.failures, _MOST_BOUNDS)
+            seen += [
+                Seen(at, limit, noise, is_bound=True, doubt=doubt, chance=by_chance)
+                for limit in bounds
+            ]
         return seen
 
     def see_costs(self, order: Sequence[int]) -> dict[int, tuple[float, float | None]]:
@@ -245,9 +271,9 @@ class History:
 
     def _follow(self, outcome: Outcome) -> tuple[list[float], list[float]]:
         """The levels of a run that reached the target, and what was left at each."""
-        whole = max(outcome.epochs, 1.0)
+        whole = max(outcome.epochs, self.least_epochs)
         left = {
-            self.rise(level): math.log(whole / min(max(epoch, 1.0), whole))
+            self.rise(level): math.log(whole / min(max(epoch, self.least_epochs), whole))
             for level, epoch in outcome.progress.items()
         }
         if self.target is not None:
@@ -270,7 +296,8 @@ class History:
             ]
             if lefts:
                 left = sum(lefts) / len(lefts)
-                return math.log(max(epoch, 1.0)) + left, (_EXTRAPOLATED * left) ** 2
+                at_level = math.log(max(epoch, self.least_epochs))
+                return at_level + left, (_EXTRAPOLATED * left) ** 2
         return None
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from batchscope.decisions.recurring.choice import choose
+from batchscope.decisions.recurring.failing import see_chances
 from batchscope.decisions.recurring.history import History
 from batchscope.decisions.recurring.worlds import WORLDS, Seen, believe_cost, believe_epochs
 from batchscope.findings.scaling import Array
@@ -84,7 +85,8 @@ class Planner:
         seen = history.see_epochs(self._sizes)
         known = history.see_costs(self._sizes)
         costs = self._draw_costs({at: cost for at, (cost, _) in known.items()})
-        epochs = self._draw_epochs(seen, noise)
+        epochs, works = self._draw_epochs(seen, noise)
+        reached, failed = history.count(self._sizes)
         ask = functools.partial(
             choose,
             costs=costs,
@@ -93,7 +95,9 @@ class Planner:
             max_cost=self._max_cost,
             recurrences=recurrences,
             may_stop=history.reached > 0,
-            chances=np.array(history.see_chances(self._sizes)),
+            chances=see_chances(reached, failed, works),
+            is_open=np.array(reached) == 0,
+            least_epochs=history.least_epochs,
         )
         chosen = ask(epochs)
         if running and (chosen.at != chosen.best or not history.reached):
@@ -101,7 +105,7 @@ class Planner:
             places = [self._sizes.index(size) for size in running]
             expected = epochs.mean(axis=0)
             believed = [Seen(at, float(expected[at]), noise**2) for at in places]
-            chosen = ask(self._draw_epochs([*seen, *believed], noise))
+            chosen = ask(self._draw_epochs([*seen, *believed], noise)[0])
             if chosen.at in places:
                 # What is best in one of the worlds: runs spread as far as beliefs do.
                 world = self._order[len(places) % WORLDS]
@@ -115,7 +119,7 @@ class Planner:
             reach=chosen.reach,
         )
 
-    def _draw_epochs(self, seen: Sequence[Seen], noise: float) -> Array:
+    def _draw_epochs(self, seen: Sequence[Seen], noise: float) -> tuple[Array, Array]:
         return self._epochs.draw(seen, noise**2, self._normals[0])
 
     def _draw_costs(self, known: dict[int, float]) -> Array:
@@ -125,7 +129,7 @@ class Planner:
         # Only ratios count while nothing was timed.
         known = known or {0: 1.0}
         seen = [Seen(at, math.log(cost), _TIMED_VARIANCE) for at, cost in known.items()]
-        return self._cost.draw(seen, 0.0, self._normals[1])[self._order]
+        return self._cost.draw(seen, 0.0, self._normals[1])[0][self._order]
 
     @staticmethod
     def _usual_limit(known: dict[int, tuple[float, float | None]]) -> float | None:

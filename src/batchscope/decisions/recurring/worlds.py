@@ -27,12 +27,16 @@ class Seen:
         value: the log of the quantity, or what it is at least.
         variance: of the value; not used of bounds.
         is_bound: whether the quantity is above the value, and no more is known.
+        doubt: of a bound, how likely nothing there ever ends, whatever the quantity is.
+        chance: of a bound, how likely it came about by chance where things do end.
     """
 
     at: int
     value: float
     variance: float
     is_bound: bool = False
+    doubt: float = 0.0
+    chance: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +59,20 @@ class Belief:
     level_variance: float
     departures: Array
 
-    def draw(self, seen: Sequence[Seen], noise: float, normals: Array) -> Array:
-        """Draw worlds: values of the log of the quantity at every batch size.
+    def draw(self, seen: Sequence[Seen], noise: float, normals: Array) -> tuple[Array, Array]:
+        """Draw worlds.
 
         Args:
             seen: in any order.
             noise: variance of one outcome about its mean; bounds are of outcomes.
             normals: (worlds, batch sizes) standard normal numbers.
+
+        Returns:
+            Values of the log of the quantity, (worlds, batch sizes); and how likely each batch size
+            is none where nothing ever ends.
         """
-        seen = [s for s in seen if not s.is_bound] + self._place_bounds(seen, noise)
+        placed, works = self._place_bounds(seen, noise)
+        seen = [s for s in seen if not s.is_bound] + placed
         logs, means, covariance = self._condition(_combine(seen))
         count = len(normals)
         # Evenly spaced draws of the forms: the same share of worlds as of probability.
@@ -72,11 +81,17 @@ class Belief:
         forms = cast("npt.NDArray[np.int64]", np.searchsorted(ends, shares))
         values, vectors = np.linalg.eigh(covariance)
         root = vectors * np.sqrt(np.maximum(values, 0))
-        return means[np.minimum(forms, len(means) - 1)] + normals @ root.T
+        return means[np.minimum(forms, len(means) - 1)] + normals @ root.T, works
 
-    def _place_bounds(self, seen: Sequence[Seen], noise: float) -> list[Seen]:
-        """Bounds as values with a variance: the moments of what is left above each (ADF)."""
+    def _place_bounds(self, seen: Sequence[Seen], noise: float) -> tuple[list[Seen], Array]:
+        """Bounds as values with a variance: the moments of what is left by each (ADF).
+
+        A bound that is more likely to have come about otherwise leaves more to be known than
+        before, and is left out.
+        """
         placed: list[Seen] = []
+        # How likely nothing there ever ends.
+        never: dict[int, float] = {}
         known = [s for s in seen if not s.is_bound]
         for bound in (s for s in seen if s.is_bound):
             logs, means, covariance = self._condition(_combine(known + placed))
@@ -90,15 +105,26 @@ class Belief:
             hazard = math.exp(-away * away / 2 - float(special.log_ndtr(-away)))
             hazard /= math.sqrt(2 * math.pi)
             lost = hazard * (hazard - away)
+            doubt, holds = never.get(bound.at, bound.doubt), 1.0
+            # Else the quantity alone is to blame, however unlikely that is.
+            if doubt or bound.chance:
+                by_chance = (1 - doubt) * bound.chance
+                above = (1 - doubt) * (1 - bound.chance) * float(special.ndtr(-away))
+                holds = above / (above + by_chance + doubt)
+                never[bound.at] = doubt / (above + by_chance + doubt)
             gain = variance / spread
-            left = max(variance - gain * gain * lost, 1e-6 * variance)
+            moves = gain * hazard
+            left = variance - holds * gain * gain * lost + holds * (1 - holds) * moves**2
+            left = max(left, 1e-6 * variance)
             precision = 1 / left - 1 / variance
             if precision <= 1e-9 / variance:
                 continue
-            moved = mean + gain * hazard
+            moved = mean + holds * moves
             value = (moved / left - mean / variance) / precision
             placed.append(Seen(bound.at, value, 1 / precision))
-        return placed
+        works = np.ones(self.forms.shape[1])
+        works[list(never)] -= list(never.values())
+        return placed, works
 
     def _condition(self, seen: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         """Log weights of the forms, the mean of each, and the covariance that all share."""
