@@ -32,6 +32,13 @@ def test_other_texts_are_refused_with_an_example(text: str) -> None:
         parse_budget(text)
 
 
+def test_an_ending_that_is_mistyped_is_told_from_a_target() -> None:
+    with pytest.raises(InvalidInput, match="did you mean plateau"):
+        parse_budget("8ep until plateu")
+    with pytest.raises(InvalidInput, match=r"(?s)'later' is not a target.*--budget"):
+        parse_budget("8ep until later")
+
+
 @given(st.sampled_from(["epochs", "steps", "examples", "seconds"]), st.integers(1, 10**6))
 def test_what_is_written_is_read_back(kind: str, amount: int) -> None:
     budget = Budget(float(amount), kind)  # type: ignore[arg-type]

@@ -48,6 +48,20 @@ def test_a_target_on_an_unknown_metric_names_the_known_ones() -> None:
         make_task(target=bs.reach("f1", 0.9))
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"budget": 8}, "the budget 8"),
+        ({"budget": "8ep"}, "the budget '8ep'"),
+        ({"target": "error<=0.05"}, "the target 'error<=0.05'"),
+        ({"metrics": {"error": "x"}}, "the metric 'error' is 'x'"),
+    ],
+)
+def test_parts_of_another_kind_are_refused_by_name(wrong: dict[str, object], said: str) -> None:
+    with pytest.raises(InvalidTask, match=said):
+        make_task(**wrong)
+
+
 def test_map_style_data_are_taken_as_they_are() -> None:
     class Squares(Dataset[float]):
         def __len__(self) -> int:

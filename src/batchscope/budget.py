@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Literal
 
 from batchscope.errors import InvalidInput
@@ -162,7 +163,14 @@ def parse_budget(text: str, *, where: str = "--budget") -> Budget:
     if ending == "plateau":
         return until_plateau(parse_budget(amount, where=where))
     if ending:
-        return until_target(parse_budget(amount, where=where), parse_target(ending))
+        if get_close_matches(ending, ["plateau"], cutoff=0.8):
+            raise InvalidInput(
+                f"a budget ends at a plateau or a target, not at {ending!r}",
+                where=where,
+                expected='"plateau", or a target such as "error<=0.05"',
+                do="did you mean plateau?",
+            )
+        return until_target(parse_budget(amount, where=where), parse_target(ending, where=where))
     match = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-z]+)\s*", text.lower())
     if match is None or match[2] not in _SUFFIXES or not _is_number(match[1]):
         raise InvalidInput(
@@ -215,8 +223,11 @@ def reach(metric: str, value: float, direction: Direction | None = None) -> Targ
     return Target(metric, value, direction)
 
 
-def parse_target(text: str) -> Target:
+def parse_target(text: str, *, where: str = "--target") -> Target:
     """Read a target as it is written on the command line.
+
+    Args:
+        where: it was written, for the error.
 
     Raises:
         InvalidInput: the text is no metric, direction and value.
@@ -225,7 +236,7 @@ def parse_target(text: str) -> Target:
     if match is None or not _is_number(match[3]):
         raise InvalidInput(
             f"{text!r} is not a target",
-            where="--target",
+            where=where,
             expected="a metric, <= or >=, and a value",
             do='write for example "error<=0.05", with the quotes',
         )

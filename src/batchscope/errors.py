@@ -7,6 +7,7 @@ from difflib import get_close_matches
 
 _WIDTH = 80
 _PART_LINES = 3
+_MOST_SUGGESTED = 3
 
 
 class BatchscopeError(Exception):
@@ -82,8 +83,10 @@ def suggest(name: str, known: Iterable[str], otherwise: str = "name one of these
         >>> suggest("val_los", ["val_loss", "error"])
         'did you mean val_loss?'
     """
-    near = get_close_matches(name, list(known), 1)
-    return f"did you mean {near[0]}?" if near else otherwise
+    names = list(known)
+    longer = [one for one in names if len(name) > 1 and one.lower().startswith(name.lower())]
+    near = longer[:_MOST_SUGGESTED] or get_close_matches(name, names, 1)
+    return f"did you mean {' or '.join(near)}?" if near else otherwise
 
 
 def _wrap(text: str, *, first: str, lines: int) -> str:

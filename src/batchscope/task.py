@@ -98,7 +98,20 @@ class Task:
             object.__setattr__(self, part, _as_dataset(getattr(self, part), part))
         if not isinstance(self.optimizer, OptimizerSpec):
             object.__setattr__(self, "optimizer", FromFactory(self.optimizer))
-        for name in self.metrics:
+        for part, made, example in (
+            ("budget", Budget, "bs.epochs(25)"),
+            ("target", Target | None, 'bs.reach("error", 0.05)'),
+        ):
+            given = getattr(self, part)
+            if not isinstance(given, made):
+                raise _invalid(f"the {part} {given!r}", f"one such as {example}", "write it so")
+        for name, metric in self.metrics.items():
+            if not callable(metric):
+                raise _invalid(
+                    f"the metric {name!r} is {metric!r}",
+                    "a function of model and batch",
+                    "give for example bs.metrics.error_rate",
+                )
             if name in _TAKEN or name.startswith(("train_", "test_", "val_")):
                 raise _invalid(
                     f"a metric is named {name!r}",

@@ -29,6 +29,7 @@ def test_the_power_of_paired_seeds_is_that_of_simulated_tests() -> None:
 def test_the_count_is_the_fewest_with_that_power(difference: float) -> None:
     seeds = count_seeds(difference, 1.0)
 
+    assert seeds is not None
     assert find_power(difference, 1.0, seeds) >= POWER
     assert seeds == 2 or find_power(difference, 1.0, seeds - 1) < POWER
 
@@ -39,8 +40,15 @@ def test_seeds_that_never_differ_need_only_be_two() -> None:
 
 @pytest.mark.parametrize("difference", [0.0, -1.0, float("nan")])
 def test_a_difference_that_is_none_is_refused(difference: float) -> None:
-    with pytest.raises(InvalidInput, match="--detect"):
+    with pytest.raises(InvalidInput, match="a difference of"):
         count_seeds(difference, 1.0)
+
+
+def test_where_a_thousand_seeds_would_not_do_there_is_no_number() -> None:
+    # About 2.8 deviations of a mean of 1,000 differences.
+    assert find_power(0.1255, 1.0, 1000) > POWER > find_power(0.1245, 1.0, 1000)
+    assert count_seeds(0.1245, 1.0) is None
+    assert (count_seeds(0.1255, 1.0) or 0) > 980
 
 
 @pytest.mark.parametrize(("difference", "seeds"), [(27.0, 4), (20.0, 10), (1.0, 5), (0.01, 3)])

@@ -235,6 +235,7 @@ def test_nothing_of_a_run_that_took_nothing_is_refused() -> None:
         ({"progress": {0.5: 3.0}}, "progress of"),
         ({"epochs": 2, "reached": False, "progress": [(0.7, 1), (0.9, 2)]}, "at the target of 0.8"),
         ({"reached": "no"}, "reached of 'no'"),
+        ({"epochs": 400.0}, "after 400 epochs, and max_epochs of 200"),
         ({"progress": [(0.5, 3.0)]}, "in 1 epochs"),
         ({"epochs": 9, "progress": [(0.5, 7.0), (0.6, 3.0)]}, r"\(0.6, 3.0\)\] in 9 epochs"),
     ],

@@ -48,6 +48,41 @@ def test_a_smaller_budget_is_read_from_the_same_runs_to_the_bit(
             np.testing.assert_array_equal(mine.columns[name][-1], theirs.columns[name][-1])
 
 
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("acc>=1", "the runs have no metric 'acc'"),
+        ("val_los<=1", "did you mean val_loss"),
+        ("error>=0.05", "asks for a worse error"),
+        ("step<=3", "the runs have no metric 'step'"),
+    ],
+)
+def test_a_target_that_no_run_can_be_read_at_is_refused(
+    long: bs.Study, target: str, said: str
+) -> None:
+    with pytest.raises(bs.InvalidInput, match=said):
+        bs.analyze(long, target=target)
+    with pytest.raises(bs.InvalidInput, match=said):
+        bs.analyze(long, budget=f"6ep until {target}")
+    with pytest.raises(bs.InvalidInput, match=said):
+        bs.forecast(long, [4], target=target)
+
+
+def test_a_margin_below_0_is_refused_by_its_name(long: bs.Study) -> None:
+    with pytest.raises(bs.InvalidInput, match="--margin"):
+        bs.analyze(long, margin=-1.0)
+
+
+@pytest.mark.parametrize(
+    ("also", "budget"), [("7ep", "6ep"), ("600ex", "6ep"), ("9steps", "8steps")]
+)
+def test_budgets_beyond_the_end_of_the_runs_are_refused(
+    tmp_path: Path, also: str, budget: str
+) -> None:
+    with pytest.raises(bs.InvalidInput, match="--also-read"):
+        study(tmp_path / "runs.db", budget, also_read=[also])
+
+
 def test_a_budget_without_an_evaluation_at_its_end_is_refused(long: bs.Study) -> None:
     assert bs.analyze(long, budget="2ep").curves[0].columns["examples"][-1] == 128
 

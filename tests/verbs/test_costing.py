@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 import batchscope as bs
+from batchscope.decisions.comparing_costs import Costs
 from batchscope.errors import InvalidInput
 from batchscope.reports.terminal_costs import show_costs
 
@@ -85,6 +86,26 @@ def test_what_more_quality_takes_is_shown_in_80_columns(place: str) -> None:
     assert "What more quality takes" in text
     assert all(level["target"] in text for level in levels)
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_one_count_that_the_runs_did_not_have_is_costed_by_its_own_timing(place: str) -> None:
+    own = bs.cost(place, prices=bs.Prices(device_hour=2.0))
+    one, two = (bs.cost(place, prices=bs.Prices(device_hour=2.0), devices=n) for n in (1, 2))
+    both = bs.cost(place, prices=bs.Prices(device_hour=2.0), devices=[1, 2])
+
+    def seconds(found: Costs) -> dict[tuple[int, int], object]:
+        return {(c.use.batch_size, c.use.devices): c.use.step_seconds for c in found.costs}
+
+    assert seconds(own) == seconds(one)
+    assert seconds(one) | seconds(two) == seconds(both)
+    with pytest.raises(InvalidInput):
+        bs.cost(place, devices=3)
+
+
+def test_an_upgrade_has_to_say_what_needs_it(place: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        bs.cost(place, prices=bs.Prices(device_hour=2.0, hardware=2000.0, runs=200))
+    assert caught.value.args[2] == "--present beside them"
 
 
 def test_devices_that_were_not_timed_are_named_with_the_command(place: str) -> None:

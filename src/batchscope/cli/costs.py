@@ -53,14 +53,14 @@ def cost(
         typer.Option("--waiting-hour", help="What an hour until it is done is worth to you."),
     ] = 0.0,
     devices: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--devices",
             metavar="LIST",
-            help="That each run had; or several such as 1,2,4 that batchscope profile has timed, "
-            "to choose from.",
+            help="That share each step, such as 2, or 1,2,4 to choose from; batchscope profile "
+            "--devices times them. Default: as many as the runs had.",
         ),
-    ] = "1",
+    ] = None,
     hardware: Annotated[
         float, typer.Option("--hardware", help="Price of an upgrade, paid once.")
     ] = 0.0,
@@ -102,7 +102,7 @@ def cost(
             which=study,
             prices=prices,
             watts=read_watts(watts),
-            devices=read_counts(devices),
+            devices=None if devices is None else read_counts(devices),
             present=present,
             target=target,
         )

@@ -52,9 +52,10 @@ class Prices:
             least = 1 if name == "runs" else 0
             is_count = name == "runs"
             if not least <= value < math.inf or (is_count and value != int(value)):
+                option = "carbon" if name.startswith("grams") else name.replace("_", "-")
                 raise InvalidInput(
                     f"{name} of {value}",
-                    where="Prices",
+                    where=f"Prices, --{option}",
                     expected=f"a {'whole ' * is_count}number from {least} on",
                     do="leave it out where nothing is paid",
                 )

@@ -251,15 +251,18 @@ def _check_name(name: str, known: tuple[str, ...]) -> None:
         )
 
 
-def check_deadline(seconds: float) -> None:
+def check_deadline(seconds: float, text: str = "") -> None:
     """See that a deadline leaves time to train.
+
+    Args:
+        text: as it was written; empty where it was not.
 
     Raises:
         InvalidInput: it is not above 0.
     """
     check_above_zero(
         seconds,
-        f"a deadline of {seconds:g} s leaves no time to train",
+        f"a deadline of {text or f'{seconds:g} s'} leaves no time to train",
         where="--deadline",
         expected="a time above 0",
         do="write for example 90s, 20min or 2h",
@@ -278,7 +281,7 @@ def parse_deadline(text: str) -> float:
     """
     amount = re.match(r"\s*-?\d+(\.\d*)?", text)
     if amount and float(amount[0]) <= 0:
-        check_deadline(float(amount[0]))
+        check_deadline(float(amount[0]), text.strip())
     try:
         budget = parse_budget(text)
     except InvalidInput:

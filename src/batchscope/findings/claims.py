@@ -10,7 +10,7 @@ from scipy import stats
 
 from batchscope.estimate import Estimate, Interval, NotIdentified
 from batchscope.findings.comparison import ROUNDING, Comparison, compare_settings
-from batchscope.findings.power import MOST_SEEDS, POWER, count_seeds
+from batchscope.findings.power import POWER, count_seeds
 
 Kind = Literal["claim", "objection", "control"]
 Direction = Literal["above", "below", "within"]
@@ -320,7 +320,7 @@ def _seeds_needed(claim: Claim, seen: Sequence[Seen], claims: int) -> int | None
     level = LEVEL / claims
     deviation = max(float(e.std(ddof=1)) for e in ends) / math.sqrt(2)
     needed = count_seeds(abs(away), deviation, level=2 * level)
-    if needed == MOST_SEEDS:
+    if needed is None:
         return None
     if seen[0].signs is not None and (away > 0) == (claim.direction == "above"):
         z = _trend_z(claim, seen)

@@ -122,6 +122,8 @@ def _settle(verdict: Verdict) -> Experiment | None:
     if verdict.verdict == "not_enough_seeds":
         is_known = 0 < compared.deviation < math.inf
         needed = count_seeds(compared.margin, compared.deviation) if is_known else _FEW_SEEDS
+        if needed is None:
+            return None
         needed = max(needed, compared.seeds + 1)
         return Experiment(what=f"--seeds {needed}", runs=2 * (needed - compared.seeds))
     if verdict.verdict == "cannot_tell" and not compared.is_better:
@@ -238,9 +240,15 @@ def explain_epochs(found: Sequence[EpochFindings]) -> list[Finding]:
 def _write_change(bought: Estimate) -> str:
     if not isinstance(bought, Interval):
         return f"changed it by {bought}"
-    return (
-        f"made it worse by {bought}" if bought.value > 0 else f"changed it for the better, {bought}"
-    )
+    if bought.low <= 0 <= bought.high:
+        return f"changed it by {bought}, which may be nothing"
+    return f"made it {'worse' if bought.value > 0 else 'better'} by {_without_sign(bought)}"
+
+
+def _without_sign(change: Interval) -> Interval:
+    if change.value > 0:
+        return change
+    return replace(change, value=-change.value, low=-change.high, high=-change.low)
 
 
 def explain_noise(noise: Estimate | None, critical: CriticalBatchSize | None) -> list[Finding]:

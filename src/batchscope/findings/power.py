@@ -37,8 +37,8 @@ def find_power(
 
 def count_seeds(
     difference: float, deviation: float, *, paired: bool = True, level: float = LEVEL
-) -> int:
-    """The fewest seeds with which a difference is seen four times in five, at most 1,000.
+) -> int | None:
+    """The fewest seeds with which a difference is seen four times in five; None beyond 1,000.
 
     Raises:
         InvalidInput: the difference is not above 0.
@@ -47,20 +47,23 @@ def count_seeds(
         >>> count_seeds(0.02, 0.01)
         7
     """
-    check_difference(difference)
+    check_difference(difference, where="difference")
     if deviation == 0:
         return 2
-    counts = range(2, MOST_SEEDS)
+    counts = range(2, MOST_SEEDS + 1)
     at = bisect_left(
         counts,
         POWER,
         key=lambda seeds: find_power(difference, deviation, seeds, paired=paired, level=level),
     )
-    return counts[at] if at < len(counts) else MOST_SEEDS
+    return counts[at] if at < len(counts) else None
 
 
-def check_difference(difference: float) -> None:
+def check_difference(difference: float, *, where: str) -> None:
     """See that a difference is one that can be looked for.
+
+    Args:
+        where: it was said, for the error.
 
     Raises:
         InvalidInput: it is not above 0.
@@ -68,7 +71,7 @@ def check_difference(difference: float) -> None:
     check_above_zero(
         difference,
         f"a difference of {difference}",
-        where="--detect",
+        where=where,
         expected="a number above 0, in the units of the metric",
         do="give the smallest difference that would change what you do, such as 0.01",
     )

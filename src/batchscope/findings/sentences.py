@@ -8,7 +8,7 @@ from batchscope.findings.curves import test_column
 from batchscope.findings.finding import About, Experiment, Finding
 from batchscope.findings.fixed_rate import FixedRate
 from batchscope.findings.plateau import Plateau
-from batchscope.findings.power import count_seeds
+from batchscope.findings.power import MOST_SEEDS, count_seeds
 from batchscope.findings.sizes import SizeFindings
 
 TIME_MARGIN = 0.2
@@ -61,19 +61,20 @@ def _leave_open(
     if not plateau.undecided:
         return []
     trained = min(sizes[size].seeds for size in (plateau.best, *plateau.undecided))
-    needed = max(count_seeds(plateau.margin, plateau.deviation), trained + 1)
     names = ", ".join(map(str, plateau.undecided))
-    return [
-        Finding(
-            about=about,
-            sentence=f"Whether batch size {names} is worse than {plateau.best} by {margin} is open "
-            f"with {trained} seeds.",
-            experiment=Experiment(
-                what=f"--seeds {needed}",
-                runs=(needed - trained) * (1 + len(plateau.undecided)),
-            ),
-        )
-    ]
+    sentence = (
+        f"Whether batch size {names} is worse than {plateau.best} by {margin} is open with "
+        f"{trained} seeds"
+    )
+    needed = count_seeds(plateau.margin, plateau.deviation)
+    if needed is None:
+        sentence += f", and more than {MOST_SEEDS:,} would be needed to tell."
+        return [Finding(about=about, sentence=sentence)]
+    more = max(needed, trained + 1) - trained
+    settling = Experiment(
+        what=f"--seeds {trained + more}", runs=more * (1 + len(plateau.undecided))
+    )
+    return [Finding(about=about, sentence=f"{sentence}.", experiment=settling)]
 
 
 def _find_wanting(size: SizeFindings, target: Target | None) -> list[Finding]:

@@ -12,7 +12,7 @@ from batchscope.estimate import Interval, write_number
 from batchscope.findings.comparison import LEVEL, Comparison, compare_settings
 from batchscope.findings.curves import Curve, test_column
 from batchscope.findings.norm_arms import ghost_of
-from batchscope.findings.power import POWER, count_seeds
+from batchscope.findings.power import MOST_SEEDS, POWER, count_seeds
 from batchscope.findings.to_target import reach_target
 from batchscope.findings.tuning import Ranking, TunedSize, tune_sizes
 
@@ -263,9 +263,10 @@ class _Judge:
         if power is None:
             return f"{seeds} seeds, {self._quality.censored} of them without an end"
         needed = count_seeds(self._margin, self._quality.deviation)
+        more = f"more than {MOST_SEEDS:,}" if needed is None else needed
         return (
             f"{seeds} seeds show a difference of the margin with a power of {power:.0%}; "
-            f"{needed} would with {POWER:.0%}"
+            f"{more} would with {POWER:.0%}"
         )
 
 

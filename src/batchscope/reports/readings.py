@@ -137,8 +137,11 @@ def _describe_surge(reading: SignSurge) -> Description:
         title=f"Best steps by signs of {reading.task}, {reading.where}",
         rows=tuple((str(best.batch_size), best.step) for best in reading.steps),
         sentences=(
-            f"The best step, the same for every weight, is largest at a batch size of "
-            f"{reading.peak}.",
+            "The best step, the same for every weight, is largest at a batch size of "
+            f"{reading.peak}."
+            if isinstance(reading.peak, Interval)
+            else f"At which batch size the best step is largest is {reading.peak}. It takes: "
+            f"{reading.peak.remedy}.",
             "Below it an Adam-type optimizer wants a rate that grows as the square root of the "
             "batch; above it a lower one.",
             f"{reading.draws} gradients at each batch size, drawn with replacement.",
@@ -170,7 +173,7 @@ def _describe_spread(reading: GradientSpread) -> Description:
 
 def _describe_meter(reading: NoiseReading, where: str) -> Description:
     often = (
-        "No step was measured."
+        "No step was measured: a longer --budget has some."
         if not reading.measured
         else f"One step in {reading.every:.0f} was measured ({reading.source}), in "
         f"{reading.blocks} blocks; that took {100 * reading.share_of_time:.1f}% of the time."
@@ -287,7 +290,7 @@ def _describe_bottleneck(reading: Bottleneck) -> Description:
 
 
 def _describe_fit(reading: Fit) -> Description:
-    limit = f"{reading.limit.amount / 2**20:,.0f} MiB, {reading.limit.words}"
+    limit = f"{write_number(reading.limit.amount / 2**20)} MiB, {reading.limit.words}"
     end = "all of the data fit" if reading.bounded_by == "data" else "one more runs out of memory"
     sentences = [
         f"The largest batch to train on is {reading.max_batch_size} {reading.unit} ({end}); the "
@@ -324,7 +327,7 @@ def _describe_prediction(reading: FitPrediction) -> Description:
         sentences=(
             f"At most {reading.at_most} {reading.unit} to train on ({end}), at most "
             f"{reading.eval_at_most} to evaluate, in "
-            f"{reading.limit.amount / 2**20:,.0f} MiB {reading.limit.words}.",
+            f"{write_number(reading.limit.amount / 2**20)} MiB {reading.limit.words}.",
             f"A training step holds {_size(reading.fixed_bytes)} and "
             f"{_size(reading.bytes_per_example)} per example. Allocators and libraries take more.",
             f"To know: run batchscope fit where there is a {reading.device} device.",

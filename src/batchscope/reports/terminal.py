@@ -17,7 +17,7 @@ from batchscope.findings.sizes import SizeFindings
 from batchscope.records import Run
 from batchscope.replications.reproducing import Replication
 from batchscope.reports.readings import Reading, describe
-from batchscope.reports.terminal_parts import make_table, say, shorten
+from batchscope.reports.terminal_parts import make_table, say, say_command, shorten
 from batchscope.verbs.preview import Preview
 from batchscope.verbs.profiling import Profile
 from batchscope.verbs.standing import Standing
@@ -219,7 +219,7 @@ def show_recommendation(console: Console, recommendation: Recommendation) -> Non
     for line in recommendation.script.splitlines():
         say(console, f"    {line}")
     say(console, "To narrow the interval:")
-    say(console, f"    {recommendation.next_command}")
+    say_command(console, recommendation.next_command)
 
 
 def show_runs(console: Console, runs: Sequence[Run]) -> None:

@@ -1,5 +1,7 @@
 """What results in a terminal are written with: wrapped text, plain tables, short estimates."""
 
+import shlex
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -21,6 +23,20 @@ def make_table(*heads: str) -> Table:
     for place, head in enumerate(heads):
         table.add_column(head, justify="left" if place else "right", overflow="fold")
     return table
+
+
+def say_command(console: Console, command: str) -> None:
+    """Print a command so that it can be pasted: further lines go on behind a backslash."""
+    lines = [""]
+    for word in map(shlex.quote, shlex.split(command)):
+        # Of an indented line with a space and a backslash behind it.
+        if lines[-1] and len(lines[-1]) + len(word) + 1 > console.width - 6:
+            lines.append("    " + word)
+        else:
+            lines[-1] = f"{lines[-1]} {word}".strip() if len(lines) == 1 else f"{lines[-1]} {word}"
+    for place, line in enumerate(lines, start=1):
+        end = " \\" if place < len(lines) else ""
+        console.print(Text(f"    {line}{end}"), highlight=False, soft_wrap=True)
 
 
 def say(console: Console, text: str, *, indent: int = 0) -> None:

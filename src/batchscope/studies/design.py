@@ -223,9 +223,10 @@ class StudyDesign:
         too_large = smallest_too_large(runs)
         return [c for c in wanted if c.batch_size < too_large and not self.is_known(c, done)]
 
-    def seeds_to_detect(self, runs: Sequence[Run]) -> tuple[int, float] | None:
+    def seeds_to_detect(self, runs: Sequence[Run]) -> tuple[int | None, float] | None:
         """How many seeds show the difference asked for, and the deviation that says so.
 
+        No number where it takes more than are ever trained.
         The deviation is of the first seeds alone, so that further ones do not change the answer.
         None where no difference was asked for, or fewer than two sizes have two seeds.
         """
@@ -244,7 +245,7 @@ class StudyDesign:
             if len(size.curves) > 1
         ]
 
-    def _count_seeds(self, tuned: Sequence[TunedSize]) -> tuple[int, float] | None:
+    def _count_seeds(self, tuned: Sequence[TunedSize]) -> tuple[int | None, float] | None:
         if self.plan.detect is None:
             return None
         metric = self.plan.ranking(self.task).quality
@@ -261,7 +262,7 @@ class StudyDesign:
     def _more_seeds(self, runs: Sequence[Run]) -> list[Configuration]:
         tuned = self._tune_first_seeds(runs)
         found = self._count_seeds(tuned)
-        if found is None:
+        if found is None or found[0] is None:
             return []
         first = self.plan.seed
         of_run = {run.key: run.configuration for run in runs}

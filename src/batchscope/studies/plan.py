@@ -217,10 +217,10 @@ def make_plan(
         check_rule(rule, base)
     chosen_schedule = parse_schedule(schedule)
     chosen_budget = resolve_budget(task, budget or task.budget)
-    check_also_read(also_read, chosen_budget, chosen_schedule)
+    check_also_read(also_read, chosen_budget, chosen_schedule, task.train_size)
     check_evaluate_every(evaluate_every, task.train_size)
     if detect is not None:
-        check_difference(detect)
+        check_difference(detect, where="--detect")
     if warmup:
         chosen_schedule = replace(chosen_schedule, warmup=check_warmup(warmup))
     chosen_objective = _choose("--objective", objective, get_args(Objective))
@@ -237,7 +237,7 @@ def make_plan(
     chosen_precision = _choose("--precision", precision or task.precision, get_args(Precision))
     if (seeds is not None and seeds < 1) or seed < 0:
         raise InvalidInput(
-            f"--seeds {seeds} --seed {seed}",
+            f"--seed {seed}" if seed < 0 else f"--seeds {seeds}",
             where="--seeds, --seed",
             expected="at least 1 seed, numbered from 0 or above",
             do="leave them out for the defaults",

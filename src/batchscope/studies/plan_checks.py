@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from batchscope.budget import Budget
 from batchscope.errors import InvalidInput, check_above_zero
 from batchscope.studies.rules import FITTED
+from batchscope.training.evaluation import horizon_examples
 from batchscope.training.schedules import Schedule
 
 
@@ -42,8 +43,10 @@ def check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     return tuple(sorted({int(size) for size in sizes}))
 
 
-def check_also_read(also: Sequence[Budget], whole: Budget, schedule: Schedule) -> None:
-    """See that shorter runs are the beginnings of a longer one.
+def check_also_read(
+    also: Sequence[Budget], whole: Budget, schedule: Schedule, train_size: int
+) -> None:
+    """See that these are shorter runs, and the beginnings of a longer one.
 
     Raises:
         InvalidInput: they are not.
@@ -64,6 +67,17 @@ def check_also_read(also: Sequence[Budget], whole: Budget, schedule: Schedule) -
             expected="the schedule constant or averaged",
             do="take --schedule averaged, or study each budget by itself",
         )
+    for budget in also:
+        # How many examples steps are depends on the batch size.
+        is_comparable = budget.kind == whole.kind or "steps" not in (budget.kind, whole.kind)
+        ends = [horizon_examples(one, train_size, 1) for one in (budget, whole)]
+        if is_comparable and ends[0] > ends[1]:
+            raise InvalidInput(
+                f"a budget of {budget}, and runs that end after {whole}",
+                where="--also-read",
+                expected=f"budgets up to {whole}",
+                do="leave it out, or give the runs a larger --budget",
+            )
 
 
 def check_evaluate_every(every: Budget | None, train_size: int) -> None:

@@ -137,7 +137,7 @@ class Store:
             )
 
     @patient
-    def note(self, study: str, **notes: Mapping[str, object]) -> None:
+    def note(self, study: str, **notes: Mapping[str, object] | int) -> None:
         """Add to a study's plan what was found out, or asked, since it began."""
         table = schema.studies
         mine = table.c.id == study
@@ -335,6 +335,13 @@ class Store:
             yield
         except sa_errors.DBAPIError as error:
             reason = str(error.orig).strip().splitlines()[0]
+            if "malformed" in reason or "not a database" in reason:
+                raise StoreError(
+                    f"the store is damaged: {reason}",
+                    where=self.place,
+                    expected="a store that was written and copied whole",
+                    do="take a copy from before, or begin another one with --store",
+                ) from error
             raise StoreError(
                 f"the store failed: {reason}",
                 where=self.place,

@@ -30,7 +30,7 @@ def check_batch_sizes(task: Task, batch_sizes: Sequence[int]) -> None:
                 f"a batch of {size} {task.unit} cannot be made",
                 where=f"--batch-sizes of {task.name}",
                 expected=f"from 1 to {task.train_size}, the size of the training set",
-                do="name other sizes, or leave --batch-sizes out",
+                do="name another size, or leave it out",
             )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from batchscope.budget import Budget, Target, parse_budget, parse_target, until_target
-from batchscope.errors import InvalidInput
+from batchscope.errors import InvalidInput, suggest
 from batchscope.findings.analysis import Analysis, analyze_curves
 from batchscope.findings.curves import Curve, keep_longest, read_curves, tabulate_runs
 from batchscope.findings.read_at import read_curves_at
@@ -16,10 +16,13 @@ from batchscope.studies.racing.race import derive_race_target
 from batchscope.studies.speed import median_seconds
 from batchscope.studies.store import Store
 from batchscope.training.schedules import parse_schedule
-from batchscope.verbs.importing import TableOptions, analyze_table, is_table
+from batchscope.verbs.importing import TableOptions, analyze_table, check_margin, is_table
 from batchscope.verbs.listing import read_measurement
 from batchscope.verbs.opening import find_row, open_study
 from batchscope.verbs.studying import Study
+
+# Columns of a run that are not of how good the model is.
+_NO_METRICS = ("step", "examples", "seconds", "gradient_norm", "learning_rate")
 
 
 def analyze(
@@ -57,6 +60,7 @@ def analyze(
     """
     smaller = parse_budget(budget) if isinstance(budget, str) else budget
     wanted = parse_target(target) if isinstance(target, str) else target
+    check_margin(margin)
     if isinstance(study, str) and is_table(study):
         options = TableOptions(
             target=wanted,
@@ -125,6 +129,9 @@ def analyze_row(
         raise _refuse_to_read(str(target))
     if target is None and plan["target"] is not None:
         target = Target(**plan["target"])
+    if target is not None:
+        known = [name for run in runs for name in run.trajectory.columns]
+        target = _resolve(target, known, facts["higher"], where="--target")
     quality = facts["quality"] if target is None else target.metric
     is_derived = is_race and target is None
     higher = quality.removeprefix("train_") in facts["higher"]
@@ -187,14 +194,30 @@ def _read_at(
             do=f'batchscope study --budget "{budget}" trains them',
         )
     if isinstance(budget.until, Target):
-        metric = budget.until.metric
-        is_higher = metric.removeprefix("train_") in facts["higher"]
-        if any(metric not in curve.columns for curve in curves):
-            raise InvalidInput(
-                f"the runs have no metric {metric!r}",
-                where="--budget",
-                expected=f"one of {', '.join(curves[0].columns)}",
-                do=f'write for example "{budget.amount:g}ep until val_loss<=0.1"',
-            )
-        budget = until_target(budget, replace(budget.until, direction=">=" if is_higher else "<="))
+        known = [name for curve in curves for name in curve.columns]
+        target = _resolve(budget.until, known, facts["higher"], where="--budget")
+        budget = until_target(budget, target)
     return read_curves_at(curves, budget, train_size=facts["train_size"])
+
+
+def _resolve(target: Target, known: Sequence[str], higher: Sequence[str], *, where: str) -> Target:
+    """A target with its direction, checked against the columns of the runs."""
+    metrics = sorted(
+        {name for name in known if name not in _NO_METRICS and not name.startswith("test_")}
+    )
+    if metrics and target.metric not in metrics:
+        raise InvalidInput(
+            f"the runs have no metric {target.metric!r}",
+            where=where,
+            expected=f"one of {', '.join(metrics)}",
+            do=suggest(target.metric, metrics),
+        )
+    better = ">=" if target.metric.removeprefix("train_") in higher else "<="
+    if target.direction not in (None, better):
+        raise InvalidInput(
+            f"{target} asks for a worse {target.metric}",
+            where=where,
+            expected=f"{target.metric}{better}{target.value:g}",
+            do="turn it round",
+        )
+    return replace(target, direction=better)

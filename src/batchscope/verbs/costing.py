@@ -18,7 +18,7 @@ from batchscope.studies.speed import find_measurement
 from batchscope.verbs.analyzing import analyze
 from batchscope.verbs.importing import is_table
 from batchscope.verbs.opening import find_row, open_study
-from batchscope.verbs.powering import find_study_watts
+from batchscope.verbs.powering import check_powerless, find_study_watts
 from batchscope.verbs.studying import Study
 
 
@@ -28,7 +28,7 @@ def cost(
     which: str | None = None,
     prices: Prices | None = None,
     watts: float | Mapping[int, float] | None = None,
-    devices: int | Sequence[int] = 1,
+    devices: int | Sequence[int] | None = None,
     present: int | None = None,
     target: Target | str | None = None,
 ) -> Costs:
@@ -42,8 +42,8 @@ def cost(
         prices: None for time alone.
         watts: of each device while it trains, at every batch size or by batch size; None for what
             `energy` has kept in the store.
-        devices: that each run had; or several counts to choose from, at each of which `profile` has
-            timed the steps.
+        devices: that share each step, one count or several to choose from, of which `profile` has
+            timed the steps; None for as many as the runs had, of a table one.
         present: the largest batch size that the hardware at hand fits; larger ones need what
             `prices` has as hardware and engineering. None for all.
         target: None for the study's own, or one derived from the runs.
@@ -54,18 +54,21 @@ def cost(
         CannotTell: no batch size reached the target with every seed.
     """
     prices = prices or Prices()
-    if present is not None:
-        _check_upgrade(present, prices)
+    _check_upgrade(present, prices)
     power = power_of(watts if watts is not None else find_study_watts(study, which))
     if power is None:
-        _check_powerless(prices)
+        check_powerless(prices)
+    own = _count_own_devices(study, which)
+    devices = own or 1 if devices is None else devices
     counts = [devices] if isinstance(devices, int) else sorted(set(devices))
     if not counts or min(counts) < 1:
         raise InvalidInput(
             f"{counts} devices", where="devices", expected="counts from 1 on", do="mend the counts"
         )
     analysis = analyze(study, which=which, target=target)
-    timed = _read_timings(study, which, counts)
+    # What the runs had needs no timing of its own; of a table nobody knows what they had.
+    is_own = counts == [own or counts[0]]
+    timed = _read_timings(study, which, counts, is_own=is_own)
 
     def uses_of(sizes: Sequence[SizeFindings]) -> list[Use]:
         return [
@@ -79,7 +82,7 @@ def cost(
             )
             for count in counts
             for size in sizes
-            if (step := _step_seconds(size, timed.get((size.batch_size, count)), counts))
+            if (step := _step_seconds(size, timed.get((size.batch_size, count)), is_own=is_own))
             is not None
         ]
 
@@ -95,7 +98,24 @@ def cost(
     return compare_costs(analysis, uses, prices, weigh_quality(analysis, uses_of, prices))
 
 
-def _check_upgrade(present: int, prices: Prices) -> None:
+def _count_own_devices(study: Study | str, which: str | None) -> int | None:
+    """That the runs of a study had; None of a table."""
+    if isinstance(study, str) and is_table(study):
+        return None
+    with open_study(study) as store:
+        return count_devices(find_row(store, study, which)["plan"]["device_kind"])
+
+
+def _check_upgrade(present: int | None, prices: Prices) -> None:
+    if present is None:
+        if prices.hardware + prices.engineering > 0:
+            raise InvalidInput(
+                "an upgrade has a price, and what needs it is not known",
+                where="--hardware, --engineering",
+                expected="--present beside them",
+                do="add --present, the largest batch size that the hardware at hand fits",
+            )
+        return
     if present < 1:
         raise InvalidInput(
             f"hardware that fits a batch of {present}",
@@ -113,27 +133,13 @@ def _check_upgrade(present: int, prices: Prices) -> None:
         )
 
 
-def _check_powerless(prices: Prices) -> None:
-    for option, price in (
-        ("--kilowatt-hour", prices.kilowatt_hour),
-        ("--carbon", prices.grams_per_kilowatt_hour),
-    ):
-        if price > 0:
-            raise InvalidInput(
-                "how many watts a device takes is not known",
-                where=option,
-                expected="--watts beside it",
-                do="add --watts, or measure them: batchscope energy TASK --store STORE",
-            )
-
-
 def _read_timings(
-    study: Study | str, which: str | None, counts: Sequence[int]
+    study: Study | str, which: str | None, counts: Sequence[int], *, is_own: bool
 ) -> dict[tuple[int, int], Interval]:
     """Seconds per step by batch size and devices, of a study's store; of a table there are none.
 
     Raises:
-        InvalidInput: there are several counts, and one was not timed.
+        InvalidInput: a count that the runs did not have was not timed.
     """
     if isinstance(study, str) and is_table(study):
         if len(counts) > 1:
@@ -149,24 +155,22 @@ def _read_timings(
         row = find_row(store, study, which)
         plan = row["plan"]
         kind = plan["device_kind"].partition(" ")[0]
-        for count in counts if len(counts) > 1 else [count_devices(plan["device_kind"])]:
+        for count in counts:
             measured = find_measurement(
                 store,
                 row["fingerprint"],
                 precision=plan["precision"],
                 device_kind=name_kind(kind, count),
                 batch_sizes=plan["batch_sizes"],
-                # To choose from several, each size must have an interval on each.
-                least_steps=1 if len(counts) == 1 else LEAST_REPEATS,
+                # On other devices each size must have an interval.
+                least_steps=1 if is_own else LEAST_REPEATS,
             )
-            if measured is None and len(counts) > 1:
+            if measured is None and not is_own:
                 raise _not_timed(count, row["task"], plan)
             for step in measured.steps if measured else ():
                 estimate = estimate_median(step.seconds, unit="s/step")
                 if isinstance(estimate, Interval):
-                    # A study's own timing goes with the number of devices that is said.
-                    place = (step.batch_size, count if len(counts) > 1 else counts[0])
-                    found[place] = estimate
+                    found[step.batch_size, count] = estimate
     return found
 
 
@@ -181,16 +185,14 @@ def _not_timed(count: int, task: str, plan: Mapping[str, Any]) -> InvalidInput:
     )
 
 
-def _step_seconds(
-    size: SizeFindings, timed: Interval | None, counts: Sequence[int]
-) -> Interval | None:
+def _step_seconds(size: SizeFindings, timed: Interval | None, *, is_own: bool) -> Interval | None:
     """Seconds per step as they were timed, or as the runs of a table say, without a width.
 
     None also where a seed did not get there: what the others took is no cost of getting there.
     """
     if not isinstance(size.steps, Interval) or size.reached < size.seeds:
         return None
-    if timed is not None or len(counts) > 1:
+    if timed is not None or not is_own:
         return timed
     if not isinstance(size.seconds, Interval):
         return None

@@ -45,7 +45,9 @@ def fit(
     watcher = watcher or Unwatched()
     if not 0 <= headroom < 1 or (largest is not None and largest < 1):
         raise InvalidInput(
-            f"a headroom of {headroom} up to a batch of {largest}",
+            f"a headroom of {headroom}"
+            if not 0 <= headroom < 1
+            else f"at most a batch of {largest}",
             where="--headroom, --largest",
             expected="a share from 0 to below 1, and at least 1 example",
             do="leave them out for no headroom and the data's own size",

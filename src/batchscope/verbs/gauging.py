@@ -265,7 +265,7 @@ def _reach(
     hooks: tuple[Hook, ...] = (),
 ) -> Checkpoint:
     if isinstance(after, str):
-        after = None if after in _INITIAL else parse_budget(after)
+        after = None if after in _INITIAL else parse_budget(after, where="--after")
     if (batch_size is not None and batch_size < 1) or (
         learning_rate is not None and not learning_rate > 0
     ):

@@ -61,14 +61,23 @@ class TableOptions:
                 expected="a number above 0",
                 do="give the size of the training set",
             )
-        if self.margin is not None:
-            check_above_zero(
-                self.margin,
-                f"a margin of {self.margin:g}",
-                where="--margin",
-                expected="a number above 0, in the units of the metric",
-                do="give the largest difference that you would not mind, such as 0.01",
-            )
+        check_margin(self.margin)
+
+
+def check_margin(margin: float | None) -> None:
+    """See that a margin is above 0, where there is one.
+
+    Raises:
+        InvalidInput: it is not.
+    """
+    if margin is not None:
+        check_above_zero(
+            margin,
+            f"a margin of {margin:g}",
+            where="--margin",
+            expected="a number above 0, in the units of the metric",
+            do="give the largest difference that you would not mind, such as 0.01",
+        )
 
 
 def analyze_table(place: str, options: TableOptions) -> Analysis:

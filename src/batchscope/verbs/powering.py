@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import closing, nullcontext, redirect_stdout
 from typing import overload
 
+from batchscope.decisions.cost import Prices
 from batchscope.errors import InvalidInput, StoreError
 from batchscope.estimate import Interval
 from batchscope.instruments.energy import Energy, EnergyBySize, measure_energy
@@ -192,3 +193,22 @@ def find_study_watts(study: Study | str, which: str | None) -> dict[int, float] 
             device=plan["device_kind"].partition(" ")[0],
             host=None if measured is None else measured.provenance.host,
         )
+
+
+def check_powerless(prices: Prices) -> None:
+    """See that nothing is paid for electricity where nobody knows how much there is of it.
+
+    Raises:
+        InvalidInput: it is.
+    """
+    for option, price in (
+        ("--kilowatt-hour", prices.kilowatt_hour),
+        ("--carbon", prices.grams_per_kilowatt_hour),
+    ):
+        if price > 0:
+            raise InvalidInput(
+                "how many watts a device takes is not known",
+                where=option,
+                expected="--watts beside it",
+                do="add --watts, or measure them: batchscope energy TASK --store STORE",
+            )

@@ -34,7 +34,7 @@ from batchscope.verbs.fitting import predict_need
 from batchscope.verbs.listing import read_measurement
 from batchscope.verbs.next_command import write_next_command
 from batchscope.verbs.opening import find_row, open_study
-from batchscope.verbs.powering import find_watts_here
+from batchscope.verbs.powering import check_powerless, find_watts_here
 from batchscope.verbs.studying import Study, study
 
 
@@ -176,6 +176,8 @@ def search(
     counts_power = max(prices.kilowatt_hour, prices.grams_per_kilowatt_hour) > 0
     if watts is None and (counts_power or any(name in objective for name in ("energy", "carbon"))):
         watts = find_watts_here(store, task, device=device, precision=precision, watcher=watcher)
+        if watts is None:
+            check_powerless(prices)
     terms = Terms(
         objective=objective,
         prices=prices,

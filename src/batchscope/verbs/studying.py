@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from batchscope.budget import Budget, Target
 from batchscope.errors import BatchscopeError, CannotTell
-from batchscope.findings.power import POWER
+from batchscope.findings.power import MOST_SEEDS, POWER
 from batchscope.instruments.speed.steps import FEWEST_STEPS
 from batchscope.optimizers import starting_rate
 from batchscope.records import Run
@@ -238,6 +238,7 @@ def _carry_out(
             together=settled.together,
         )
         trainer.train_all(runs.next_runs)
+    store.note(name, expected_runs=len(runs.finished))
     again = _time_again(store, name, design, prepared, runs.finished, watcher)
     _say_power(design, runs, watcher)
     too_large = smallest_too_large(runs.finished)
@@ -305,10 +306,16 @@ def _say_power(design: StudyDesign, runs: StudyRuns, watcher: Watcher) -> None:
     if found is None:
         return
     seeds, deviation = found
-    watcher.say(
-        f"Seeds deviate by {deviation:.2g}: {seeds} of them show a difference of "
-        f"{design.plan.detect:g} between batch sizes with a power of {POWER:.0%}."
+    shown = (
+        f"a difference of {design.plan.detect:g} between batch sizes with a power of {POWER:.0%}"
     )
+    if seeds is None:
+        watcher.say(
+            f"Seeds deviate by {deviation:.2g}: it takes more than {MOST_SEEDS:,} of them to show "
+            f"{shown}. No further ones were trained."
+        )
+        return
+    watcher.say(f"Seeds deviate by {deviation:.2g}: {seeds} of them show {shown}.")
 
 
 def _leave_out_too_large(
@@ -352,10 +359,12 @@ def _announce(
     remaining = sum(number * each * cost.at_size(size) for size, number in missing.items())
     sizes, count = len(design.plan.batch_sizes), sum(missing.values())
     kept = f", {sum(done.values())} are in the store" if done else ""
+    further = ", and further seeds as far as --detect needs them" if design.plan.detect else ""
+    quick = "" if design.plan.effort == "quick" else "--effort quick, "
     watcher.say(
         f"About {count} run{'s' if count > 1 else ''} of {design.task.name} at "
         f"{sizes} batch size{'s' if sizes > 1 else ''}, {_in_words(remaining / workers)} on "
-        f"{workers} worker{'s' if workers > 1 else ''}{kept}. To cap it: --effort quick, a smaller "
+        f"{workers} worker{'s' if workers > 1 else ''}{kept}{further}. To cap it: {quick}a smaller "
         "--budget, or fewer --batch-sizes."
     )
     watcher.expect(remaining)

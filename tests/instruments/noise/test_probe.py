@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -211,8 +212,16 @@ def test_measuring_changes_neither_weights_nor_gradients_nor_random_numbers() ->
     assert all(torch.equal(a, b) for a, b in zip(before, place.model.parameters(), strict=True))
 
 
-def test_weights_can_be_given_and_wrong_ones_are_refused() -> None:
+def test_a_budget_in_seconds_ends_a_probe() -> None:
+    offset = next(iter(SETTINGS.values()))[0]
+    found = probe(gaussian_regression(offset, size=4_096), budget=bs.seconds(0.2), width=1e-6)
+
+    assert found.examples > 0
+
+
+def test_weights_can_be_given_and_wrong_ones_are_refused(tmp_path: Path) -> None:
     task = finite_task()
+    (tmp_path / "notes.txt").write_text("e, what is no state_dict\n")
     model = task.model()
     given = reach_checkpoint(
         task, after=None, device=CPU, precision="float32", weights=model.state_dict()
@@ -221,6 +230,14 @@ def test_weights_can_be_given_and_wrong_ones_are_refused() -> None:
     assert given.words == "the weights given"
     with pytest.raises(InvalidInput, match="cannot load the weights"):
         reach_checkpoint(task, after=None, device=CPU, precision="float32", weights="absent.pt")
+    with pytest.raises(InvalidInput, match="cannot load the weights"):
+        reach_checkpoint(
+            task,
+            after=None,
+            device=CPU,
+            precision="float32",
+            weights=str(tmp_path / "notes.txt"),
+        )
     with pytest.raises(InvalidInput, match="cannot load the weights"):
         reach_checkpoint(
             task,

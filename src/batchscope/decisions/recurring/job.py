@@ -167,6 +167,15 @@ class Job:
         for name, value in spent.items():
             if not 0 <= value < math.inf:
                 raise refuse(f"{name} of {value}", name, "a number from 0 on", "mend the number")
+        # A job that looks after whole epochs may pass the limit by a part of one.
+        if reached and spent["epochs"] >= self.max_epochs + 1:
+            raise refuse(
+                f"a target reached after {spent['epochs']:g} epochs, and max_epochs of "
+                f"{self.max_epochs:g}",
+                "epochs",
+                f"up to {self.max_epochs:g}",
+                "mend the number, or begin a new state with more max_epochs",
+            )
         if reached not in (True, False):
             raise refuse(f"reached of {reached!r}", "reached", "True or False", "mend it")
         pairs = _read_pairs(progress, epochs=spent["epochs"])

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from batchscope.errors import CannotTell, InvalidTask, WorkerDied
-from batchscope.estimate import Estimate, Interval, NotIdentified
+from batchscope.estimate import Estimate, Interval, NotIdentified, write_number
 from batchscope.instruments.memory.limits import MemoryLimit
 from batchscope.instruments.memory.probing import Anatomy, Mode, ProbeReading, probe_memory
 from batchscope.instruments.memory.search import Probe, search_largest
@@ -179,7 +179,7 @@ def find_largest(
     if trained == 0:
         raise CannotTell(
             f"nothing fits: one batch of {tried[-1].batch_size} needs more than there is",
-            where=f"{task.name}, {kept.amount / 2**20:,.0f} MiB ({kept.words})",
+            where=f"{task.name}, {write_number(kept.amount / 2**20)} MiB ({kept.words})",
             expected="a limit above what the weights, their gradients and one example need",
             do="give more with --memory, or train a smaller model",
         )

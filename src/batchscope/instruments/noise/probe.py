@@ -178,7 +178,7 @@ class _Limit:
         self._seconds = budget.amount if budget.kind == "seconds" else float("inf")
         self._began = time.perf_counter()
         self._least = 2 * groups * micro_batch
-        self.per_group = int(min(examples // (groups * micro_batch), 2**40))
+        self.per_group = int(min(examples, 2.0**60) // (groups * micro_batch))
 
     def check(self) -> None:
         """See that it allows two micro-batches for each group."""

@@ -16,7 +16,7 @@ from batchscope.estimate import Estimate, Interval, NotIdentified
 from batchscope.findings.seeds import estimate_median
 from batchscope.optimizers import starting_rate
 from batchscope.records import Precision
-from batchscope.task import Task
+from batchscope.task import Task, tensors_of
 from batchscope.training.batches import move
 from batchscope.training.devices import autocast, choose_device, synchronize
 from batchscope.training.seeding import draw_order, keep_randomness, seed_everything
@@ -106,7 +106,8 @@ def find_bottleneck(
             )
             report((place, parts))
         all_reduce = time_all_reduce(sum(p.numel() for p in training.parameters), device)
-    verdict, workers = judge(at_hand, loaded)
+    are_tensors = tensors_of(task.datasets["train"]) is not None and task.collate is None
+    verdict, workers = judge(at_hand, loaded, are_tensors=are_tensors)
     return Bottleneck(
         task=task.name,
         batch_size=batch_size,
@@ -120,8 +121,14 @@ def find_bottleneck(
     )
 
 
-def judge(at_hand: Estimate, loaded: Mapping[int, Estimate]) -> tuple[str, int | None]:
-    """Loader or compute, in words, and the worker count that removes the bottleneck."""
+def judge(
+    at_hand: Estimate, loaded: Mapping[int, Estimate], *, are_tensors: bool = False
+) -> tuple[str, int | None]:
+    """Loader or compute, in words, and the worker count that removes the bottleneck.
+
+    Args:
+        are_tensors: whether the data are in memory as tensors.
+    """
     if not isinstance(at_hand, Interval):
         return "the steps were too few to tell", None
     known = {c: e for c, e in loaded.items() if isinstance(e, Interval)}
@@ -141,7 +148,12 @@ def judge(at_hand: Estimate, loaded: Mapping[int, Estimate]) -> tuple[str, int |
             enough[0],
         )
     best = min(ratios, key=lambda count: ratios[count])
-    remedy = "hold the data in memory as tensors, or do less per example"
+    remedy = (
+        "the data are tensors already: take whole batches of rows from them, as runs here do, "
+        "instead of single examples"
+        if are_tensors
+        else "hold the data in memory as tensors, or do less per example"
+    )
     if best == 0:
         return (
             f"loading holds it up: in the training process it adds {own:.0f}%, and worker "

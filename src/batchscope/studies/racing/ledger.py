@@ -220,6 +220,8 @@ def is_known(seeds: Mapping[int, Repeat], usual: int) -> bool:
     count = len(seeds)
     if not usual <= count < _MOST_SEEDS * usual:
         return count >= usual
+    if count < 2:
+        return False
     logs = [one.log for one in seeds.values()]
     if not all(map(math.isfinite, logs)):
         return True
