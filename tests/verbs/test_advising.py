@@ -419,3 +419,29 @@ def test_of_power_limits_the_cheapest_is_taken() -> None:
     assert one.ask().power_limit == 100
     with pytest.raises(InvalidInput, match="power limit of 150"):
         one.timed(64, 1.0, power_limit=150)
+
+
+def test_a_default_whose_epoch_costs_more_than_a_run_may_is_not_begun_with() -> None:
+    one = advisor(max_cost=150.0, default=1024)
+    for size in SIZES:
+        one.timed(size, 200.0 if size == 1024 else cost_of(size))
+
+    assert one.ask().batch_size != 1024
+
+
+def test_the_reason_says_what_has_run_and_what_has_failed() -> None:
+    one = advisor(recurrences=40, default=64)
+    for size in SIZES:
+        one.timed(size, cost_of(size))
+    one.tell(one.ask(), cost=120.0, reached=False, epochs=200)
+    assert "a guess: no run has reached the target yet" in one.ask().reason
+
+    # Of 256 many runs were good, and now they fail.
+    other = advisor(default=256)
+    for _ in range(30):
+        other.record(256, cost=36.0 * cost_of(256), reached=True, epochs=36)
+    for _ in range(2):
+        other.record(256, cost=200 * cost_of(256), reached=False, epochs=200)
+    reason = other.ask().reason
+    assert "no run has reached the target yet since" in reason
+    assert "the share of runs that fail changed" in reason

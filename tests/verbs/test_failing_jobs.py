@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 
 from batchscope import Advisor
 
@@ -76,3 +77,27 @@ def test_failures_now_and_then_are_no_drift_and_lead_nowhere_else() -> None:
     ]
 
     assert np.mean(costs) < 0.95
+
+
+def test_where_the_default_is_the_best_and_others_fail_little_is_lost() -> None:
+    # In whole epochs half of one more.
+    best = (epochs_of(256) + 0.5) * cost_of(256)
+    lost = [
+        play(256, len(SIZES), fails=fails, seed=seed)[1] / best - len(SIZES)
+        for fails in ((512, 1024), (32, 64, 128, 512, 1024))
+        for seed in range(6)
+    ]
+
+    # A try is given up at twice what the best costs; each side of the best may have one.
+    assert np.mean(lost) < 2.5
+
+
+@pytest.mark.parametrize("works", SIZES)
+def test_the_only_batch_size_that_works_is_found_in_one_turn(works: int) -> None:
+    fails = [size for size in SIZES if size != works]
+    default = 1024 if works != 1024 else 32
+
+    chosen, _ = play(default, 1, fails=fails)
+
+    assert max(chosen.values()) == 1
+    assert chosen[works] == 1

@@ -262,7 +262,9 @@ class Advisor:
     def _choose(self, running: Sequence[int]) -> tuple[Next, str]:
         history = self._record.history
         self._check_affordable()
-        if not history.seen and not running:
+        price = history.see_cost(self._job.default, None)
+        is_affordable = price is None or price <= self._max_cost
+        if not history.seen and not running and is_affordable:
             first = self._planner.begin(self._job.default, history)
             return first, "the default first: nothing is known yet"
         left = self._left(len(running))
@@ -290,7 +292,8 @@ class Advisor:
         Where it is known how many recurrences are left, they alone say whether a try pays.
         """
         enough = self._record.best_in_a_row >= len(self._job.batch_sizes)
-        return self._job.recurrences is None and enough
+        works = self._record.history.is_anything_known_to_work
+        return self._job.recurrences is None and enough and works
 
     def _left(self, running: int) -> float:
         """Recurrences after the one that is asked for, for which a try could pay."""
@@ -317,8 +320,11 @@ class Advisor:
             if self._job.max_cost is not None:
                 limit += f" and a cost of {write_number(self._job.max_cost)}"
             return f"no batch size is expected to reach the target within {limit}{others}{drift}"
-        if not self._record.history.reached:
-            return f"a guess: no run has reached the target yet{others}{drift}"
+        if not self._record.history.is_anything_known_to_work:
+            since = " since" if self._record.history.reached else ""
+            return f"a guess: no run has reached the target yet{since}{others}{drift}"
+        if chosen.is_expected and not chosen.is_best:
+            return f"expected to cost least: no run of it has reached the target yet{others}{drift}"
         if not chosen.is_best:
             return (
                 f"worth a try: knowing it saves {share} of a run on average, "

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from batchscope.decisions.recurring.choice import choose
+from batchscope.decisions.recurring.choice import Choice, choose, guess
 
 WORLDS = 256
 
@@ -13,7 +13,14 @@ def worlds(means: list[float], spreads: list[float]) -> np.ndarray:
     return np.log(means) + np.array(spreads) * rng.standard_normal((WORLDS, len(means)))
 
 
-def ask(epochs: np.ndarray, *, recurrences: float, may_stop: bool = True, max_cost: float = 1e9):
+def ask(
+    epochs: np.ndarray,
+    *,
+    recurrences: float,
+    max_cost: float = 1e9,
+    chances: list[float] | None = None,
+    is_open: list[bool] | None = None,
+) -> Choice:
     costs = np.zeros_like(epochs)
     return choose(
         epochs,
@@ -22,7 +29,8 @@ def ask(epochs: np.ndarray, *, recurrences: float, may_stop: bool = True, max_co
         max_epochs=100,
         max_cost=max_cost,
         recurrences=recurrences,
-        may_stop=may_stop,
+        chances=None if chances is None else np.array(chances),
+        is_open=None if is_open is None else np.array(is_open),
     )
 
 
@@ -56,8 +64,51 @@ def test_a_try_is_given_up_where_that_is_cheapest() -> None:
     assert mean_cost(chosen.stop_cost) <= by_hand * 1.001
 
 
+def test_what_may_never_work_is_given_up_at_twice_what_does() -> None:
+    epochs = worlds([10, 7], [0.01, 0.4])
+    known = ask(epochs, recurrences=50, is_open=[False, False])
+    tried = ask(epochs, recurrences=50, is_open=[False, True])
+
+    assert known.at == tried.at == 1
+    assert math.isinf(known.stop_cost)
+    assert tried.stop_cost == pytest.approx(20, rel=0.01)
+
+
+def test_a_doubtful_try_counts_its_failures_and_what_success_would_settle() -> None:
+    epochs = worlds([10, 7], [0.01, 0.02])
+
+    # Works half of the time: a failure is given up at a little above 7, and the other run at 10.
+    def gamble(recurrences: float, *, is_open: bool) -> int:
+        chosen = ask(epochs, recurrences=recurrences, chances=[1.0, 0.5], is_open=[False, is_open])
+        return chosen.at
+
+    # If one success settles it, 3 are saved in half of the cases each time from there on.
+    assert gamble(1, is_open=True) == 0
+    assert gamble(40, is_open=True) == 1
+    # If half of its runs fail for ever, nothing is.
+    assert gamble(40, is_open=False) == 0
+
+
+def test_while_nothing_works_each_has_its_turn_the_likeliest_for_its_cost_first() -> None:
+    # Means of 20, 40 and 90 epochs, of which 100 are allowed, at equal cost but for the first.
+    epochs = np.log(np.tile([20.0, 40.0, 90.0], (64, 1)))
+    costs = np.log(np.tile([9.0, 1.0, 1.0], (64, 1)))
+
+    def turn(*tried: int) -> int:
+        return guess(
+            epochs,
+            costs,
+            noise=0.1,
+            max_epochs=100,
+            max_cost=math.inf,
+            tried=np.array(tried),
+        ).at
+
+    assert [turn(0, 0, 0), turn(0, 1, 0), turn(0, 1, 1), turn(1, 1, 1)] == [1, 2, 0, 1]
+
+
 def test_no_run_passes_the_users_limit() -> None:
     # The second would be cheaper but for one world in three, in which it passes the limit.
     epochs = np.log(np.where(np.arange(WORLDS)[:, None] % 3 == 0, [[10.0, 40.0]], [[10.0, 6.0]]))
 
-    assert ask(epochs, recurrences=0, may_stop=False, max_cost=20).best == 0
+    assert ask(epochs, recurrences=0, max_cost=20).best == 0

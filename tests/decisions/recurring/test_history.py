@@ -91,7 +91,7 @@ def test_failures_after_long_success_are_drift_and_those_that_chance_explains_ar
         for failures in range(1, 20):
             failed = outcome(64, 100, reached=False)
             history.add(failed)
-            if history.forget_drifted(failed) == "epochs":
+            if history.forget_drifted(failed) == "share of runs that fail":
                 return failures
         return 20
 

@@ -14,6 +14,8 @@ _LEAST_NOISE = 1e-6
 # A batch size that reaches the target less often than this is no anchor.
 _LEAST_REACH = 0.05
 _TIE = 1e-9
+# Of what the best that works costs, for a batch size that may never get there.
+_TWICE = 2.0
 # Deviations of one run about its mean.
 _LONG = 2.0
 
@@ -45,7 +47,6 @@ def choose(
     max_epochs: float,
     max_cost: float,
     recurrences: float,
-    may_stop: bool,
     chances: Array | None = None,
     is_open: npt.NDArray[np.bool_] | None = None,
     least_epochs: float = 1.0,
@@ -62,7 +63,6 @@ def choose(
         costs: the same of the cost per epoch.
         noise: standard deviation of the log of one run's epochs.
         recurrences: of the job that follow this one.
-        may_stop: whether a run may be given up for its cost.
         chances: per batch size, that a run does not fail for another reason than its epochs; None
             where none does.
         is_open: per batch size, whether a run that reaches the target would settle that none fails
@@ -92,15 +92,17 @@ def choose(
     means = whole.mean(axis=0)
     best = int(np.argmin(means))
     least = float(means[best])
-    stops = np.full(count, math.inf)
-    if may_stop:
-        # What takes longer than in any world has failed.
-        hopeless = spent.max(axis=0) * math.exp(_LONG * noise)
-        stops = np.minimum(
-            _find_stops(spent, least),
-            np.where((chances < 1) & (hopeless < longest.max(axis=0)), hopeless, math.inf),
-        )
-        stops[best] = math.inf
+    # What takes longer than in any world has failed.
+    hopeless = spent.max(axis=0) * math.exp(_LONG * noise)
+    stops = np.minimum(
+        _find_stops(spent, least),
+        np.where((chances < 1) & (hopeless < longest.max(axis=0)), hopeless, math.inf),
+    )
+    stops[best] = math.inf
+    if not is_open.all():
+        # As who rents what he might buy: at most twice what is known to work.
+        twice = _TWICE * float(spent[:, ~is_open].mean(axis=0).min())
+        stops[is_open] = np.minimum(stops[is_open], twice)
     first = mix(np.minimum(spent, stops), np.minimum(longest, stops))
     misses = mix(np.where(spent > stops, 1.0, 1 - within), np.ones_like(within))
     now = (first + misses * least).mean(axis=0)
@@ -121,6 +123,25 @@ def choose(
         saving=saving,
         reach=float(reach.mean(axis=0)[best]),
     )
+
+
+def guess(
+    epochs: Array, costs: Array, *, noise: float, max_epochs: float, max_cost: float, tried: Array
+) -> Choice:
+    """While no run has reached the target: the least cost over the chance to get there.
+
+    Of the batch sizes that were tried least, so that each has its turn.
+
+    Args:
+        epochs, costs, noise, max_epochs, max_cost: as for `choose`.
+        tried: per batch size, runs without the target and runs whose end is not known.
+    """
+    limit = np.log(_limits(costs, max_epochs, max_cost))
+    reach = special.ndtr((limit - epochs) / max(noise, _LEAST_NOISE)).mean(axis=0)
+    spent = np.exp(np.minimum(epochs, limit) + costs).mean(axis=0)
+    cost = np.where(tried == tried.min(), spent / np.maximum(reach, _LEAST_NOISE), math.inf)
+    at = int(np.argmin(cost))
+    return Choice(at=at, best=at, stop_cost=math.inf, saving=0.0, reach=float(reach[at]))
 
 
 def _limits(costs: Array, max_epochs: float, max_cost: float) -> Array:

@@ -168,7 +168,7 @@ class History:
             for _, one in size.ends[-_DRIFTED_RUNS:] if took_others else ():
                 again = replace(one, progress={})
                 self._sizes[outcome.batch_size].add(again, least=self.least_epochs)
-            drifted.append("epochs")
+            drifted.append("epochs" if took_others else "share of runs that fail")
         return " and ".join(drifted) or None
 
     @property
@@ -195,14 +195,23 @@ class History:
                 freedom += len(size.logs) - 1
         return math.sqrt(total / freedom)
 
-    def count(self, order: Sequence[int]) -> tuple[list[int], list[int]]:
-        """Per batch size, how many runs reached the target and how many failed.
+    @property
+    def is_anything_known_to_work(self) -> bool:
+        """Whether a run reached the target since the last drift."""
+        return any(size.logs for size in self._sizes.values())
+
+    def count(self, order: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
+        """Per batch size, how many runs reached the target, failed, and were given up.
 
         Args:
             order: batch sizes by position.
         """
         sizes = [self._sizes.get(batch_size, _Size()) for batch_size in order]
-        return [len(size.logs) for size in sizes], [size.failures for size in sizes]
+        return (
+            [len(size.logs) for size in sizes],
+            [size.failures for size in sizes],
+            [len(size.stopped) for size in sizes],
+        )
 
     def see_epochs(self, order: Sequence[int]) -> list[Seen]:
         """Epochs to the target in logs, per batch size.
@@ -213,7 +222,7 @@ class History:
             order: batch sizes by position.
         """
         noise = self.spread() ** 2
-        reached, failed = self.count(order)
+        reached, failed, _ = self.count(order)
         doubt = doubt_of(reached)
         by_chance = rate_of_chance(reached, failed) if doubt else 0.0
         seen: list[Seen] = []

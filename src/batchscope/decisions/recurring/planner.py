@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from batchscope.decisions.recurring.choice import choose
+from batchscope.decisions.recurring.choice import Choice, choose, guess
 from batchscope.decisions.recurring.failing import see_chances
 from batchscope.decisions.recurring.history import History
 from batchscope.decisions.recurring.worlds import WORLDS, Seen, believe_cost, believe_epochs
@@ -25,7 +25,8 @@ class Next:
         batch_size: examples per step.
         power_limit: watts; None where none was timed.
         stop_cost: infinite for never.
-        is_best: whether it is the best by what is known.
+        is_best: whether it is the best by what is known, and has reached the target before.
+        is_expected: whether it is expected to be the best.
         saving: what the others could still save per run, as a share of the best's cost.
         reach: the probability that a run of the best reaches the target; 1 while nothing is known.
     """
@@ -34,6 +35,7 @@ class Next:
     power_limit: float | None
     stop_cost: float
     is_best: bool
+    is_expected: bool
     saving: float
     reach: float
 
@@ -70,6 +72,7 @@ class Planner:
             power_limit=known.get(self._sizes.index(default), (0.0, None))[1],
             stop_cost=self._max_cost,
             is_best=False,
+            is_expected=False,
             saving=0.0,
             reach=1.0,
         )
@@ -86,7 +89,18 @@ class Planner:
         known = history.see_costs(self._sizes)
         costs = self._draw_costs({at: cost for at, (cost, _) in known.items()})
         epochs, works = self._draw_epochs(seen, noise)
-        reached, failed = history.count(self._sizes)
+        reached, failed, given_up = history.count(self._sizes)
+        if not history.is_anything_known_to_work:
+            tried = np.array(failed) + given_up + [running.count(size) for size in self._sizes]
+            guessed = guess(
+                epochs,
+                costs,
+                noise=noise,
+                max_epochs=self._max_epochs,
+                max_cost=self._max_cost,
+                tried=tried,
+            )
+            return self._name(guessed, known, reached)
         ask = functools.partial(
             choose,
             costs=costs,
@@ -94,13 +108,12 @@ class Planner:
             max_epochs=self._max_epochs,
             max_cost=self._max_cost,
             recurrences=recurrences,
-            may_stop=history.reached > 0,
             chances=see_chances(reached, failed, works),
             is_open=np.array(reached) == 0,
             least_epochs=history.least_epochs,
         )
         chosen = ask(epochs)
-        if running and (chosen.at != chosen.best or not history.reached):
+        if running and chosen.at != chosen.best:
             # As if each had ended as expected: another run there would tell less.
             places = [self._sizes.index(size) for size in running]
             expected = epochs.mean(axis=0)
@@ -110,11 +123,17 @@ class Planner:
                 # What is best in one of the worlds: runs spread as far as beliefs do.
                 world = self._order[len(places) % WORLDS]
                 chosen = ask(epochs, given=int(np.argmin(epochs[world] + costs[world])))
+        return self._name(chosen, known, reached)
+
+    def _name(
+        self, chosen: Choice, known: dict[int, tuple[float, float | None]], reached: Sequence[int]
+    ) -> Next:
         return Next(
             batch_size=self._sizes[chosen.at],
             power_limit=known[chosen.at][1] if chosen.at in known else self._usual_limit(known),
             stop_cost=min(chosen.stop_cost, self._max_cost),
-            is_best=chosen.at == chosen.best,
+            is_best=chosen.at == chosen.best and reached[chosen.at] > 0,
+            is_expected=chosen.at == chosen.best,
             saving=chosen.saving,
             reach=chosen.reach,
         )
