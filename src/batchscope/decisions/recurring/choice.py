@@ -92,14 +92,13 @@ def choose(
     means = whole.mean(axis=0)
     best = int(np.argmin(means))
     least = float(means[best])
-    # What takes longer than in any world has failed.
-    hopeless = spent.max(axis=0) * math.exp(_LONG * noise)
-    stops = np.minimum(
-        _find_stops(spent, least),
-        np.where((chances < 1) & (hopeless < longest.max(axis=0)), hopeless, math.inf),
-    )
-    stops[best] = math.inf
+    stops = np.full(count, math.inf)
     if not is_open.all():
+        # What takes longer than in any world has failed.
+        hopeless = spent.max(axis=0) * math.exp(_LONG * noise)
+        hopeless[(chances == 1) | (hopeless >= longest.max(axis=0))] = math.inf
+        stops = np.minimum(_find_stops(spent, least), hopeless)
+        stops[best] = math.inf
         # As who rents what he might buy: at most twice what is known to work.
         twice = _TWICE * float(spent[:, ~is_open].mean(axis=0).min())
         stops[is_open] = np.minimum(stops[is_open], twice)

@@ -90,8 +90,9 @@ class Planner:
         costs = self._draw_costs({at: cost for at, (cost, _) in known.items()})
         epochs, works = self._draw_epochs(seen, noise)
         reached, failed, given_up = history.count(self._sizes)
-        if not history.is_anything_known_to_work:
-            tried = np.array(failed) + given_up + [running.count(size) for size in self._sizes]
+        fruitless = np.array(failed) + given_up
+        if not history.is_anything_known_to_work and fruitless.any():
+            tried = fruitless + [running.count(size) for size in self._sizes]
             guessed = guess(
                 epochs,
                 costs,
@@ -113,7 +114,7 @@ class Planner:
             least_epochs=history.least_epochs,
         )
         chosen = ask(epochs)
-        if running and chosen.at != chosen.best:
+        if running and (chosen.at != chosen.best or not any(reached)):
             # As if each had ended as expected: another run there would tell less.
             places = [self._sizes.index(size) for size in running]
             expected = epochs.mean(axis=0)
