@@ -173,7 +173,7 @@ def branch(
         result = measure(
             task,
             after=after,
-            length=read_budget(length),
+            length=read_budget(length, where="--length"),
             weights=weights,
             batch_size=batch_size,
             learning_rate=learning_rate,

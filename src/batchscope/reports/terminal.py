@@ -127,7 +127,11 @@ def _join_owners(standing: Standing) -> str:
 
 def show_preview(console: Console, preview: Preview) -> None:
     """What a study would train, a row per batch size."""
-    say(console, f"Study of {preview.task}, about {preview.runs} runs; nothing was started.")
+    further = ", and further seeds as far as --detect needs them" if preview.plan.detect else ""
+    say(
+        console,
+        f"Study of {preview.task}, about {preview.runs} runs{further}; nothing was started.",
+    )
     table = make_table("batch size", "runs", "steps each", "seconds each", "MiB a step", "rates")
     for size in preview.sizes:
         table.add_row(
