@@ -35,7 +35,7 @@ def _time_file() -> float:
 
 def _time(state: str | None) -> float:
     """Milliseconds of an ask and of a tell together, median."""
-    advisor = Advisor(SIZES, default=256, max_epochs=100, recurrences=10_000, state=state)
+    advisor = Advisor(SIZES, default=256, max_epochs=600, recurrences=10_000, state=state)
     rng = np.random.default_rng(0)
     for size in SIZES:
         advisor.timed(size, 100 / size + 1)

@@ -80,13 +80,16 @@ def choose(
     longest = np.exp(limit + costs)
     reach = within * chances
 
-    def mix(works: Array, fails: Array) -> Array:
-        return chances * works + (1 - chances) * fails
+    doubted = chances < 1
+    is_certain = not doubted.any()
+
+    def mix(works: Array, fails: Array | float) -> Array:
+        return works if is_certain else chances * works + (1 - chances) * fails
 
     # A job whose run fails is run once more at the best that is not in doubt.
     expected = mix(spent, longest)
     again = (expected / np.maximum(reach, _LEAST_REACH)).mean(axis=0)
-    in_doubt = is_open & (chances < 1)
+    in_doubt = is_open & doubted
     anchor = float(again.min() if in_doubt.all() else again[~in_doubt].min())
     whole = expected + (1 - reach) * anchor
     means = whole.mean(axis=0)
@@ -94,22 +97,25 @@ def choose(
     least = float(means[best])
     stops = np.full(count, math.inf)
     if not is_open.all():
-        # What takes longer than in any world has failed.
-        hopeless = spent.max(axis=0) * math.exp(_LONG * noise)
-        hopeless[(chances == 1) | (hopeless >= longest.max(axis=0))] = math.inf
-        stops = np.minimum(_find_stops(spent, least), hopeless)
+        stops = _find_stops(spent, least)
+        if not is_certain:
+            # What takes longer than in any world has failed.
+            hopeless = spent.max(axis=0) * math.exp(_LONG * noise)
+            hopeless[~doubted | (hopeless >= longest.max(axis=0))] = math.inf
+            stops = np.minimum(stops, hopeless)
         stops[best] = math.inf
         # As who rents what he might buy: at most twice what is known to work.
-        twice = _TWICE * float(spent[:, ~is_open].mean(axis=0).min())
+        twice = _TWICE * float(spent.mean(axis=0)[~is_open].min())
         stops[is_open] = np.minimum(stops[is_open], twice)
     first = mix(np.minimum(spent, stops), np.minimum(longest, stops))
-    misses = mix(np.where(spent > stops, 1.0, 1 - within), np.ones_like(within))
+    misses = mix(np.where(spent > stops, 1.0, 1 - within), 1.0)
     now = (first + misses * least).mean(axis=0)
     ceilings = np.minimum(limit + costs, np.log(stops))
     # What fails for another reason than its epochs tells nothing of them.
-    known = whole.copy()
-    known[:, is_open] = (spent + (1 - within) * anchor)[:, is_open]
-    gains = chances * (least - _expect_least(epochs + costs, ceilings, whole, known, noise))
+    unsettled = np.flatnonzero(in_doubt)
+    settled = (spent + (1 - within) * anchor)[:, unsettled]
+    later = _expect_least(epochs + costs, ceilings, whole, noise, unsettled, settled)
+    gains = chances * (least - later)
     total = now - recurrences * gains
     # A tie goes to what is best already.
     total[best] -= _TIE * least
@@ -168,14 +174,22 @@ def _find_stops(spent: Array, again: float) -> Array:
     return np.where(least < ordered.sum(axis=0), stops, math.inf)
 
 
-def _expect_least(logs: Array, ceilings: Array, whole: Array, known: Array, noise: float) -> Array:
+def _expect_least(
+    logs: Array,
+    ceilings: Array,
+    whole: Array,
+    noise: float,
+    unsettled: npt.NDArray[np.intp],
+    settled: Array,
+) -> Array:
     """The cost per job once the outcome of a run is known, on average; per batch size run.
 
     Args:
         logs: (worlds, batch sizes) log cost of a run.
         ceilings: the log cost above which it ends without the target.
         whole: (worlds, batch sizes) cost per job.
-        known: the same of the batch size run, once a run there has reached the target.
+        unsettled: positions of batch sizes whose cost changes once a run there reached the target.
+        settled: (worlds, these) their cost per job from there on.
     """
     wide = max(noise, _LEAST_NOISE)
     worlds, count = logs.shape
@@ -188,6 +202,6 @@ def _expect_least(logs: Array, ceilings: Array, whole: Array, known: Array, nois
     chances = np.diff(ends, axis=0).transpose(2, 0, 1)
     # Summed over bins these are the means over all worlds: knowing never seems to cost.
     after = chances @ whole
-    own = np.arange(count)
-    after[own, :, own] = np.einsum("bow,wb->bo", chances, known)
+    for at, own in zip(unsettled, settled.T, strict=True):
+        after[at, :, at] = chances[at] @ own
     return after.min(axis=2).sum(axis=1) / worlds
