@@ -214,6 +214,25 @@ class Target:
         """Whether any of these is there."""
         return any(v >= self.value if self.direction == ">=" else v <= self.value for v in values)
 
+    def towards(self, better: Direction, *, where: str) -> "Target":
+        """The target with its direction.
+
+        Args:
+            better: the direction in which its metric is better.
+            where: the target was said, for the error.
+
+        Raises:
+            InvalidInput: it asks for the other one.
+        """
+        if self.direction not in (None, better):
+            raise InvalidInput(
+                f"{self} asks for a worse {self.metric}",
+                where=where,
+                expected=f"{self.metric}{better}{self.value:g}",
+                do="turn it round, or mark the metric with bs.higher where higher is better",
+            )
+        return replace(self, direction=better)
+
     def __str__(self) -> str:
         return f"{self.metric}{self.direction or ' '}{self.value:.15g}"
 

@@ -1,7 +1,7 @@
 """What is trained: model, data, loss, optimizer, metrics."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 import torch
@@ -182,14 +182,7 @@ class Task:
                 do=f'write for example "{self._example_target()}"',
             )
         better: Direction = ">=" if self.is_higher_better(target.metric) else "<="
-        if target.direction not in (None, better):
-            raise InvalidInput(
-                f"{target} asks for a worse {target.metric}",
-                where="target",
-                expected=f"{target.metric}{better}{target.value:g}",
-                do="turn it round, or mark the metric with bs.higher where higher is better",
-            )
-        return replace(target, direction=better)
+        return target.towards(better, where="target")
 
     def _example_target(self) -> str:
         metric = next(iter(self.metrics), "val_loss")

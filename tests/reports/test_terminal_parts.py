@@ -12,6 +12,13 @@ LONG = (
 )
 
 
+def test_a_line_of_python_is_printed_as_it_is() -> None:
+    screen = io.StringIO()
+    say_command(Console(file=screen, width=80), "bs.recommend(task, seeds=6, ...)")
+
+    assert screen.getvalue().strip() == "bs.recommend(task, seeds=6, ...)"
+
+
 @pytest.mark.parametrize("command", ["batchscope study digits-cnn --seeds 6", LONG])
 @pytest.mark.parametrize("width", [40, 80])
 def test_a_command_can_be_pasted_into_a_shell(command: str, width: int) -> None:

@@ -26,14 +26,21 @@ def make_table(*heads: str) -> Table:
 
 
 def say_command(console: Console, command: str) -> None:
-    """Print a command so that it can be pasted: further lines go on behind a backslash."""
-    lines = [""]
-    for word in map(shlex.quote, shlex.split(command)):
+    """Print a command so that it can be pasted: further lines go on behind a backslash.
+
+    What is no command of ours, such as a line of Python, is a paragraph.
+    """
+    first, *words = map(shlex.quote, shlex.split(command))
+    if first != "batchscope":
+        say(console, f"    {command}")
+        return
+    lines = [first]
+    for word in words:
         # Of an indented line with a space and a backslash behind it.
-        if lines[-1] and len(lines[-1]) + len(word) + 1 > console.width - 6:
-            lines.append("    " + word)
+        if len(lines[-1]) + len(word) + 1 > console.width - 6:
+            lines.append(f"    {word}")
         else:
-            lines[-1] = f"{lines[-1]} {word}".strip() if len(lines) == 1 else f"{lines[-1]} {word}"
+            lines[-1] += f" {word}"
     for place, line in enumerate(lines, start=1):
         end = " \\" if place < len(lines) else ""
         console.print(Text(f"    {line}{end}"), highlight=False, soft_wrap=True)

@@ -1,7 +1,6 @@
 """Analyze a study, or a table of runs that were measured elsewhere."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -212,12 +211,5 @@ def _resolve(target: Target, known: Sequence[str], higher: Sequence[str], *, whe
             expected=f"one of {', '.join(metrics)}",
             do=suggest(target.metric, metrics),
         )
-    better = ">=" if target.metric.removeprefix("train_") in higher else "<="
-    if target.direction not in (None, better):
-        raise InvalidInput(
-            f"{target} asks for a worse {target.metric}",
-            where=where,
-            expected=f"{target.metric}{better}{target.value:g}",
-            do="turn it round",
-        )
-    return replace(target, direction=better)
+    is_higher = target.metric.removeprefix("train_") in higher
+    return target.towards(">=" if is_higher else "<=", where=where)

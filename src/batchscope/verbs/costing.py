@@ -59,7 +59,7 @@ def cost(
     if power is None:
         check_powerless(prices)
     own = _count_own_devices(study, which)
-    devices = own or 1 if devices is None else devices
+    devices = (own or 1) if devices is None else devices
     counts = [devices] if isinstance(devices, int) else sorted(set(devices))
     if not counts or min(counts) < 1:
         raise InvalidInput(

@@ -228,21 +228,6 @@ def test_weights_can_be_given_and_wrong_ones_are_refused(tmp_path: Path) -> None
     )
 
     assert given.words == "the weights given"
-    with pytest.raises(InvalidInput, match="cannot load the weights"):
-        reach_checkpoint(task, after=None, device=CPU, precision="float32", weights="absent.pt")
-    with pytest.raises(InvalidInput, match="cannot load the weights"):
-        reach_checkpoint(
-            task,
-            after=None,
-            device=CPU,
-            precision="float32",
-            weights=str(tmp_path / "notes.txt"),
-        )
-    with pytest.raises(InvalidInput, match="cannot load the weights"):
-        reach_checkpoint(
-            task,
-            after=None,
-            device=CPU,
-            precision="float32",
-            weights=nn.Linear(2, 2).state_dict(),
-        )
+    for wrong in ("absent.pt", str(tmp_path / "notes.txt"), nn.Linear(2, 2).state_dict()):
+        with pytest.raises(InvalidInput, match="cannot load the weights"):
+            reach_checkpoint(task, after=None, device=CPU, precision="float32", weights=wrong)
