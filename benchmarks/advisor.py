@@ -43,17 +43,24 @@ def _time(state: str | None) -> float:
     for number in range(RUNS + TIMES):
         if number < RUNS:
             size = int(rng.choice(SIZES))
-            epochs = 10 * (1 + size / 300) * float(np.exp(0.1 * rng.standard_normal()))
-            advisor.record(size, cost=epochs * (100 / size + 1), reached=True, epochs=epochs)
+            epochs, cost = _run(size, rng)
+            advisor.record(size, cost=cost, reached=True, epochs=epochs)
             continue
         began = time.perf_counter()
         trial = advisor.ask()
         asks.append(time.perf_counter() - began)
+        epochs, cost = _run(trial.batch_size, rng)
         began = time.perf_counter()
-        advisor.tell(trial, cost=20.0, reached=True, epochs=12)
+        advisor.tell(trial, cost=cost, reached=True, epochs=epochs)
         tells.append(time.perf_counter() - began)
     ask, tell = 1000 * statistics.median(asks), 1000 * statistics.median(tells)
     place = "memory" if state is None else "file"
     print(f"{place}: ask {ask:.2f} ms, tell {tell:.2f} ms", flush=True)
     advisor.close()
     return ask + tell
+
+
+def _run(size: int, rng: np.random.Generator) -> tuple[float, float]:
+    """Epochs and cost of a run to the target."""
+    epochs = 10 * (1 + size / 300) * float(np.exp(0.1 * rng.standard_normal()))
+    return epochs, epochs * (100 / size + 1)

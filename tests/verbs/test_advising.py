@@ -421,10 +421,15 @@ def test_of_power_limits_the_cheapest_is_taken() -> None:
         one.timed(64, 1.0, power_limit=150)
 
 
-def test_a_default_whose_epoch_costs_more_than_a_run_may_is_not_begun_with() -> None:
-    one = advisor(max_cost=150.0, default=1024)
+@pytest.mark.parametrize("power_limit", [None, 100.0])
+def test_a_default_whose_epoch_costs_more_than_a_run_may_is_not_begun_with(
+    power_limit: float | None,
+) -> None:
+    limits = None if power_limit is None else [power_limit]
+    one = advisor(max_cost=150.0, default=1024, power_limits=limits)
     for size in SIZES:
-        one.timed(size, 200.0 if size == 1024 else cost_of(size))
+        cost = 200.0 if size == 1024 else cost_of(size)
+        one.timed(size, cost, power_limit=power_limit)
 
     assert one.ask().batch_size != 1024
 

@@ -262,8 +262,9 @@ class Advisor:
     def _choose(self, running: Sequence[int]) -> tuple[Next, str]:
         history = self._record.history
         self._check_affordable()
-        price = history.see_cost(self._job.default, None)
-        is_affordable = price is None or price <= self._max_cost
+        at = self._job.batch_sizes.index(self._job.default)
+        price, _ = history.see_costs(self._job.batch_sizes).get(at, (0.0, None))
+        is_affordable = price <= self._max_cost
         if not history.seen and not running and is_affordable:
             first = self._planner.begin(self._job.default, history)
             return first, "the default first: nothing is known yet"

@@ -10,7 +10,7 @@ from scipy import special
 from batchscope.findings.scaling import Array
 
 _OUTCOMES = 12
-_LEAST_NOISE = 1e-6
+_LEAST_NOISE, _LEAST_EPOCHS = 1e-6, 1e-3
 # A batch size that reaches the target less often than this is no anchor.
 _LEAST_REACH = 0.05
 _TIE = 1e-9
@@ -73,7 +73,7 @@ def choose(
     count = epochs.shape[1]
     chances = np.ones(count) if chances is None else chances
     is_open = np.zeros(count, dtype=bool) if is_open is None else is_open
-    limit = np.log(_limits(costs, max_epochs, max_cost))
+    limit = _find_limits(costs, max_epochs, max_cost)
     within = special.ndtr((limit - epochs) / max(noise, _LEAST_NOISE))
     ended = np.maximum(epochs, math.log(least_epochs))
     spent = np.exp(np.where(limit > epochs, np.minimum(ended, limit), limit) + costs)
@@ -141,7 +141,7 @@ def guess(
         epochs, costs, noise, max_epochs, max_cost: as for `choose`.
         tried: per batch size, runs without the target and runs whose end is not known.
     """
-    limit = np.log(_limits(costs, max_epochs, max_cost))
+    limit = _find_limits(costs, max_epochs, max_cost)
     reach = special.ndtr((limit - epochs) / max(noise, _LEAST_NOISE)).mean(axis=0)
     spent = np.exp(np.minimum(epochs, limit) + costs).mean(axis=0)
     cost = np.where(tried == tried.min(), spent / np.maximum(reach, _LEAST_NOISE), math.inf)
@@ -149,9 +149,12 @@ def guess(
     return Choice(at=at, best=at, stop_cost=math.inf, saving=0.0, reach=float(reach[at]))
 
 
-def _limits(costs: Array, max_epochs: float, max_cost: float) -> Array:
-    """Epochs that a run may take in each world."""
-    return np.minimum(max_epochs, np.maximum(max_cost / np.exp(costs), 1e-3))
+def _find_limits(costs: Array, max_epochs: float, max_cost: float) -> Array:
+    """Log of the epochs that a run may take in each world; one for all where cost is no limit."""
+    longest = np.array(math.log(max_epochs))
+    if math.isinf(max_cost):
+        return longest
+    return np.minimum(longest, np.maximum(math.log(max_cost) - costs, math.log(_LEAST_EPOCHS)))
 
 
 def _find_stops(spent: Array, again: float) -> Array:
@@ -194,14 +197,18 @@ def _expect_least(
     wide = max(noise, _LEAST_NOISE)
     worlds, count = logs.shape
     ranks = np.arange(1, _OUTCOMES) * worlds // _OUTCOMES
-    edges = np.sort(logs, axis=0)[ranks]
-    ends = np.empty((_OUTCOMES + 2, worlds, count))
-    ends[0], ends[-1] = 0.0, 1.0
-    ends[1:-2] = special.ndtr((np.minimum(edges[:, None], ceilings) - logs) / wide)
-    ends[-2] = special.ndtr((ceilings - logs) / wide)
-    chances = np.diff(ends, axis=0).transpose(2, 0, 1)
+    logs, ceilings = np.ascontiguousarray(logs.T), ceilings.T
+    ends = np.empty((count, _OUTCOMES + 2, worlds))
+    ends[:, 0], ends[:, -1] = 0.0, 1.0
+    ends[:, 1:-2] = np.sort(logs, axis=1)[:, ranks, None]
+    ends[:, -2] = np.inf
+    within = ends[:, 1:-1]
+    np.minimum(within, ceilings[:, None], out=within)
+    within -= logs[:, None]
+    within /= wide
+    special.ndtr(within, out=within)
     # Summed over bins these are the means over all worlds: knowing never seems to cost.
-    after = chances @ whole
+    after = np.diff(ends @ whole, axis=1)
     for at, own in zip(unsettled, settled.T, strict=True):
-        after[at, :, at] = chances[at] @ own
+        after[at, :, at] = np.diff(ends[at] @ own)
     return after.min(axis=2).sum(axis=1) / worlds

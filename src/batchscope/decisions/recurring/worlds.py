@@ -135,15 +135,11 @@ class Belief:
             return _normalise(self.weights), means, prior
         at = places.astype(int)
         inner = prior[np.ix_(at, at)] + np.diag(variances)
-        gain = np.linalg.solve(inner, prior[at]).T
         rest = values - means[:, at]
-        fit = -0.5 * np.sum(rest * np.linalg.solve(inner, rest.T).T, axis=1)
-        logs: Array = self.weights + fit
-        return (
-            _normalise(logs),
-            means + rest @ gain.T,
-            prior - gain @ prior[at],
-        )
+        solved = np.linalg.solve(inner, np.concatenate([prior[at], rest.T], axis=1))
+        gain, scaled = np.split(solved, [len(prior)], axis=1)
+        logs: Array = self.weights - 0.5 * np.sum(rest.T * scaled, axis=0)
+        return _normalise(logs), means + rest @ gain, prior - gain.T @ prior[at]
 
 
 def believe_epochs(sizes: Sequence[int], default: int, max_epochs: float) -> Belief:
