@@ -1,6 +1,7 @@
 """How far one step misses what the gradient promised."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
@@ -14,13 +15,16 @@ _EXAMPLES, _DRAWS = 512, 64
 _SMALL, _LARGE = 1, 256
 
 
-def compare_misses(task: Task, *, rate: float, seed: int) -> float:
+def compare_misses(
+    task: Task, rate: float, seed: int, *, report: Callable[[object], None]
+) -> float:
     """The log of the mean miss of one step at a batch of 256, over that at single examples.
 
     A step along the gradient g of a batch should lower the loss L of all examples by rate g.G, G
     being the gradient of L: |L(w - rate g) - L(w) + rate g.G| is what it misses. After one epoch at
     32, on 512 training examples of which batches are drawn with replacement, in float64.
     """
+    del report
     place = reach_checkpoint(
         task, after=epochs(1), device=torch.device("cpu"), precision="float32", seed=seed
     )

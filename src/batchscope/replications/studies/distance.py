@@ -1,7 +1,8 @@
 """Chang 2020 and Shen 2018: large batches stay near the initial weights."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
@@ -24,7 +25,6 @@ from batchscope.replications.lab import Ends, Lab
 from batchscope.replications.published import Figure, Line, Measured, Published
 from batchscope.task import Task, tensors_of
 
-Weights = Mapping[str, torch.Tensor]
 Array = npt.NDArray[np.float32]
 
 _RATE = 0.05
@@ -123,14 +123,9 @@ def make_photograph_net() -> nn.Module:
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(1024, 64), nn.ReLU(), nn.Linear(64, 2))
 
 
-def make_model(
-    weights: Weights | None = None, *, make_net: Callable[[], nn.Module] = make_dense_net
-) -> nn.Module:
-    """A net that remembers where it began, at the weights given if any are."""
-    model = FromStart(make_net())
-    if weights is not None:
-        model.load_state_dict(weights)
-    return model
+def make_model(make_net: Callable[[], nn.Module] = make_dense_net) -> nn.Module:
+    """A net that remembers where it began."""
+    return FromStart(make_net())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,17 +170,11 @@ def _loss(model: nn.Module, batch: Any) -> torch.Tensor:
     return F.cross_entropy(model(batch[0]), batch[1])
 
 
-def make_task(
-    material: Material, weights: Weights | None = None, *, optimizer: OptimizerSpec | None = None
-) -> Task:
-    """Plain SGD unless another optimizer is given.
-
-    Args:
-        weights: to go on from; None for initial ones.
-    """
+def make_task(material: Material, *, optimizer: OptimizerSpec | None = None) -> Task:
+    """Plain SGD unless another optimizer is given."""
     return Task(
         name=material.name,
-        model=partial(make_model, weights, make_net=material.make_net),
+        model=partial(make_model, material.make_net),
         loss=_loss,
         train=material.train,
         val=material.test,
@@ -208,6 +197,7 @@ def measure(lab: Lab) -> Measured:
     )
     rate = _choose_rate(lab, task)
     raised = lab.train(task, [1024], rates=[rate], budget=budget)
+    switched = lab.ask(task, _switch_at_seed, [(s,) for s in lab.seeds], words="switching to 32")
 
     def ratio(runs: Any, arm: tuple[int, float, int], beside: Any, seed: int) -> Seen:
         small = beside.last((32, _RATE, seed), "distance", censored=_FAR)
@@ -223,8 +213,10 @@ def measure(lab: Lab) -> Measured:
             for s in lab.seeds
         ],
         "C4": [
-            _switch(material, s).minus(by_epochs.last((32, _RATE, s), "error", censored=_CHANCE))
-            for s in lab.seeds
+            (Ends(*_CHANCE) if error is None else Ends(error, error)).minus(
+                by_epochs.last((32, _RATE, s), "error", censored=_CHANCE)
+            )
+            for s, error in zip(lab.seeds, cast(list[float | None], switched), strict=True)
         ],
         "O1": [ratio(by_updates, (1024, _RATE, s), by_updates, s) for s in lab.seeds],
     }
@@ -265,17 +257,16 @@ def measure(lab: Lab) -> Measured:
     )
 
 
-def _switch(material: Material, seed: int) -> Ends:
-    """The error after half of the epochs at 1,024 and the other half at 32."""
-    task = make_task(material)
+def _switch_at_seed(task: Task, seed: int, *, report: Callable[[object], None]) -> float | None:
+    """The error after half of the epochs at 1,024 and the other half at 32; None if it diverged."""
+    del report
     try:
         first = _train(task, 1024, seed, share=0.5)
-        second = _train(make_task(material, first.state_dict()), 32, seed, share=0.5)
+        second = _train(replace(task, model=partial(deepcopy, first)), 32, seed, share=0.5)
     except CannotTell:
-        return Ends(*_CHANCE)
+        return None
     with torch.no_grad():
-        error = float(error_rate(second, tensors_of(task.datasets["val"])))
-    return Ends(error, error)
+        return float(error_rate(second, tensors_of(task.datasets["val"])))
 
 
 def _train(task: Task, batch_size: int, seed: int, *, share: float) -> FromStart:
