@@ -17,6 +17,7 @@ from batchscope.estimate import Interval, NotIdentified, multiply, scale, write_
         (3.0, 1.0, math.inf, "3.0 (1.0 to unbounded) s"),
         (0.26, 0.019, 7.8, "0.26 (0.02 to 7.80) s"),
         (0.38, 1e-5, 1479.1, "0.380 (0.0000100 to 1,480) s"),
+        (23.0, 0.0, 1e6, "23.0 (0.00 to 1,000,000) s"),
         (0.0, 0.0, 0.0, "0.0 (0.0 to 0.0) s"),
     ],
 )

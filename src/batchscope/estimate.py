@@ -41,7 +41,7 @@ class Interval:
 
     def __str__(self) -> str:
         decimals: int | None = _decimals(self)
-        if self.low > 0 == round(self.low, decimals):
+        if any(end and not round(end, decimals) for end in (self.low, self.value)):
             # What is not nothing must not read 0: each by itself.
             decimals = None
         low, value, high = (

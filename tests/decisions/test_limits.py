@@ -59,6 +59,16 @@ def test_the_chance_is_that_of_the_distribution_the_interval_was_made_from(
     )
 
 
+def test_what_may_never_get_there_keeps_to_a_limit_at_most_as_often_as_it_gets_there() -> None:
+    took = Interval(value=10.0, low=5.0, high=math.inf, unit="s")
+    closed = Interval(value=10.0, low=5.0, high=20.0, unit="s")
+
+    for limit in (until(8.0), until(1e9)):
+        usual = chance_within(closed, limit)
+        assert chance_within(took, limit, reach=0.4) == pytest.approx(0.4 * usual)
+    assert chance_within(Interval(value=10.0, low=0.0, high=20.0, unit="s"), until(20)) > 0.9
+
+
 @pytest.mark.parametrize("text", ["5", "nan", "10ms", "1e400s", "5ep", "2h until plateau"])
 def test_a_deadline_that_is_no_time_is_refused_as_such(text: str) -> None:
     with pytest.raises(InvalidInput) as caught:

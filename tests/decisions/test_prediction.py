@@ -1,13 +1,14 @@
 """What a fresh training needs, from few seeds."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from batchscope.budget import Target
 from batchscope.decisions.prediction import judge_pace, predict_training
-from batchscope.estimate import Interval
+from batchscope.estimate import Interval, NotIdentified
 from batchscope.findings.tuning import TunedSize
 
 from ..findings.curves import make_curve
@@ -24,6 +25,38 @@ def test_two_seeds_predict_within_a_factor_of_three() -> None:
 
     assert isinstance(steps, Interval)
     assert steps.high / steps.low < 3
+
+
+def choose(loss: Sequence[Sequence[float]], *, size: int = 32) -> TunedSize:
+    curves = tuple(make_curve(size, seed=seed, loss=one) for seed, one in enumerate(loss))
+    return TunedSize(batch_size=size, learning_rate=0.1, curves=curves, at_edge=False)
+
+
+def test_seeds_that_missed_the_target_leave_the_upper_end_open() -> None:
+    chosen = choose([[2.0, 1.0, 0.1], [2.0, 1.0, 0.12], [2.0, 1.0, 0.9]])
+    target = Target("val_loss", 0.5, "<=")
+
+    found = predict_training(chosen, [chosen.curves], target, timings=(), unit="images")
+
+    assert found.reach == (2 + 1) / (3 + 2)
+    for taken in (found.seconds, found.steps, found.examples):
+        assert isinstance(taken, Interval)
+        assert taken.low > 0
+        assert taken.high == math.inf
+
+
+def test_one_seed_is_enough_where_another_setting_shows_how_much_seeds_scatter() -> None:
+    target = Target("val_loss", 0.5, "<=")
+    once = choose([[2.0, 1.0, 0.1]])
+    twice = choose([[2.0, 1.0, 0.1], [2.0, 1.5, 0.2]], size=64)
+
+    alone, beside = (
+        predict_training(once, groups, target, timings=(), unit="images").steps
+        for groups in ([once.curves], [once.curves, twice.curves])
+    )
+
+    assert isinstance(alone, NotIdentified)
+    assert isinstance(beside, Interval)
 
 
 @pytest.mark.parametrize("drift", [0.02, 0.1, 0.25])

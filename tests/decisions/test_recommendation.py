@@ -153,6 +153,34 @@ def test_a_deadline_leaves_the_cheapest_of_those_that_keep_to_it(rng: np.random.
         recommend(curves, "examples", deadline=deadline / 1000)
 
 
+def test_sizes_that_a_limit_forbids_are_named_and_weighed_no_more(rng: np.random.Generator) -> None:
+    curves = make_study(rng, critical=64, overhead=64, seeds=5)
+    free = recommend(curves, "examples")
+    assert isinstance(free.predicted.seconds, Interval)
+
+    held = recommend(curves, "examples", deadline=free.predicted.seconds.value / 2)
+
+    (said,) = (reason for reason in held.reasons if reason.startswith("Left out"))
+    assert f" {free.batch_size}" in said
+    assert free.batch_size in free.odds
+    assert free.batch_size not in held.odds
+
+
+def test_a_size_with_two_seeds_that_took_a_tenth_less_leaves_the_choice_in_doubt() -> None:
+    usual = [30.0, 40.0, 54.0]
+    curves = [
+        make_curve(size, seed=seed, loss=[max(LEVEL ** (step / steps), 1e-6) for step in STEPS])
+        for size, needed in ((8, [27.0, 30.0]), (16, usual))
+        for seed, steps in enumerate(needed)
+    ]
+
+    found = recommend(curves)
+
+    assert found.batch_size == 16
+    assert found.doubt is not None
+    assert "batch size 8 took less with its 2 seeds" in found.doubt
+
+
 def test_a_limit_in_money_binds_as_the_deadline_of_its_seconds(rng: np.random.Generator) -> None:
     curves = make_study(rng, critical=64, overhead=64, seeds=5)
     free = recommend(curves, "examples")
@@ -423,6 +451,9 @@ def test_what_accumulating_takes_counts_in_the_choice_and_in_its_time(
     assert little.predicted.seconds.value == pytest.approx(1.02 * whole.predicted.seconds.value)
     assert little.predicted.seconds.high > 1.02 * whole.predicted.seconds.high
     assert any("takes 1.020 (0.927 to 1.122) times as long" in said for said in little.reasons)
+    lines = {said.partition(":")[0]: said for said in much.explain().splitlines()}
+    assert "per accumulated step" in lines["64"]
+    assert "accumulated" not in lines["32"]
     # Beside the choice, which is not accumulated, the largest size's time is three times as long.
     largest = [
         next(said for said in found.reasons if "at batch size 512" in said)

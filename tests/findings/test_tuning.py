@@ -1,8 +1,10 @@
 import itertools
 import random
 
+import pytest
+
 from batchscope.budget import Target
-from batchscope.findings.tuning import Ranking, tune_sizes
+from batchscope.findings.tuning import Ranking, keep_repeated, tune_sizes
 
 from .curves import make_curve
 
@@ -41,6 +43,34 @@ def test_a_diverged_rate_never_wins_but_is_not_dropped() -> None:
     (size,) = tune_sizes(curves, RANKING)
 
     assert size.learning_rate == 0.1
+
+
+def test_a_rate_that_always_diverged_does_not_bar_one_with_fewer_seeds() -> None:
+    curves = [make_curve(lr=0.1, seed=s, error=[1, 0.5, 0.4]) for s in range(2)]
+    curves += [make_curve(lr=1.0, seed=s, error=[1, 9], status="diverged") for s in range(3)]
+
+    (size,) = tune_sizes(curves, RANKING)
+
+    assert (size.learning_rate, len(size.curves)) == (0.1, 2)
+
+
+@pytest.mark.parametrize(
+    ("reached", "chosen"), [((True, True, False), 0.3), ((True, True, True, True, False), 0.1)]
+)
+def test_where_a_repeat_missed_the_target_the_setting_that_gets_there_most_often_stands(
+    reached: tuple[bool, ...], chosen: float
+) -> None:
+    # By Laplace's rule 2 of 3 are 0.6, 1 of 1 is 0.67 and 4 of 5 are 0.71.
+    target = Target("val_loss", 0.2, "<=")
+    curves = [
+        make_curve(lr=0.1, seed=s, loss=[1.0, 0.1 if is_there else 0.5])
+        for s, is_there in enumerate(reached)
+    ]
+    curves.append(make_curve(lr=0.3, loss=[1.0, 0.4, 0.1]))
+
+    kept = [curve for curve in keep_repeated(curves, target) if curve.status == "finished"]
+
+    assert {curve.learning_rate for curve in kept} == {chosen}
 
 
 def test_a_lucky_single_run_does_not_beat_a_mean() -> None:

@@ -42,15 +42,16 @@ def test_terms_asked_from_python_are_written_as_options(tmp_path: Path) -> None:
         batch_sizes=[8, 16],
         effort="quick",
         jobs=1,
-        prices=bs.Prices(device_hour=2.5, kilowatt_hour=0.3),
+        prices=bs.Prices(device_hour=2.5, kilowatt_hour=0.3, waiting_hour=1.5),
         watts={8: 90.0},
         max_cost=100.0,
+        deadline=1234567,
         store=f"{tmp_path}/r.db",
     )
     (settings,) = tmp_path.glob("r-*.toml")
     said = tomllib.loads(settings.read_text())
 
-    options = ("device_hour", "kilowatt_hour", "watts", "max_cost")
-    assert [said[name] for name in options] == [2.5, 0.3, "90", 100.0]
+    options = ("device_hour", "kilowatt_hour", "waiting_hour", "watts", "max_cost", "deadline")
+    assert [said[name] for name in options] == [2.5, 0.3, 1.5, "90", 100.0, "1234567s"]
     page = Path(bs.report(f"{tmp_path}/r.db", f"{tmp_path}/page.html")).read_text()
     assert any(reason in page for reason in found.reasons if "100" in reason)

@@ -68,6 +68,22 @@ def test_a_study_gives_the_steps_and_a_timing_makes_its_device_known(
     assert large.seconds.value == pytest.approx(taken.value * 0.25 * (large.batch_size or 0))
 
 
+def test_a_size_of_which_a_seed_missed_the_target_is_not_trained_on_any_device(
+    table: str, tmp_path: Path
+) -> None:
+    task, place = make_staying_task(budget=bs.epochs(6)), str(tmp_path / "runs.db")
+    study = bs.study(task, batch_sizes=[8, 16], seeds=3, store=place, jobs=1)
+    worst = {8: 0.0, 16: 0.0}
+    for size in bs.analyze(study).tuned:
+        worst[size.batch_size] = max(float(c.columns["val_loss"].min()) for c in size.curves)
+    missing, reaching = sorted(worst, key=lambda size: -worst[size])
+    target = f"val_loss<={(worst[missing] + worst[reaching]) / 2}"
+
+    found = bs.devices(task, store=place, table=table, target=target)
+
+    assert {one.batch_size for one in found.devices if one.refusal is None} == {reaching}
+
+
 def test_nothing_is_trained_and_the_random_numbers_stay_where_they_were(table: str) -> None:
     import torch
 

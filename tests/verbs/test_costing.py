@@ -163,7 +163,14 @@ def _write_runs(path: Path, steps: dict[int, list[int | None]]) -> str:
 def test_a_size_of_which_a_seed_missed_the_target_is_left_out_and_named(tmp_path: Path) -> None:
     place = _write_runs(
         tmp_path / "runs.csv",
-        {64: [1500, 1540, 1580], 128: [1000, 1020, 1050], 256: [400, None, 420]},
+        {
+            64: [1500, 1540, 1580],
+            128: [1000, 1020, 1050],
+            256: [400, None, 420],
+            512: [None, None],
+            1024: [300],
+            2048: [250, 250],
+        },
     )
 
     found = bs.cost(place, target="val_loss<=0.8")
@@ -171,8 +178,11 @@ def test_a_size_of_which_a_seed_missed_the_target_is_left_out_and_named(tmp_path
     assert [cost.use.batch_size for cost in found.costs] == [64, 128]
     assert found.fastest.batch_size == 128
     assert found.odds is not None
-    assert found.sentences[0] == (
-        "Batch size 256 is left out: 1 of its 3 seeds did not get to val_loss<=0.8."
+    assert found.sentences[:4] == (
+        "Batch size 256 is left out: 1 of its 3 seeds did not get to val_loss<=0.8.",
+        "Batch size 512 is left out: 2 of its 2 seeds did not get to val_loss<=0.8.",
+        "Batch size 1,024 is left out: one seed has no spread.",
+        "Batch size 2,048 is left out: 2 seeds all gave 250.",
     )
     levels = found.to_dict()["levels"]
     assert isinstance(levels, list)

@@ -24,6 +24,7 @@ from batchscope.cli.terms_options import (
     DeadlineOption,
     DeviceHourOption,
     KilowattHourOption,
+    WaitingHourOption,
     WattsOption,
     read_deadline,
     read_prices,
@@ -48,10 +49,7 @@ def cost(
     kilowatt_hour: KilowattHourOption = 0.0,
     watts: WattsOption = None,
     carbon: CarbonOption = 0.0,
-    waiting_hour: Annotated[
-        float,
-        typer.Option("--waiting-hour", help="What an hour until it is done is worth to you."),
-    ] = 0.0,
+    waiting_hour: WaitingHourOption = 0.0,
     devices: Annotated[
         str | None,
         typer.Option(

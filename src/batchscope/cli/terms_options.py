@@ -57,14 +57,25 @@ WattsOption = Annotated[
 CarbonOption = Annotated[float, typer.Option("--carbon", help="Grams of CO2 per kilowatt-hour.")]
 
 
-def read_prices(*, device_hour: float, kilowatt_hour: float, carbon: float) -> Prices:
+WaitingHourOption = Annotated[
+    float,
+    typer.Option("--waiting-hour", help="What an hour until it is done is worth to you."),
+]
+
+
+def read_prices(
+    *, device_hour: float, kilowatt_hour: float, carbon: float, waiting_hour: float = 0.0
+) -> Prices:
     """What usage is paid with.
 
     Raises:
         InvalidInput: a price is below 0.
     """
     return Prices(
-        device_hour=device_hour, kilowatt_hour=kilowatt_hour, grams_per_kilowatt_hour=carbon
+        device_hour=device_hour,
+        kilowatt_hour=kilowatt_hour,
+        grams_per_kilowatt_hour=carbon,
+        waiting_hour=waiting_hour,
     )
 
 

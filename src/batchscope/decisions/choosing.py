@@ -8,6 +8,7 @@ import numpy as np
 from scipy import stats
 
 from batchscope.budget import Target
+from batchscope.decisions.odds import NEAR
 from batchscope.decisions.terms import AXES
 from batchscope.errors import CannotTell
 from batchscope.findings.analysis import Analysis, find_fastest, log_to_target
@@ -26,7 +27,7 @@ class Choice:
     Attributes:
         plateau: the sizes that are equivalent to it; None where nothing was compared.
         doubt: why another setting may well be better, in a sentence; None where it was compared
-            over seeds.
+            with all that may be over seeds.
     """
 
     size: TunedSize
@@ -59,7 +60,10 @@ def choose(
         return _choose_with_doubt(analysis, objective, unit_cost)
     by_size = {size.batch_size: size for size in analysis.tuned}
     if objective != "quality":
-        return Choice(size=by_size[plateau.best], plateau=plateau)
+        best = by_size[plateau.best]
+        return Choice(
+            size=best, plateau=plateau, doubt=_doubt_best(analysis, best, objective, unit_cost)
+        )
     fastest = min(
         (by_size[size] for size in plateau.batch_sizes),
         key=lambda size: (
@@ -92,6 +96,26 @@ def _find_plateau(
         return None
     compared = repeated_enough(analysis.tuned, analysis.target, objective, unit_cost)
     return find_fastest(compared, analysis.target, AXES[objective], unit_cost=unit_cost)
+
+
+def _doubt_best(
+    analysis: Analysis, best: TunedSize, objective: str, unit_cost: Callable[[int], float]
+) -> str | None:
+    """Whether another size took a tenth less with seeds too few to be compared."""
+    assert analysis.target is not None
+    means: dict[int, float] = {}
+    for size in analysis.tuned:
+        logs = [log_to_target(curve, analysis.target, AXES[objective]) for curve in size.curves]
+        if len(logs) > 1 and all(map(math.isfinite, logs)):
+            means[size.batch_size] = float(np.mean(logs)) + math.log(unit_cost(size.batch_size))
+    first = min(means, key=lambda size: means[size])
+    if means[best.batch_size] - means[first] <= math.log1p(NEAR):
+        return None
+    seeds = next(len(size.curves) for size in analysis.tuned if size.batch_size == first)
+    return (
+        f"This is in doubt: batch size {first} took less with its {seeds} seeds, too few to tell "
+        "that from luck."
+    )
 
 
 def repeated_enough(

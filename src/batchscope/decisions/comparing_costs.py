@@ -1,7 +1,7 @@
 """Which batch size is the cheapest, on how many devices, and how surely."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -110,20 +110,24 @@ def compare_costs(
         cheapest=min(costs, key=rank_total).use,
         fastest=min(costs, key=rank_seconds).use,
         sentences=(
-            *_name_missed(analysis),
+            *_name_left_out(analysis, {use.batch_size for use in uses}),
             *_explain_odds(costs, odds, prices),
             *_explain(costs, prices),
         ),
     )
 
 
-def _name_missed(analysis: Analysis) -> Iterator[str]:
+def _name_left_out(analysis: Analysis, costed: Collection[int]) -> Iterator[str]:
     for size in analysis.sizes:
-        if 0 < size.reached < size.seeds:
-            yield (
-                f"Batch size {size.batch_size:,} is left out: {size.seeds - size.reached} of its "
-                f"{size.seeds} seeds did not get to {analysis.target}."
-            )
+        if size.batch_size in costed:
+            continue
+        missed = size.seeds - size.reached
+        why = "its steps were not timed"
+        if missed:
+            why = f"{missed} of its {size.seeds} seeds did not get to {analysis.target}"
+        elif not isinstance(size.steps, Interval):
+            why = size.steps.reason
+        yield f"Batch size {size.batch_size:,} is left out: {why}."
 
 
 def _weigh(

@@ -3,20 +3,26 @@
 from collections.abc import Mapping
 
 from batchscope.decisions.reasons import join_sizes
-from batchscope.estimate import Interval, write_number
+from batchscope.estimate import Interval, scale, write_number
 from batchscope.findings.analysis import Analysis
 from batchscope.findings.sizes import SizeFindings
 
 _FEW_SEEDS = 3
 
 
-def explain_curves(analysis: Analysis, second_counts: Mapping[int, float]) -> list[str]:
+def explain_curves(
+    analysis: Analysis, second_counts: Mapping[int, float], slowdowns: Mapping[int, float]
+) -> list[str]:
     """A line per batch size: steps to the target times seconds per step, and their product.
 
     Args:
         second_counts: batch size -> what a second counts there; empty where all count alike.
+        slowdowns: batch size -> by what accumulating makes a step longer, of those that are split.
     """
-    return [_explain_size(size, second_counts.get(size.batch_size)) for size in analysis.sizes]
+    return [
+        _explain_size(size, second_counts.get(size.batch_size), slowdowns.get(size.batch_size, 1.0))
+        for size in analysis.sizes
+    ]
 
 
 def find_thin(analysis: Analysis) -> list[str]:
@@ -42,14 +48,15 @@ def find_thin(analysis: Analysis) -> list[str]:
     return thin
 
 
-def _explain_size(size: SizeFindings, second_counts: float | None) -> str:
-    steps, seconds = size.steps, size.seconds
+def _explain_size(size: SizeFindings, second_counts: float | None, slowdown: float) -> str:
+    steps, seconds = size.steps, scale(size.seconds, slowdown, unit=size.seconds.unit)
     if not isinstance(steps, Interval):
         return f"{size.batch_size:,}: {steps}"
     if not isinstance(seconds, Interval):
         return f"{size.batch_size:,}: {steps}; seconds {seconds}"
     each = write_number(1000 * seconds.value / steps.value)
-    line = f"{size.batch_size:,}: {steps} x {each} ms per step = {seconds}"
+    split = "" if slowdown == 1 else " accumulated"
+    line = f"{size.batch_size:,}: {steps} x {each} ms per{split} step = {seconds}"
     if second_counts is None:
         return line
     counted = write_number(second_counts * seconds.value)

@@ -36,7 +36,7 @@ def keep_within(
         return found
     nearest = min(known, key=lambda b: known[b].value / binding[b].seconds, default=None)
     limit = binding[min(seconds) if nearest is None else nearest]
-    near = "no batch size got there with all of at least two seeds"
+    near = "no batch size got there with two seeds"
     if nearest is not None:
         took = scale(known[nearest], limit.per_second, unit=limit.unit)
         near = f"the nearest is batch size {nearest} with {took}"
@@ -49,17 +49,25 @@ def keep_within(
     )
 
 
-def chance_within(seconds: Interval, limit: Limit) -> float:
+def chance_within(seconds: Interval, limit: Limit, *, reach: float = 1.0) -> float:
     """That a training keeps to a limit, its log being normal as the prediction takes it.
+
+    Of an interval with an open end, as wide above its value as below.
+
+    Args:
+        reach: how likely it gets to its end at all.
 
     Example:
         >>> took = Interval(value=100.0, low=50.0, high=200.0, unit="s")
         >>> round(chance_within(took, Limit(seconds=100.0, words="")), 2)
         0.5
     """
-    half = (math.log(seconds.high) - math.log(seconds.low)) / 2
+    middle = math.log(seconds.value)
+    sides = [middle - math.log(seconds.low)] if seconds.low > 0 else []
+    sides += [math.log(seconds.high) - middle] if math.isfinite(seconds.high) else []
+    half = sum(sides) / len(sides) if sides else math.inf
     z = _NORMAL.inv_cdf((1 + seconds.confidence) / 2)
-    off = math.log(limit.seconds) - math.log(seconds.value)
+    off = math.log(limit.seconds) - middle
     if half == 0:
-        return float(off >= 0)
-    return _NORMAL.cdf(z * off / half)
+        return reach * (off >= 0)
+    return reach * _NORMAL.cdf(z * off / half)

@@ -28,7 +28,8 @@ def find_optimum(fit: ScalingFit, step_seconds: Mapping[int, Sequence[float]]) -
 
     Returns:
         An interval with open ends where the minimum may lie two doublings outside the sizes
-        measured or beyond; not identified with fewer than three timed sizes.
+        measured or beyond; not identified with fewer than three timed sizes, or where it is as
+        likely as not to lie beyond, with the bound that there is.
     """
     timed = {size: float(np.median(times)) for size, times in step_seconds.items() if len(times)}
     if len(timed) < _LEAST_SIZES:
@@ -47,10 +48,20 @@ def find_optimum(fit: ScalingFit, step_seconds: Mapping[int, Sequence[float]]) -
     best = logs[np.argmin(steps + seconds, axis=1)]
     ends = np.quantile(best, [_OPEN, 0.5, 1 - _OPEN])
     bottom, value, top = (float(math.exp(x)) for x in ends)
+    is_below, is_above = ends[0] <= logs[0], ends[2] >= logs[-1]
+    if not logs[0] < ends[1] < logs[-1]:
+        side = "smaller" if ends[1] <= logs[0] else "larger"
+        return NotIdentified(
+            reason=f"it lies at {side} batch sizes than the curves tell",
+            remedy=f"{side} batch sizes",
+            unit="examples",
+            low=None if is_below else bottom,
+            high=None if is_above else top,
+        )
     return Interval(
         value=value,
-        low=bottom if ends[0] > logs[0] else 0.0,
-        high=top if ends[2] < logs[-1] else math.inf,
+        low=0.0 if is_below else bottom,
+        high=math.inf if is_above else top,
         unit="examples",
     )
 

@@ -23,11 +23,19 @@ _THIRDS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """Prediction intervals for one fresh training, up to its target or through its budget."""
+    """Prediction intervals for one fresh training, up to its target or through its budget.
+
+    Where a seed missed the target they have no upper end.
+
+    Attributes:
+        reach: how likely it gets there: by Laplace's rule of succession where a seed missed it, 1
+            where none did.
+    """
 
     seconds: Estimate
     steps: Estimate
     examples: Estimate
+    reach: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +106,10 @@ def predict_training(
         timings: steps of the chosen size, as timed at each time.
     """
     pace = judge_pace(timings)
+    steps = _logs(chosen.curves, target, "step")
+    hits = sum(map(math.isfinite, steps))
     return Prediction(
+        reach=1.0 if hits == len(steps) else (hits + 1) / (len(steps) + 2),
         seconds=_predict(chosen, groups, target, "seconds", unit="s", pace=pace),
         steps=_predict(chosen, groups, target, "step", unit="steps"),
         examples=_predict(chosen, groups, target, "examples", unit=unit),
@@ -117,20 +128,23 @@ def _predict(
 ) -> Estimate:
     # What was timed says more of seconds than the runs' own, which ran beside others.
     axis = axis if pace is None else "step"
-    own = [x for x in _logs(chosen.curves, target, axis) if math.isfinite(x)]
-    if len(own) < 2:
-        return NotIdentified(
-            reason=f"{len(own)} of {len(chosen.curves)} seeds "
-            + ("finished" if target is None else f"reached {target}"),
-            remedy="an easier --target, a larger --budget or more --seeds",
-            unit=unit,
-        )
+    logs = _logs(chosen.curves, target, axis)
+    own = [x for x in logs if math.isfinite(x)]
     setting = (chosen.batch_size, chosen.curves[0].setting)
     others = [
         _logs(curves, target, axis)
         for curves in groups
         if (curves[0].batch_size, curves[0].setting) != setting
     ]
+    # Of one seed the spread is that of other settings.
+    repeated = [own, *(x for x in others if all(map(math.isfinite, x)))]
+    if not own or max(map(len, repeated)) < 2:
+        return NotIdentified(
+            reason=f"{len(own)} of {len(chosen.curves)} seeds "
+            + ("finished" if target is None else f"reached {target}"),
+            remedy="an easier --target, a larger --budget or more --seeds",
+            unit=unit,
+        )
     spread, freedom = moderate_spread(own, others)
     centre, parts = float(np.mean(own)), [(spread**2 * (1 + 1 / len(own)), freedom)]
     if pace is not None:
@@ -140,7 +154,7 @@ def _predict(
     return Interval(
         value=math.exp(centre),
         low=math.exp(centre - half),
-        high=math.exp(centre + half),
+        high=math.exp(centre + half) if len(own) == len(logs) else math.inf,
         unit=unit,
         confidence=confidence,
     )

@@ -31,12 +31,14 @@ def explain(
     terms: Terms,
     memory: MemoryNeed | None,
     odds: Mapping[int, Odds],
+    left_out: Sequence[int],
 ) -> tuple[str, ...]:
     """Why a batch size was chosen.
 
     Args:
         predicted, usage: of one fresh training at it.
         odds: batch size -> how surely it takes the least, of those that could be weighed.
+        left_out: batch sizes that the limits forbid.
     """
     return (
         *_explain_choice(analysis, chosen, terms, plateau, timings, predicted),
@@ -44,7 +46,8 @@ def explain(
         _explain_split(chosen.batch_size, terms.devices, memory, timings),
         *_explain_optimum(optimum, terms),
         *_explain_usage(usage, terms),
-        *_explain_limits(predicted.seconds, chosen.batch_size, terms),
+        *_explain_limits(predicted, chosen.batch_size, terms),
+        *_explain_left_out(left_out, chosen.batch_size, terms),
     )
 
 
@@ -222,13 +225,25 @@ def _explain_usage(usage: Usage, terms: Terms) -> list[str]:
     return said
 
 
-def _explain_limits(seconds: Estimate, batch_size: int, terms: Terms) -> list[str]:
+def _explain_limits(predicted: Prediction, batch_size: int, terms: Terms) -> list[str]:
+    seconds = predicted.seconds
     if not isinstance(seconds, Interval):
         return []
     return [
         f"One fresh training keeps to {limit.words} with a probability of about "
-        f"{chance_within(seconds, limit):.0%}."
+        f"{chance_within(seconds, limit, reach=predicted.reach):.0%}."
         for limit in terms.limits_at(batch_size)
+    ]
+
+
+def _explain_left_out(sizes: Sequence[int], chosen: int, terms: Terms) -> list[str]:
+    """Batch sizes that no training is predicted to keep to the limits at."""
+    if not sizes:
+        return []
+    limits = " and ".join(limit.words for limit in terms.limits_at(chosen))
+    return [
+        f"Left out, since a training there is not predicted to keep to {limits}: batch "
+        f"size{'s' if len(sizes) > 1 else ''} {join_sizes(sizes)}."
     ]
 
 

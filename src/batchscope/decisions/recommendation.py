@@ -63,10 +63,11 @@ class Recommendation:
             without both curves.
         second_counts: batch size -> what a second counts in the objective, as a multiple of the
             smallest's; empty where all count alike.
+        slowdowns: batch size -> by what accumulating makes a step longer, of those that are split.
         odds: batch size -> how surely it takes the least, of those that were repeated; empty where
             fewer than two were, or quality is what counts.
-        doubt: why the choice may well be wrong, in a sentence; None where settings were compared
-            over seeds.
+        doubt: why the choice may well be wrong, in a sentence; None where it was compared over
+            seeds with all settings that may be better.
         reasons: sentences with their numbers.
         script: lines to paste into a training script.
         next_command: what would narrow the interval most cheaply.
@@ -88,6 +89,7 @@ class Recommendation:
     optimum: Estimate | None
     spent: Spent
     second_counts: Mapping[int, float]
+    slowdowns: Mapping[int, float]
     odds: Mapping[int, Odds]
     doubt: str | None
     reasons: tuple[str, ...]
@@ -137,7 +139,7 @@ class Recommendation:
     def explain(self) -> str:
         """The two curves, their product, the reasons, and where the evidence is thin."""
         parts = [self.answer, "", "Steps to the target x time per step:"]
-        parts += explain_curves(self.analysis, self.second_counts)
+        parts += explain_curves(self.analysis, self.second_counts, self.slowdowns)
         parts += ["", "Why:", *self.reasons]
         parts += ["", "Where the evidence is thin:", *self.thin] if self.thin else []
         return "\n".join([*parts, "", f"What would narrow it: {self.next_command}"])
@@ -204,7 +206,9 @@ def recommend_from(
     micro_batch, accumulation = math.ceil(chosen.batch_size / terms.devices), 1
     if memory is not None:
         micro_batch, accumulation = memory.split(chosen.batch_size)
-    odds = _weigh(analysis, terms, step_costs, second_cost)
+    odds = _weigh(allowed, terms, step_costs, second_cost)
+    kept = {size.batch_size for size in allowed.tuned}
+    left_out = [size.batch_size for size in analysis.tuned if size.batch_size not in kept]
     members = plateau.batch_sizes if plateau is not None else (chosen.batch_size,)
     return Recommendation(
         task=analysis.task,
@@ -222,10 +226,21 @@ def recommend_from(
         optimum=optimum,
         spent=spent,
         second_counts={} if terms.is_alike else _relate(terms, timings),
+        slowdowns={size: timings.slowdown(size) for size in timings.slowdowns},
         odds=odds,
         doubt=choice.doubt,
         reasons=explain(
-            analysis, findings, plateau, timings, predicted, usage, optimum, terms, memory, odds
+            analysis,
+            findings,
+            plateau,
+            timings,
+            predicted,
+            usage,
+            optimum,
+            terms,
+            memory,
+            odds,
+            left_out,
         ),
         script=script_for[chosen.curves[0].run],
         next_command=next_command,

@@ -63,9 +63,9 @@ def score_runs(curves: Sequence[Curve], ranking: Ranking) -> Score:
 def tune_sizes(curves: Iterable[Curve], ranking: Ranking) -> list[TunedSize]:
     """The best setting of each batch size, in the order of size.
 
-    Of a size's settings, those with the most seeds are compared: a single lucky run does not beat a
-    mean. Runs that were stopped before their end count as tried, not as trained. Sizes at which
-    every rate diverged are left out.
+    Of a size's settings that did not always diverge, those with the most seeds are compared: a
+    single lucky run does not beat a mean. Runs that were stopped before their end count as tried,
+    not as trained. Sizes at which every rate diverged are left out.
     """
     groups: defaultdict[int, defaultdict[Setting, list[Curve]]] = defaultdict(
         lambda: defaultdict(list)
@@ -80,17 +80,15 @@ def _tune(size: int, tried: Mapping[Setting, list[Curve]], ranking: Ranking) -> 
     trained = {
         setting: [c for c in curves if c.status != "stopped"] for setting, curves in tried.items()
     }
-    most = max(map(len, trained.values()))
-    if most == 0:
+    scores = {setting: score_runs(curves, ranking) for setting, curves in trained.items() if curves}
+    ended = [setting for setting, (diverged, *_) in scores.items() if diverged < 1]
+    if not ended:
         return None
-    scores = {
-        setting: score_runs(curves, ranking)
-        for setting, curves in trained.items()
-        if len(curves) == most
-    }
-    best = min(scores, key=lambda setting: (scores[setting], setting))
-    if scores[best][0] == 1:
-        return None
+    most = max(len(trained[setting]) for setting in ended)
+    best = min(
+        (setting for setting in ended if len(trained[setting]) == most),
+        key=lambda setting: (scores[setting], setting),
+    )
     rate, constants = trained[best][0].learning_rate, best[1]
     rates = {rate for rate, _ in tried}
     return TunedSize(
@@ -108,7 +106,9 @@ def keep_repeated(curves: Sequence[Curve], target: Target) -> list[Curve]:
     At a size where the repeats of some settings all got to the target, all others count as stopped:
     with the most seeds one of them may be the one that missed. Of several that with the least mean
     does not, of those that were repeated often enough to be compared: a race repeats what may be
-    the best until that is known, which takes some settings more seeds than others.
+    the best until that is known, which takes some settings more seeds than others. Where a repeat
+    of every setting missed the target, it is the one that gets there most often by Laplace's rule
+    of succession, then that with the least mean: repeats that missed tell against a setting.
     """
     groups: defaultdict[int, defaultdict[Setting, list[Curve]]] = defaultdict(
         lambda: defaultdict(list)
@@ -133,16 +133,28 @@ def often_enough(counts: Iterable[int]) -> int:
 
 
 def _find_repeated(settings: Mapping[Setting, list[Curve]], target: Target) -> Setting | None:
-    """The setting of a size with the least mean, of those whose every repeat got there."""
+    """The setting that stands for a size; None where nothing was repeated, or got there."""
     logs = {
-        setting: [math.log(max(reach_target(c, target, "step"), 1e-9)) for c in seeds]
+        setting: [
+            math.log(max(reach_target(c, target, "step"), 1e-9)) if c.finished else math.inf
+            for c in seeds
+        ]
         for setting, seeds in settings.items()
-        if len(seeds) > 1
-        and all(c.finished and math.isfinite(reach_target(c, target, "step")) for c in seeds)
     }
-    least = often_enough(map(len, logs.values()))
-    means = {s: float(np.mean(own)) for s, own in logs.items() if len(own) >= least}
-    return min(means, key=lambda setting: (means[setting], setting), default=None)
+    if max(map(len, logs.values())) < 2:
+        return None
+    always = {s: own for s, own in logs.items() if len(own) > 1 and all(map(math.isfinite, own))}
+    least = often_enough(map(len, always.values()))
+    means = {s: float(np.mean(own)) for s, own in always.items() if len(own) >= least}
+    if means:
+        return min(means, key=lambda setting: (means[setting], setting))
+    there = {s: [x for x in own if math.isfinite(x)] for s, own in logs.items()}
+
+    def rank(setting: Setting) -> tuple[float, float, Setting]:
+        hits, seeds = len(there[setting]), len(logs[setting])
+        return -(hits + 1) / (seeds + 2), float(np.mean(there[setting])), setting
+
+    return min((s for s in there if there[s]), key=rank, default=None)
 
 
 def tail_mean(curve: Curve, metric: str) -> float:

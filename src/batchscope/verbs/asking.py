@@ -43,12 +43,13 @@ def write_options(terms: Terms, memory: MemoryNeed | None) -> dict[str, float | 
     """Terms as options of the command line say them; what is as usual is left out."""
     given: dict[str, float | int | str | None] = {
         "objective": terms.objective if terms.ranked_by == "time" != terms.objective else None,
-        "deadline": None if terms.deadline is None else f"{terms.deadline:g}s",
+        "deadline": None if terms.deadline is None else f"{write_exactly(terms.deadline)}s",
         "max-cost": terms.max_cost,
         "device-hour": terms.prices.device_hour,
         "kilowatt-hour": terms.prices.kilowatt_hour,
         "watts": None if terms.watts is None else _write_watts(terms.watts),
         "carbon": terms.prices.grams_per_kilowatt_hour,
+        "waiting-hour": terms.prices.waiting_hour,
         "memory": None if memory is None else str(memory.limit_bytes),
     }
     return {name: value for name, value in given.items() if value}
@@ -56,7 +57,12 @@ def write_options(terms: Terms, memory: MemoryNeed | None) -> dict[str, float | 
 
 def _write_watts(watts: float | Mapping[int, float]) -> str:
     if isinstance(watts, Mapping) and len(watts) > 1:
-        return ",".join(f"{size}={each:g}" for size, each in watts.items())
+        return ",".join(f"{size}={write_exactly(each)}" for size, each in watts.items())
     # Those of one batch size alone count for all.
     each = next(iter(watts.values())) if isinstance(watts, Mapping) else watts
-    return f"{each:g}"
+    return write_exactly(each)
+
+
+def write_exactly(number: float) -> str:
+    """A number of an option, so that it is read as the same one."""
+    return f"{number:.15g}"

@@ -149,8 +149,13 @@ def _steps_to_target(
 ) -> tuple[str, dict[int, Estimate]]:
     """What a study says of the batch sizes asked for, by its curve where it ran them never."""
     found = analyze(place, which=which or _find_study(place, prepared), target=target)
-    ran = {size.batch_size: size.steps for size in found.sizes}
-    steps = {size: ran.get(size) or _by_curve(found, size) for size in batch_sizes or ran}
+    # What the other seeds took is no time of getting there.
+    ran = {
+        size.batch_size: size.steps if size.reached == size.seeds else None for size in found.sizes
+    }
+    steps = {
+        size: ran[size] if size in ran else _by_curve(found, size) for size in batch_sizes or ran
+    }
     steps = {size: taken for size, taken in steps.items() if isinstance(taken, Interval)}
     if not steps:
         raise CannotTell(

@@ -11,7 +11,7 @@ from batchscope.decisions.memory import MemoryNeed
 from batchscope.decisions.terms import Terms
 from batchscope.studies.plan import default_batch_sizes
 from batchscope.studies.store import DEFAULT_STORE, Store
-from batchscope.verbs.asking import write_options
+from batchscope.verbs.asking import write_exactly, write_options
 
 _MORE = {"quick": "standard", "standard": "thorough"}
 
@@ -56,7 +56,7 @@ def write_next_command(
         elif given != value:
             words += [f"--{name}", _write_option(given)]
     for name, given in write_options(terms, memory).items():
-        words += [f"--{name}", given if isinstance(given, str) else f"{given:g}"]
+        words += [f"--{name}", given if isinstance(given, str) else write_exactly(given)]
     if store.place != DEFAULT_STORE:
         words += ["--store", store.place]
     return shlex.join(words)

@@ -245,6 +245,34 @@ def test_repeats_end_where_no_other_setting_is_expected_to_save_a_twentieth() ->
     assert len(ledger.repeats()[best]) == race.limits.seeds
 
 
+def test_it_goes_on_beside_what_repeats_show_to_be_the_best() -> None:
+    between: list[bool] = []
+    for seed in range(24):
+        surface = draw_surface(seed)
+        race = race_on(surface)
+        first = find_best(race, run(race, surface.train).get)
+        assert first is not None
+
+        def train(trial: Trial, surface: Surface = surface, unlucky: int = first[0]) -> Curve:
+            curve = surface.train(trial)
+            if trial.batch_size != unlucky or trial.extra_seed == 0:
+                return curve
+            # What looked best was lucky: no repeat of that size gets there.
+            never = np.full(len(curve.columns["step"]), 1.0)
+            return replace(curve, columns={**curve.columns, "val_loss": never})
+
+        done = run(race, train)
+        best = find_best(race, done.get)
+        assert best is not None
+        if best[0] == first[0]:
+            # The examples ran out before all of its rates were repeated.
+            continue
+        off = [trial.learning_rate / best[1] for trial in done if trial.batch_size == best[0]]
+        is_below, is_above = (any(1 < by**side <= 1.1 * STEP for by in off) for side in (-1, 1))
+        between.append(is_below and is_above)
+    assert sum(between) >= 0.8 * len(between) > 0
+
+
 @pytest.mark.parametrize("effort", list(RACES))
 def test_it_never_processes_more_examples_than_it_may(effort: str) -> None:
     for seed in range(20):

@@ -11,6 +11,8 @@ from typing import cast
 from batchscope.errors import InvalidInput, suggest
 
 _GIGA, _TERA = 1e9, 1e12
+# Of a number that is written: beyond it no device is.
+_MOST = 1e15
 _PRECISIONS = ("float32", "tf32", "bf16", "fp16")
 _PRICE = "device_hour"
 _NEEDED = ("memory_gb", "bandwidth_gb_s")
@@ -98,14 +100,16 @@ def _make(name: str, section: object, where: str) -> Device:
         if key not in _KEYS:
             raise _refuse(f"there is no {key!r}", at, suggest(key, _KEYS, ", ".join(_KEYS)))
         if key in _NUMBERS and not _is_amount(value, or_nothing=key == _PRICE):
-            raise _refuse(f"{key} is {value!r}", at, "a number above 0, or of a price 0")
+            raise _refuse(
+                f"{key} is {value!r}", at, f"a number above 0 and below {_MOST:g}, or of a price 0"
+            )
     missing = [key for key in _NEEDED if key not in said]
     arithmetic = {
         precision: _TERA * cast(float, said[f"{precision}_tflops"])
         for precision in _PRECISIONS
         if f"{precision}_tflops" in said
     }
-    if missing or not arithmetic:
+    if missing or not set(arithmetic) - {"tf32"}:
         what = missing[0] if missing else "float32_tflops, bf16_tflops or fp16_tflops"
         raise _refuse(f"{what} is missing", at, ", ".join(_NEEDED) + " and peak arithmetic")
     reported = said.get("reported_as")
@@ -123,7 +127,7 @@ def _make(name: str, section: object, where: str) -> Device:
 def _is_amount(value: object, *, or_nothing: bool) -> bool:
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False
-    return 0 < value < math.inf or (or_nothing and value == 0)
+    return 0 < value < _MOST or (or_nothing and value == 0)
 
 
 def _refuse(what: str, where: str, expected: str) -> InvalidInput:

@@ -123,14 +123,15 @@ class Ledger:
         return math.isfinite(self.costs().get(setting, math.inf))
 
     def best_setting(self) -> Setting | None:
-        """By first seeds; None where none reached the target."""
-        costs = self.costs()
-        best = min(costs, key=lambda setting: (costs[setting], setting), default=None)
-        return None if best is None or math.isinf(costs[best]) else best
+        """By the mean over seeds; None where none reached the target."""
+        return min(self._means(), key=lambda one: (self._means()[one], one), default=None)
 
     def best_cost(self) -> float:
-        """By first seeds; infinite where none reached the target."""
-        return min(self.costs().values(), default=math.inf)
+        """By the mean over seeds; infinite where none reached the target."""
+        return min(self._means().values(), default=math.inf)
+
+    def _means(self) -> dict[Setting, float]:
+        return {setting: math.exp(sum(logs) / len(logs)) for setting, logs in self.logs().items()}
 
     def best_rates(self) -> dict[int, float]:
         """Batch size -> its best rate that reached the target."""
@@ -173,7 +174,7 @@ class Ledger:
         Where no setting is without a seed that never got there, such seeds count as the larger of
         twice what the whole budget takes and four times the best.
         """
-        repeats, best = self.repeats(), self.best_cost()
+        repeats, best = self.repeats(), min(self.costs().values(), default=math.inf)
         if math.isinf(best):
             return {}
         seen = {

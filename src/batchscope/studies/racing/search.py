@@ -84,10 +84,14 @@ class _Search:
         if self.ledger.is_met_untrained():
             return
         yield from self._run(anchor, rates)
-        # Where no rate gets there, smaller sizes have more steps.
-        yield from self._climb(anchor)
-        yield from self._refine()
-        yield from self._confirm()
+        searched: set[Setting | None] = set()
+        # Repeats may show another setting to be the best: what lies beside it is not known then.
+        while (best := self.ledger.best_setting()) not in searched:
+            # Where no rate gets there, smaller sizes have more steps.
+            yield from self._climb(anchor)
+            yield from self._refine()
+            searched |= {best, self.ledger.best_setting()}
+            yield from self._confirm()
 
     def _race_rates(self, size: int) -> Generator[list[Trial], None, list[float]]:
         """The rates at one size that stay ahead as runs grow longer, the best first."""
@@ -189,16 +193,27 @@ class _Search:
         yield from self._race_on(second)
 
     def _check_rates(self) -> _Asking:
-        """Both neighbours of the best rate, until the best lies between worse ones."""
+        """Both neighbours of the best rate, until the best lies between worse ones.
+
+        First that towards the rate known at another size: there may be no more to pay for.
+        """
         for _ in range(_EXTENSIONS):
             best = self.ledger.best_setting()
             if best is None:
                 return
             rung = self._rung(best[1])
-            rates = [on_ladder(self.race.start, rung + step) for step in (-1, 1)]
+            towards = self._towards_known(*best)
+            rates = [on_ladder(self.race.start, rung + step) for step in (towards, -towards)]
             yield from self._race_on(self._untried(best[0], rates))
             if self.ledger.best_setting() == best:
                 return
+
+    def _towards_known(self, size: int, rate: float) -> int:
+        """On which side of a rate that of the nearest other size lies; else up, where a rate that
+        is too high soon shows.
+        """
+        known = self._best_rates().get(self._nearest(size), rate)
+        return -1 if self._rung(known) < self._rung(rate) else 1
 
     def _refine(self) -> _Asking:
         """Rates half a step beside the best."""
@@ -226,6 +241,7 @@ class _Search:
             beliefs = believe_means(self.ledger.logs())
             wanted = [self._repeat(setting, beliefs) for setting in self._find_doubtful(beliefs)]
             yield from self._ask(self._afford_one(wanted, beliefs))
+        self.is_confirming = False
 
     def _find_doubtful(self, beliefs: Mapping[Setting, Belief]) -> list[Setting]:
         """The setting believed to be best, while it is not known, and those that may save most for
