@@ -29,7 +29,8 @@ def write_table() -> None:
     lines = [
         "# Results",
         "",
-        "Ratios are theirs over ours, measured in turn in one run: median, lowest to highest.",
+        "Ratios are theirs over ours, measured in turn in one run: the median of the pairs, lowest "
+        "to highest; it need not be the quotient of the two medians beside it.",
         "",
         "| what | against | ours | theirs | ratio | pairs | load | command |",
         "|---|---|---|---|---|---|---|---|",

@@ -5,6 +5,8 @@ import importlib
 import json
 import pkgutil
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,22 @@ def test_every_json_key_is_documented(tmp_path: Path) -> None:
     for call in calls:
         document = json.loads(run_command(*call, "--json", folder=tmp_path).stdout)
         assert [key for key in document if f"`{key}`" not in page] == []
+
+
+def test_the_pages_build_without_a_warning_and_name_every_function(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+    page = (tmp_path / "python" / "index.html").read_text()
+    source = (ROOT / "docs" / "python.md").read_text()
+    for name in re.findall(r"^::: ([\w.]+)$", source, re.MULTILINE):
+        assert f'id="{name}"' in page
 
 
 def test_every_verb_and_option_of_the_docs_exists(tmp_path: Path) -> None:

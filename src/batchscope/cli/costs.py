@@ -7,7 +7,6 @@ import typer
 from batchscope.cli.app import app
 from batchscope.cli.options import (
     STORE,
-    BatchSizes,
     DebugOption,
     JsonOption,
     PrecisionOption,
@@ -180,7 +179,15 @@ def devices(
         ),
     ] = None,
     study: StudyOption = None,
-    batch_sizes: BatchSizes = None,
+    batch_sizes: Annotated[
+        str | None,
+        typer.Option(
+            "--batch-sizes",
+            metavar="LIST",
+            help="For example 32,128,512 or 8..2048 (powers of two). Default: those of the study "
+            "with --store, else 8 to 2048, at least two batches to an epoch.",
+        ),
+    ] = None,
     target: TargetOption = None,
     precision: PrecisionOption = None,
     table: Annotated[

@@ -6,7 +6,6 @@ import typer
 
 from batchscope.cli.app import app
 from batchscope.cli.options import (
-    BudgetOption,
     DebugOption,
     DeviceOption,
     JsonOption,
@@ -65,7 +64,15 @@ def noise(
     width: Annotated[
         float, typer.Option("--width", help="Of the interval, over its value, that is enough.")
     ] = 0.6,
-    budget: BudgetOption = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget",
+            metavar="AMOUNT",
+            help="What a probe may draw (default: 65536ex), or how long the run of --method "
+            "training is (default: as the task's): 25ep, 2000steps, 1e6ex, 90s.",
+        ),
+    ] = None,
     allow_coupled: CoupledOption = False,
     seed: SeedOption = 0,
     device: DeviceOption = None,

@@ -46,8 +46,10 @@ def analyze(
         which: a study's id or its task's name; None for the latest.
         budget: a smaller one, at which the same runs are read; None for the study's own.
         target: what steps are counted to; None for the study's own, or one derived from the runs.
-        mapping, where, examples_per_epoch, unit: of a table: role -> column, column -> value of the
-            rows that are meant, the size of the training set, what one of the batch size is.
+        mapping: of a table: role -> column.
+        where: of a table: column -> value of the rows that are meant.
+        examples_per_epoch: of a table: the size of the training set.
+        unit: of a table: what one of the batch size is.
         ignore: columns of a table that do not matter, though they tell runs apart.
         runs: W&B's export of the runs, where `study` is its export of a chart.
         margin: what counts as no difference in quality.

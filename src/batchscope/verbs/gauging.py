@@ -40,7 +40,7 @@ def noise(
     learning_rate: float | None = None,
     micro_batch: int = 16,
     width: float = _WIDTH,
-    budget: Budget | None = None,
+    budget: Budget | str | None = None,
     allow_coupled: bool = False,
     seed: int = 0,
     device: str | None = None,
@@ -52,14 +52,15 @@ def noise(
     Args:
         method: "probe" draws micro-batches at frozen weights; "line" finds the best step at several
             batch sizes, "sign" that against the gradient's sign; "spread" shows the gradient's
-            deviation against batch size; "training" measures along a whole run of the task's
-            budget, or of `budget`.
+            deviation against batch size; "training" measures along a whole run.
         after: what the model is trained for first; "0" for its initial weights.
         weights: a state_dict, or a file with one, to look at instead.
-        batch_size, learning_rate: of the training to that place; 32 and the task's own by default.
+        batch_size: of the training to that place; 32 by default.
+        learning_rate: of that training; the task's own by default.
         micro_batch: examples behind each gradient that "probe" draws.
         width: of the interval over its value at which "probe" stops.
-        budget: what "probe" may draw, 65,536 examples by default.
+        budget: what "probe" may draw, 65,536 examples by default; how long the run of "training"
+            is, by default as the task's.
         allow_coupled: measure although an example's loss depends on the others in its batch.
 
     Raises:
@@ -68,6 +69,7 @@ def noise(
         InvalidTask: the task cannot be trained.
     """
     watcher = watcher or Unwatched()
+    budget = parse_budget(budget) if isinstance(budget, str) else budget
     if method not in NOISE_METHODS:
         raise InvalidInput(
             f"the method {method!r} is not known",
@@ -137,7 +139,7 @@ def branch(
     task: Task | str,
     *,
     after: Place = "1ep",
-    length: Budget | None = None,
+    length: Budget | str | None = None,
     weights: Weights | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
@@ -150,8 +152,11 @@ def branch(
     """Find the critical batch size at one place, by training branches of equal examples from it.
 
     Args:
-        after, weights, batch_size, learning_rate: as for `noise`; branches take 1 to 16 times that
-            batch size, and the learning rate moved with it, halved and doubled.
+        after: what the model is trained for first; "0" for its initial weights.
+        weights: a state_dict, or a file with one, to look at instead.
+        batch_size: of the training to that place, 32 by default; branches take 1 to 16 times that.
+        learning_rate: of that training, the task's own by default; branches move it with the batch
+            size, and take half and twice that too.
         length: of every branch, in epochs or examples; one epoch by default.
         seeds: orders of the examples, at least 3.
 
@@ -159,6 +164,7 @@ def branch(
         CannotTell, InvalidInput, InvalidTask: as for `noise`.
     """
     watcher = watcher or Unwatched()
+    length = parse_budget(length, where="--length") if isinstance(length, str) else length
     prepared = prepare(task, watcher=watcher, device=device, precision=precision, seed=seed)
     place = _reach(
         prepared,
@@ -196,7 +202,10 @@ def curvature(
     """Measure how sharp the loss is at one place, and how far the weights have come.
 
     Args:
-        after, weights, batch_size, learning_rate: as for `noise`.
+        after: what the model is trained for first; "0" for its initial weights.
+        weights: a state_dict, or a file with one, to look at instead.
+        batch_size: of the training to that place; 32 by default.
+        learning_rate: of that training; the task's own by default.
 
     Raises:
         CannotTell, InvalidInput, InvalidTask: as for `noise`.

@@ -77,9 +77,9 @@ def recommend(
     Args:
         objective: "time", "cost", "energy", "carbon", "examples" or "quality"; or a weighting of
             the first four, such as "time=2,energy=1".
-        deadline, max_cost: what one training may take in seconds, or as text such as "2h", and in
-            money; the choice is among the batch sizes that are predicted to keep to both. None for
-            no limit.
+        deadline: what one training may take in seconds, or as text such as "2h"; the choice is
+            among the batch sizes that are predicted to keep to it. None for no limit.
+        max_cost: the same in money.
         memory: that a training step may take, in bytes or as text such as "8GiB"; None for no
             limit. Larger batches are accumulated over parts that fit.
         prices: of device-hours and electricity, and the carbon of that; None where nothing is paid.
