@@ -114,7 +114,8 @@ def test_a_race_shows_what_was_given_up_and_no_final_quality(
     assert "figure-quality" not in names
     assert {"figure-to-target", "figure-rates"} <= set(names)
     assert page.locator("#answer").get_attribute("data-batch-size") == str(found.batch_size)
-    assert "given up" in page.locator("#figure-rates").inner_text()
+    assert "×" in page.locator("#figure-rates").inner_text()  # noqa: RUF001
+    assert "given up" in page.locator("#exhibit-rates .note").inner_text()
     assert errors == []
 
 

@@ -187,10 +187,14 @@ def _speed_reason(size: int, step_seconds: Mapping[int, Sequence[float]]) -> lis
     medians = {b: float(np.median(times)) for b, times in step_seconds.items()}
     rates = {b: b / median for b, median in medians.items()}
     fastest = max(rates, key=lambda b: rates[b])
+    most = (
+        "the most of all sizes"
+        if size == fastest
+        else f"the most is {write_number(rates[fastest])}, at batch size {fastest}"
+    )
     return [
         f"A step takes {write_number(1000 * medians[size])} ms (median of "
-        f"{len(step_seconds[size])}), {write_number(rates[size])} examples per second; the most is "
-        f"{write_number(rates[fastest])}, at batch size {fastest}."
+        f"{len(step_seconds[size])}), {write_number(rates[size])} examples per second; {most}."
     ]
 
 

@@ -66,7 +66,8 @@ def find_rate_exponent(tuned: Sequence[TunedSize], curves: Sequence[Curve]) -> R
 def _fit(points: Sequence[tuple[float, float, float]]) -> Estimate:
     if len(points) < 3:
         return NotIdentified(
-            reason=f"{len(points)} batch sizes have a best rate between two others",
+            reason=f"at {len(points)} batch size{'' if len(points) == 1 else 's'} the best rate "
+            "lies between two others",
             remedy="three rates or more at three batch sizes, the best not at the edge",
             unit="",
         )

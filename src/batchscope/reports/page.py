@@ -15,6 +15,8 @@ from batchscope.decisions.recommendation import Recommendation
 from batchscope.errors import CannotTell, StoreError
 from batchscope.estimate import Interval
 from batchscope.findings.analysis import Analysis
+from batchscope.findings.curves import test_column
+from batchscope.reports.endings import write_ending
 from batchscope.reports.figures.all_runs import draw_all_runs, tabulate_runs_seen
 from batchscope.reports.figures.collapse import draw_collapse, tabulate_collapse
 from batchscope.reports.figures.epochs import draw_epochs, tabulate_epochs
@@ -24,7 +26,7 @@ from batchscope.reports.figures.quality import (
     quality_column,
     tabulate_quality,
 )
-from batchscope.reports.figures.rate_map import draw_rates, tabulate_rates
+from batchscope.reports.figures.rate_map import DIVERGED, GIVEN_UP, draw_rates, tabulate_rates
 from batchscope.reports.figures.step_time import draw_step_time, tabulate_step_time
 from batchscope.reports.figures.style import to_div
 from batchscope.reports.figures.time import draw_time, tabulate_time
@@ -115,11 +117,28 @@ def _render(
             recommendation=recommendation,
             refusal=refusal,
             exhibits=_make_exhibits(analysis),
+            endings=_write_endings(analysis),
             origin=origin,
             column=quality_column(analysis).replace("_", " "),
             plotly=Markup(get_plotlyjs()),
         )
     )
+
+
+def _write_endings(analysis: Analysis) -> dict[int, tuple[str, str]]:
+    """Batch size -> its quality, on test data where there are, and its training loss."""
+    curves = {size.batch_size: size.curves for size in analysis.tuned}
+    return {
+        size.batch_size: (
+            write_ending(size.quality, curves[size.batch_size], analysis.metric)
+            if size.test_quality is None
+            else write_ending(
+                size.test_quality, curves[size.batch_size], test_column(analysis.metric)
+            ),
+            write_ending(size.train_loss, curves[size.batch_size], "train_loss"),
+        )
+        for size in analysis.sizes
+    }
 
 
 def check_page_path(path: str) -> None:
@@ -218,11 +237,15 @@ def _show_rates(analysis: Analysis) -> Iterator[Exhibit]:
     note = f"Final {analysis.metric} on validation data, mean over seeds"
     if analysis.to_target_only:
         title = "The settings that were tried"
-        note = f"The {analysis.metric} at which each run ended, at the target or before it"
+        note = (
+            f"The {analysis.metric} at which each run ended: at the target, or without it at the "
+            "end of its budget"
+        )
     yield _exhibit(
         "rates",
         title,
-        f"{note}; the rate that was chosen is in brackets.",
+        f"{note}; the rate that was chosen is in brackets; {GIVEN_UP} was given up, {DIVERGED} "
+        "diverged.",
         draw_rates(tabulate_rates(analysis), metric=analysis.metric),
     )
 

@@ -66,7 +66,7 @@ def _draw(figure: Figure) -> go.Figure:
         )
     for axis, is_log in zip(("xaxis", "yaxis"), figure.logarithmic, strict=True):
         if is_log:
-            drawn.update_layout({axis: {"type": "log"}})
+            drawn.update_layout({axis: {"type": "log", "exponentformat": "none"}})
     if figure.x == "batch size":
         use_batch_size_axis(drawn, sorted({int(x) for line in figure.lines for x in line.places}))
     return drawn

@@ -1,7 +1,6 @@
 """Results in a terminal of 80 columns."""
 
 import math
-import statistics
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
@@ -12,10 +11,11 @@ from batchscope.decisions.recommendation import Recommendation, Spent
 from batchscope.estimate import Interval, NotIdentified, scale, write_number
 from batchscope.findings.analysis import Analysis
 from batchscope.findings.claims import Judged
-from batchscope.findings.curves import Curve, test_column
+from batchscope.findings.curves import test_column
 from batchscope.findings.sizes import SizeFindings
 from batchscope.records import Run
 from batchscope.replications.reproducing import Replication
+from batchscope.reports.endings import write_median
 from batchscope.reports.readings import Reading, describe
 from batchscope.reports.terminal_parts import make_table, say, say_command, shorten
 from batchscope.verbs.preview import Preview
@@ -228,21 +228,25 @@ def show_recommendation(console: Console, recommendation: Recommendation) -> Non
 
 def show_runs(console: Console, runs: Sequence[Run]) -> None:
     """A row per run."""
-    table = make_table(
-        "batch size", "rate", "seed", "status", "steps", "train loss", "val loss", "s"
-    )
+    known = dict.fromkeys(name for run in runs for name in run.trajectory.columns)
+    # The task's own metrics, each of which is read on training data as well.
+    metrics = [name for name in known if f"train_{name}" in known]
+    shown = [*metrics[:1], "train_loss", "val_loss"]
+    heads = [name.replace("_", " ") for name in shown]
+    table = make_table("batch", "rate", "seed", "status", "steps", *heads, "seconds")
     for run in runs:
         configuration, trajectory = run.configuration, run.trajectory
-        has_rows = bool(trajectory.columns)
         table.add_row(
             str(configuration.batch_size),
             f"{configuration.learning_rate:g}",
             str(configuration.seed),
             run.status,
             str(run.steps),
-            f"{trajectory.last('train_loss'):.4g}" if has_rows else "",
-            f"{trajectory.last('val_loss'):.4g}" if has_rows else "",
-            f"{run.provenance.seconds:.1f}",
+            *(
+                f"{trajectory.last(name):.4g}" if name in trajectory.columns else ""
+                for name in shown
+            ),
+            write_number(run.provenance.seconds),
         )
     console.print(table)
 
@@ -272,8 +276,10 @@ def _tabulate(analysis: Analysis, *, chosen: int | None, plateau: Iterable[int])
                 size.seconds if is_timed else size.examples,
                 fallback=f"{size.reached} of {size.seeds} seeds\ngot there",
             ),
-            shorten(quality, fallback=_median(curves, column)),
-            shorten(size.train_loss, fallback=_median(curves, "train_loss")),
+            shorten(quality, fallback=f"{write_median(curves, column)}\n(no interval)"),
+            shorten(
+                size.train_loss, fallback=f"{write_median(curves, 'train_loss')}\n(no interval)"
+            ),
         )
     return table
 
@@ -290,13 +296,12 @@ def _explain_table(console: Console, analysis: Analysis, *, marks: str) -> None:
         console,
         f"Medians over seeds with 95% intervals; target {analysis.target}{marks}{edge}.",
     )
-
-
-def _median(curves: Sequence[Curve], column: str) -> str:
-    values = [float(curve.columns[column][-1]) for curve in curves]
-    if any(map(math.isnan, values)):
-        return "unknown"
-    return f"{statistics.median(values):.3g}\n(no interval)"
+    if analysis.to_target_only:
+        say(
+            console,
+            "A run ends at the target, or without it at the end of its budget: the last two "
+            "columns are of there.",
+        )
 
 
 def _evaluated(spent: Spent) -> str:

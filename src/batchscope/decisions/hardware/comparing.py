@@ -228,17 +228,16 @@ def _say(
     if not known:
         return [f"None of the devices is known to get {goal}."]
     said = [f"{known[0].device} is the fastest {goal}: {_write(known[0])}{_name_equals(known)}."]
+    if len(known) > 2 and _seconds(known[-1]) <= (1 + _EQUAL) * _seconds(known[0]):
+        said = [f"All devices are about as fast {goal}: {_write(known[0])}."]
     if deadline is not None and not in_time:
         return [f"None is expected to keep to the deadline of {write_number(deadline)} s.", *said]
     if cheapest is not None:
         assert cheapest.usage is not None
-        within = "" if deadline is None else f" that keeps to {write_number(deadline)} s"
         sure = "" if cheapest.chance is None else f", with a probability of {cheapest.chance:.0%}"
         money = f"{cheapest.usage.money} in money"
-        of = "" if len(priced) == len(in_time) else f" of the {len(priced)} that have a price"
-        said.insert(
-            0, f"{cheapest.device} is the cheapest{of}{within}: {_write(cheapest)}, {money}{sure}."
-        )
+        first = _name_cheapest(cheapest.device, len(priced), len(in_time), deadline)
+        said.insert(0, f"{first}: {_write(cheapest)}, {money}{sure}.")
     else:
         said.append("What it costs is not known: give prices with --price NAME=AMOUNT.")
     if not all(one.is_measured for one in known):
@@ -247,6 +246,14 @@ def _say(
             "timed on a device narrows them: --measured NAME:BATCH_SIZE:SECONDS."
         )
     return said
+
+
+def _name_cheapest(device: str, priced: int, in_time: int, deadline: float | None) -> str:
+    within = "" if deadline is None else f" to {write_number(deadline)} s"
+    if priced == 1 < in_time:
+        return f"{f'Of those that keep{within} only' if within else 'Only'} {device} has a price"
+    of = "" if priced == in_time else f" of the {priced} that have a price"
+    return f"{device} is the cheapest{of}{f' that keeps{within}' if within else ''}"
 
 
 def _write(one: OnDevice) -> str:

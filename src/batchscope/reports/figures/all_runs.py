@@ -12,6 +12,8 @@ from batchscope.reports.figures.style import label, make_figure
 from batchscope.reports.sampling import RUNS, sample
 
 _MOST_TICKS = 12
+# To be told apart on a light page and on a dark one.
+_COLOURS = [[0, "#0072B2"], [0.5, "#8C8C8C"], [1, "#E69F00"]]
 
 
 def tabulate_runs_seen(analysis: Analysis) -> pl.DataFrame:
@@ -47,13 +49,22 @@ def draw_all_runs(frame: pl.DataFrame, *, metric: str) -> go.Figure:
     figure = make_figure(x="", y="", height=440)
     sizes = frame["batch_size"].unique().sort().to_list()
     figure.add_parcoords(
-        line={"color": shown["quality"].to_list(), "colorscale": "Cividis"},
+        line={
+            "color": shown["quality"].to_list(),
+            "colorscale": _COLOURS,
+            "showscale": True,
+            "colorbar": {"title": label(metric.replace("_", " ")), "thickness": 12},
+        },
         dimensions=[
             _dimension("batch size", shown["log_size"], {math.log2(b): str(b) for b in sizes}),
             *_measured("learning rate", shown["log_rate"]),
             _dimension("seed", shown["seed"], _seed_ticks(shown["seed"])),
             *_measured("seconds", shown["log_seconds"]),
-            {"label": label(metric.replace("_", " ")), "values": shown["quality"].to_list()},
+            {
+                "label": label(metric.replace("_", " ")),
+                "values": shown["quality"].to_list(),
+                "tickformat": ".3g",
+            },
         ],
     )
     figure.update_layout(margin={"l": 60, "r": 60, "t": 60, "b": 30})
@@ -86,6 +97,8 @@ def _seed_ticks(seeds: pl.Series) -> dict[float, str]:
 
 
 def _decades(logs: pl.Series) -> dict[float, str]:
-    values = [float(value) for value in logs]
-    low, high = math.floor(min(values)), math.ceil(max(values))
-    return {float(power): f"{10.0**power:g}" for power in range(low, high + 1)}
+    """Both ends, and the powers of ten between them that are not next to one."""
+    low, high = float(min(logs)), float(max(logs))
+    near = (high - low) / _MOST_TICKS
+    inside = range(math.ceil(low + near), math.floor(high - near) + 1)
+    return {float(at): f"{10.0**at:.3g}" for at in (low, *inside, high)}

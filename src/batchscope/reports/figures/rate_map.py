@@ -9,6 +9,9 @@ from batchscope.findings.analysis import Analysis
 from batchscope.findings.curves import Curve
 from batchscope.reports.figures.style import label, make_figure
 
+# In place of a value.
+DIVERGED, GIVEN_UP = "∞", "\u00d7"
+
 
 def tabulate_rates(analysis: Analysis) -> pl.DataFrame:
     """A row per batch size and rate: mean final quality (null: not there), seeds, chosen, why."""
@@ -26,7 +29,7 @@ def tabulate_rates(analysis: Analysis) -> pl.DataFrame:
                 "quality": sum(values) / len(values),
                 "seeds": len(values),
                 "chosen": chosen.get(size) == rate,
-                "absent": "diverged" if (size, rate) in diverged else "given up",
+                "absent": DIVERGED if (size, rate) in diverged else GIVEN_UP,
             }
             for (size, rate), values in sorted(rows.items())
         ]
@@ -44,24 +47,31 @@ def draw_rates(frame: pl.DataFrame, *, metric: str) -> go.Figure:
         x=[str(size) for size in sizes],
         y=[f"{rate:g}" for rate in rates],
         z=[[cell["quality"] if cell else None for cell in row] for row in cells],
-        text=[[_write(cell) for cell in row] for row in cells],
+        text=[[_write(cell, cell["quality"]) if cell else "" for cell in row] for row in cells],
         texttemplate="%{text}",
         colorscale="Cividis",
         colorbar={"title": label(metric), "thickness": 12},
         hovertemplate="batch size %{x}, rate %{y}: %{z:.4g}<extra></extra>",
         hoverongaps=False,
     )
+    absent = [row for row in found.values() if row["quality"] is None]
+    figure.add_scatter(
+        x=[str(row["batch_size"]) for row in absent],
+        y=[f"{row['learning_rate']:g}" for row in absent],
+        text=[_write(row, row["absent"]) for row in absent],
+        mode="text",
+        textfont={"size": 14},
+        hoverinfo="skip",
+        showlegend=False,
+    )
     figure.update_xaxes(type="category", showgrid=False)
     figure.update_yaxes(type="category", showgrid=False)
     return figure
 
 
-def _write(cell: dict[str, object] | None) -> str:
-    if cell is None:
-        return ""
-    quality = cell["quality"]
-    text = str(cell["absent"]) if quality is None else f"{quality:.2g}"
-    return f"<b>[{text}]</b>" if cell["chosen"] else text
+def _write(cell: dict[str, object], value: object) -> str:
+    text = f"{value:.2g}" if isinstance(value, float) else str(value or "")
+    return f"<b>[{text}]</b>" if text and cell["chosen"] else text
 
 
 def _has_diverged(curve: Curve) -> bool:

@@ -19,13 +19,17 @@ BUDGET, TARGET = "whole budget", "to the target"
 
 
 def tabulate_time(analysis: Analysis) -> pl.DataFrame:
-    """A row per point: series, batch_size, seconds, low, high, reached."""
+    """A row per point: series, batch_size, seconds, low, high, reached.
+
+    Of runs that end at the target none is of the whole budget.
+    """
     rows: list[dict[str, object]] = []
     for tuned, size in zip(analysis.tuned, analysis.sizes, strict=True):
         whole = max(float(c.columns["seconds"][-1]) for c in tuned.curves)
         if not math.isfinite(whole):
             continue
-        rows.append(_row(BUDGET, size.batch_size, whole, None, None, reached=True))
+        if not analysis.to_target_only:
+            rows.append(_row(BUDGET, size.batch_size, whole, None, None, reached=True))
         seconds = size.seconds
         if isinstance(seconds, Interval):
             high = seconds.high if math.isfinite(seconds.high) else None

@@ -42,5 +42,7 @@ def draw_training_curves(frame: pl.DataFrame, *, column: str, name: str, unit: s
                 line={**style["line"], "width": 1.5},
                 hovertemplate=f"batch size {key[0]}: " + "%{y:.4g} at %{x}<extra></extra>",
             )
-    figure.update_yaxes(type="log", exponentformat="none")
+    # A logarithmic axis has no place for an error of nothing.
+    if (frame[column].fill_nan(None).drop_nulls() > 0).all():
+        figure.update_yaxes(type="log", exponentformat="none")
     return figure
