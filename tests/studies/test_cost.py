@@ -1,11 +1,14 @@
 import pytest
 import torch
 
-from batchscope.budget import epochs, seconds
+from batchscope.budget import Target, epochs, seconds
 from batchscope.studies.cost import charge_timing, race_allowance, timing_allowance
 from batchscope.studies.plan import Plan, make_plan
 
 from ..conftest import make_task
+
+
+TARGET = Target("val_loss", 0.5, "<=")
 
 
 def plan_of(**changes: object) -> Plan:
@@ -29,6 +32,20 @@ def test_a_study_of_time_or_examples_times_as_many_steps_as_it_takes(
 
 def test_a_budget_of_seconds_has_no_examples_to_take_a_share_of() -> None:
     assert timing_allowance(plan_of(objective="quality", budget=seconds(3)), 1000) is None
+
+
+@pytest.mark.parametrize(
+    ("effort", "count", "runs"),
+    # A grid has fifteen runs of each size.
+    [("quick", 4, 3.0), ("quick", 6, 3.6), ("standard", 2, 4.5), ("standard", 3, 4.5)],
+)
+def test_a_race_may_spend_its_share_of_the_grid_or_a_few_whole_runs(
+    effort: str, count: int, runs: float
+) -> None:
+    sizes = [2**power for power in range(3, 3 + count)]
+    plan = plan_of(race=True, effort=effort, batch_sizes=sizes, target=TARGET)
+
+    assert race_allowance(plan, 1000) == pytest.approx(runs * 10 * 1000)
 
 
 def test_a_race_pays_for_a_timing_what_its_own_takes_whoever_made_it() -> None:

@@ -11,7 +11,6 @@ from batchscope.training.evaluation import horizon_examples
 
 # What evaluation adds to a run at the gallery's budgets; the progress bar corrects itself.
 _EVALUATION_SHARE = 0.25
-_LEAST_SIZES = 5
 # Of the examples of a race, and of one run of each batch size with every seed: what timing their
 # steps may take; of a race what timing those of its choice once more may.
 _RACE_TIMING_SHARE, _TIMING_SHARE, _RACE_TIMING_AGAIN_SHARE = 0.15, 0.05, 0.03
@@ -67,14 +66,13 @@ def count_grid(plan: Plan, train_size: int, *, seeds: int = GRID_SEEDS) -> int:
 def race_allowance(plan: Plan, train_size: int) -> float:
     """Examples that a race may process.
 
-    Of a grid of few sizes the share would not do to compare any: at least as of five. Whole runs
-    from which a target is derived come on top.
+    Of a grid of few sizes the share would not do to compare any. Whole runs from which a target is
+    derived come on top.
     """
-    sizes = len(plan.batch_sizes)
-    grid = count_grid(plan, train_size)
+    limits, grid = RACES[plan.effort], count_grid(plan, train_size)
     deriving = 0 if plan.target is not None else DERIVING_RUNS
-    whole = grid / (sizes * GRID_RATES * GRID_SEEDS)
-    return RACES[plan.effort].share * grid * max(1.0, _LEAST_SIZES / sizes) + deriving * whole
+    whole = grid / (len(plan.batch_sizes) * GRID_RATES * GRID_SEEDS)
+    return max(limits.share * grid, limits.least_runs * whole) + deriving * whole
 
 
 def timing_allowance(plan: Plan, train_size: int) -> float | None:

@@ -44,6 +44,7 @@ class RaceLimits:
 
     Attributes:
         share: of the examples of the exhaustive grid, in (0, 1].
+        least_runs: of the whole budget, that it may spend however few the batch sizes are.
         rates: of the first round, an odd number.
         survivors: of each round.
         confirmed: settings that are repeated at a time.
@@ -51,6 +52,7 @@ class RaceLimits:
     """
 
     share: float
+    least_runs: float
     rates: int
     survivors: tuple[int, ...]
     confirmed: int
@@ -58,9 +60,15 @@ class RaceLimits:
 
 
 RACES: Mapping[str, RaceLimits] = {
-    "quick": RaceLimits(share=0.04, rates=3, survivors=(2, 1), confirmed=2, seeds=3),
-    "standard": RaceLimits(share=0.10, rates=5, survivors=(3, 2), confirmed=3, seeds=5),
-    "thorough": RaceLimits(share=0.25, rates=7, survivors=(4, 3), confirmed=5, seeds=7),
+    "quick": RaceLimits(
+        share=0.04, least_runs=3.0, rates=3, survivors=(2, 1), confirmed=2, seeds=3
+    ),
+    "standard": RaceLimits(
+        share=0.10, least_runs=4.5, rates=5, survivors=(3, 2), confirmed=3, seeds=5
+    ),
+    "thorough": RaceLimits(
+        share=0.25, least_runs=7.5, rates=7, survivors=(4, 3), confirmed=5, seeds=7
+    ),
 }
 
 
