@@ -7,7 +7,6 @@ from batchscope.studies.plan import Plan, make_plan
 
 from ..conftest import make_task
 
-
 TARGET = Target("val_loss", 0.5, "<=")
 
 

@@ -194,7 +194,9 @@ def _choose_with_doubt(
     def rank(size: TunedSize) -> tuple[float, float]:
         reached, seeds = hits[size.batch_size]
         logs = [log_to_target(curve, target, AXES[objective]) for curve in size.curves]
-        mean = float(np.mean([x for x in logs if math.isfinite(x)]))
+        # Of a size whose steps were not timed nobody knows what it takes.
+        known = [x for x in logs if math.isfinite(x)]
+        mean = float(np.mean(known)) if known else math.inf
         return -(reached + 1) / (seeds + 2), mean + math.log(unit_cost(size.batch_size))
 
     best = min(likely, key=rank)

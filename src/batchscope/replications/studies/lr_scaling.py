@@ -42,7 +42,7 @@ _DEAD = _LOSSES[1] / 2
 CLAIMS = (
     Claim(
         id="C1",
-        name="the linear rule keeps the training loss at the size named below",
+        name="the linear rule keeps the training loss at B*, the size that other seeds named",
         kind="claim",
         direction="within",
         margin=_KEPT,
@@ -50,7 +50,7 @@ CLAIMS = (
     ),
     Claim(
         id="C1b",
-        name="at the next size it does not: the loss is a tenth higher or more",
+        name="at the size beyond B* it does not: the loss is a tenth higher or more",
         kind="claim",
         direction="above",
         margin=_KEPT,
@@ -58,7 +58,7 @@ CLAIMS = (
     ),
     Claim(
         id="C2",
-        name="a constant rate raises the training loss there by a tenth or more",
+        name="a constant rate raises the training loss at B* by a tenth or more",
         kind="claim",
         direction="above",
         margin=_KEPT,
@@ -66,14 +66,14 @@ CLAIMS = (
     ),
     Claim(
         id="C3",
-        name="the exponent of the best rate up to that size is that of the linear rule, 1",
+        name="the best rate's exponent up to B* is the linear rule's, 1: its difference from 1",
         kind="claim",
         direction="within",
         margin=0.25,
     ),
     Claim(
         id="C3b",
-        name="the exponent of Adam's best rate is that of the square root, 1/2",
+        name="the exponent of Adam's best rate is the square root's, 1/2: its difference from it",
         kind="claim",
         direction="within",
         margin=0.25,
@@ -103,7 +103,7 @@ CLAIMS = (
     ),
     Claim(
         id="O1",
-        name="at equal updates, too, the linear rule keeps the training loss there",
+        name="at equal updates, too, the linear rule keeps the training loss at B*",
         kind="objection",
         direction="within",
         margin=_KEPT,
@@ -216,12 +216,11 @@ def measure(lab: Lab) -> Measured:
         figures=(figure,),
         notes=(
             f"The base is {base_rate:g} at {_BASE}. On four other seeds the linear rule keeps the "
-            f"loss up to {last}; the claims are read at {named} and {beyond}. Equal updates are "
-            f"the {updates:,} of {_BASE}.",
+            f"loss up to {last}: B* is {named}, the size beyond it {beyond}. Equal updates are the "
+            f"{updates:,} of {_BASE}.",
             f"Rates rise over the first {_WARMUP_EPOCHS} epochs, at every size and rate.",
-            "C3 is the exponent less 1, C3b that of Adam less 1/2; where beside the best rate "
-            "little is learned (over half of an untrained net's loss), all that is known of the "
-            "best is that it lies between its neighbours.",
+            "Where beside the best rate little is learned (over half of an untrained net's loss), "
+            "all that is known of the best is that it lies between its neighbours.",
             "Twice the least loss, which at 8 is near 0, is a narrow band there: C4b, declared "
             "after C4 was seen not to hold, asks at which rates it learns at all.",
             "C5 is judged by the validation loss "
