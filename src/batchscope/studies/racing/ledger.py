@@ -124,7 +124,8 @@ class Ledger:
 
     def best_setting(self) -> Setting | None:
         """By the mean over seeds; None where none reached the target."""
-        return min(self._means(), key=lambda one: (self._means()[one], one), default=None)
+        means = self._means()
+        return min(means, key=lambda setting: (means[setting], setting), default=None)
 
     def best_cost(self) -> float:
         """By the mean over seeds; infinite where none reached the target."""
