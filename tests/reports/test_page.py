@@ -41,6 +41,8 @@ def open_page(
         viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light"
     )
     page = context.new_page()
+    # Drawn by software, beside another worker's training, a page takes half a minute.
+    page.set_default_timeout(120_000)
     errors: list[str] = []
     page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
