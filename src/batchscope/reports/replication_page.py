@@ -67,6 +67,9 @@ def _draw(figure: Figure) -> go.Figure:
     for axis, is_log in zip(("xaxis", "yaxis"), figure.logarithmic, strict=True):
         if is_log:
             drawn.update_layout({axis: {"type": "log", "exponentformat": "none"}})
+    places = sorted({x for line in figure.lines for x in line.places})
     if figure.x == "batch size":
-        use_batch_size_axis(drawn, sorted({int(x) for line in figure.lines for x in line.places}))
+        use_batch_size_axis(drawn, list(map(int, places)))
+    elif len(places) < _FEW and not figure.logarithmic[0]:
+        drawn.update_xaxes(tickvals=places)
     return drawn
