@@ -55,8 +55,6 @@ WattsOption = Annotated[
     ),
 ]
 CarbonOption = Annotated[float, typer.Option("--carbon", help="Grams of CO2 per kilowatt-hour.")]
-
-
 WaitingHourOption = Annotated[
     float,
     typer.Option("--waiting-hour", help="What an hour until it is done is worth to you."),
