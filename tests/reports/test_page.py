@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 import batchscope as bs
+from batchscope.reports.figures.rate_map import GIVEN_UP
 from batchscope.verbs.recommending import read_recommendation
 
 from ..browser import CHROMIUM, open_browser
@@ -116,7 +117,7 @@ def test_a_race_shows_what_was_given_up_and_no_final_quality(
     assert "figure-quality" not in names
     assert {"figure-to-target", "figure-rates"} <= set(names)
     assert page.locator("#answer").get_attribute("data-batch-size") == str(found.batch_size)
-    assert "×" in page.locator("#figure-rates").inner_text()  # noqa: RUF001
+    assert GIVEN_UP in page.locator("#figure-rates").inner_text()
     assert "given up" in page.locator("#exhibit-rates .note").inner_text()
     assert errors == []
 

@@ -105,9 +105,9 @@ def _doubt_best(
     assert analysis.target is not None
     means: dict[int, float] = {}
     for size in analysis.tuned:
-        logs = [log_to_target(curve, analysis.target, AXES[objective]) for curve in size.curves]
+        logs = _log_costs(size, analysis.target, objective, unit_cost)
         if len(logs) > 1 and all(map(math.isfinite, logs)):
-            means[size.batch_size] = float(np.mean(logs)) + math.log(unit_cost(size.batch_size))
+            means[size.batch_size] = float(np.mean(logs))
     first = min(means, key=lambda size: means[size])
     if means[best.batch_size] - means[first] <= math.log1p(NEAR):
         return None
@@ -134,13 +134,7 @@ def repeated_enough(
         objective: "time" or "examples".
         unit_cost: batch size -> what one second or example counts there.
     """
-    logs = {
-        size.batch_size: [
-            log_to_target(c, target, AXES[objective]) + math.log(unit_cost(size.batch_size))
-            for c in size.curves
-        ]
-        for size in tuned
-    }
+    logs = {size.batch_size: _log_costs(size, target, objective, unit_cost) for size in tuned}
     hits = {size: own for size, own in logs.items() if own and all(map(math.isfinite, own))}
     # Whether the target was reached does not depend on what a step costs, which may be unknown.
     least = often_enough(
@@ -193,11 +187,9 @@ def _choose_with_doubt(
 
     def rank(size: TunedSize) -> tuple[float, float]:
         reached, seeds = hits[size.batch_size]
-        logs = [log_to_target(curve, target, AXES[objective]) for curve in size.curves]
         # Of a size whose steps were not timed nobody knows what it takes.
-        known = [x for x in logs if math.isfinite(x)]
-        mean = float(np.mean(known)) if known else math.inf
-        return -(reached + 1) / (seeds + 2), mean + math.log(unit_cost(size.batch_size))
+        known = [x for x in _log_costs(size, target, objective, unit_cost) if math.isfinite(x)]
+        return -(reached + 1) / (seeds + 2), float(np.mean(known)) if known else math.inf
 
     best = min(likely, key=rank)
     reached, seeds = hits[best.batch_size]
@@ -209,6 +201,14 @@ def _choose_with_doubt(
             f"this setting did with {reached} of {seeds}, and others may be as good or better."
         ),
     )
+
+
+def _log_costs(
+    size: TunedSize, target: Target, objective: str, unit_cost: Callable[[int], float]
+) -> list[float]:
+    """The log of what each seed needed to a target, by an objective."""
+    each = math.log(unit_cost(size.batch_size))
+    return [log_to_target(curve, target, AXES[objective]) + each for curve in size.curves]
 
 
 def _count_seeds(analysis: Analysis, size: TunedSize, target: Target) -> tuple[int, int]:

@@ -15,7 +15,6 @@ from batchscope.decisions.recommendation import Recommendation
 from batchscope.errors import CannotTell, StoreError
 from batchscope.estimate import Interval
 from batchscope.findings.analysis import Analysis
-from batchscope.findings.curves import test_column
 from batchscope.reports.endings import write_ending
 from batchscope.reports.figures.all_runs import draw_all_runs, tabulate_runs_seen
 from batchscope.reports.figures.collapse import draw_collapse, tabulate_collapse
@@ -127,17 +126,13 @@ def _render(
 
 def _write_endings(analysis: Analysis) -> dict[int, tuple[str, str]]:
     """Batch size -> its quality, on test data where there are, and its training loss."""
-    curves = {size.batch_size: size.curves for size in analysis.tuned}
+    column = quality_column(analysis)
     return {
         size.batch_size: (
-            write_ending(size.quality, curves[size.batch_size], analysis.metric)
-            if size.test_quality is None
-            else write_ending(
-                size.test_quality, curves[size.batch_size], test_column(analysis.metric)
-            ),
-            write_ending(size.train_loss, curves[size.batch_size], "train_loss"),
+            write_ending(size.test_quality or size.quality, tuned.curves, column),
+            write_ending(size.train_loss, tuned.curves, "train_loss"),
         )
-        for size in analysis.sizes
+        for tuned, size in zip(analysis.tuned, analysis.sizes, strict=True)
     }
 
 

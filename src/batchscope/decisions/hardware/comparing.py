@@ -227,9 +227,7 @@ def _say(
 ) -> list[str]:
     if not known:
         return [f"None of the devices is known to get {goal}."]
-    said = [f"{known[0].device} is the fastest {goal}: {_write(known[0])}{_name_equals(known)}."]
-    if len(known) > 2 and _seconds(known[-1]) <= (1 + _EQUAL) * _seconds(known[0]):
-        said = [f"All devices are about as fast {goal}: {_write(known[0])}."]
+    said = [_name_fastest(known, goal)]
     if deadline is not None and not in_time:
         return [f"None is expected to keep to the deadline of {write_number(deadline)} s.", *said]
     if cheapest is not None:
@@ -261,11 +259,14 @@ def _write(one: OnDevice) -> str:
     return f"batch size {one.batch_size}{split}, {one.seconds}"
 
 
-def _name_equals(known: Sequence[OnDevice]) -> str:
-    """The devices that are hardly slower than the fastest, as where starting kernels binds."""
+def _name_fastest(known: Sequence[OnDevice], goal: str) -> str:
+    """With those that are hardly slower, as where starting kernels binds."""
     most = (1 + _EQUAL) * _seconds(known[0])
     others = [one.device for one in known[1:] if _seconds(one) <= most]
-    return f"; hardly slower: {', '.join(others)}" if others else ""
+    if len(others) == len(known) - 1 > 1:
+        return f"All devices are about as fast {goal}: {_write(known[0])}."
+    equals = f"; hardly slower: {', '.join(others)}" if others else ""
+    return f"{known[0].device} is the fastest {goal}: {_write(known[0])}{equals}."
 
 
 def _seconds(one: OnDevice) -> float:
