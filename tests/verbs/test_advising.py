@@ -98,6 +98,21 @@ def test_it_settles_says_so_and_looks_again_after_drift() -> None:
     assert "of the last choice the epochs changed" in again.ask().reason
 
 
+def test_steps_timed_on_another_machine_count_at_once() -> None:
+    one = advisor()
+    for size in SIZES:
+        one.timed(size, cost_of(size))
+    assert play(one, 40)[-1] in (128, 256)
+
+    # There small batches cost ten times as much, so that 512 is best.
+    for size in SIZES:
+        one.timed(size, 2000 / size + 1)
+    trial = one.ask()
+
+    assert trial.batch_size in (512, 1024)
+    assert "the timed cost per epoch changed: looking again" in trial.reason
+
+
 def test_a_second_tell_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     state = str(tmp_path / "advisor.db")
     one, other = advisor(state), advisor()

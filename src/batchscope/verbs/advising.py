@@ -129,6 +129,9 @@ class Advisor:
     ) -> None:
         """Take the cost of an epoch as a few timed steps have it; any number of times.
 
+        Where two timings one after another are not what earlier ones of the same batch sizes and
+        power limits predict, both higher or both lower, costs from before them count no longer.
+
         Raises:
             InvalidInput: the batch size or the power limit is not on offer, or the cost is not
                 above 0.
@@ -215,14 +218,15 @@ class Advisor:
             outcome = self._job.check_outcome(
                 cost=cost, reached=reached, epochs=epochs, progress=progress
             )
-            setting = {key: asked[key] for key in ("batch_size", "power_limit")}
+            size, watts = asked["batch_size"], asked["power_limit"]
             stopped = self._job.was_stopped(
                 cost=cost,
                 reached=reached,
                 epochs=epochs,
                 stop_cost=asked["stop_cost"],
-                epoch_cost=self._record.history.see_cost(**setting),
+                epoch_cost=self._record.history.costs.see_one((size, watts)),
             )
+            setting = {"batch_size": size, "power_limit": watts}
             turn.add({"kind": "tell", "id": name, "stopped": stopped} | setting | outcome)
 
     def record(
@@ -263,7 +267,7 @@ class Advisor:
         history = self._record.history
         self._check_affordable()
         at = self._job.batch_sizes.index(self._job.default)
-        price, _ = history.see_costs(self._job.batch_sizes).get(at, (0.0, None))
+        price, _ = history.costs.see(self._job.batch_sizes).get(at, (0.0, None))
         is_affordable = price <= self._max_cost
         if not history.seen and not running and is_affordable:
             first = self._planner.begin(self._job.default, history)
@@ -274,7 +278,7 @@ class Advisor:
 
     def _check_affordable(self) -> None:
         sizes = self._job.batch_sizes
-        known = self._record.history.see_costs(sizes)
+        known = self._record.history.costs.see(sizes)
         if len(known) < len(sizes):
             return
         at = min(known, key=lambda at: known[at][0])
@@ -312,7 +316,7 @@ class Advisor:
         others = f"; {open_runs} open" if running else ""
         is_new = self._record.since_drift < len(self._job.batch_sizes)
         drift = (
-            f"; of the last choice the {self._record.drifted} changed: looking again"
+            f"; {self._record.drifted} changed: looking again"
             if self._record.drifted is not None and is_new and not self._is_settled()
             else ""
         )

@@ -71,13 +71,10 @@ def test_a_failure_without_levels_is_a_bound() -> None:
 def test_drift_is_noticed_and_everything_before_it_forgotten() -> None:
     history = History(100)
     for size, epochs in [(64, 10), (128, 12), (64, 11), (64, 10), (64, 10)]:
-        history.add(outcome(size, epochs))
-        assert history.forget_drifted(outcome(size, epochs)) is None
-    history.add(outcome(64, 30))
-    assert history.forget_drifted(outcome(64, 30)) is None
-    history.add(outcome(64, 28))
+        assert history.add(outcome(size, epochs)) is None
+    assert history.add(outcome(64, 30)) is None
 
-    assert history.forget_drifted(outcome(64, 28)) == "epochs"
+    assert history.add(outcome(64, 28)) == "epochs"
     assert [s.at for s in history.see_epochs([64, 128])] == [0]
     assert math.exp(history.see_epochs([64, 128])[0].value) == pytest.approx(29, rel=0.01)
 
@@ -90,8 +87,7 @@ def test_failures_after_long_success_are_drift_and_those_that_chance_explains_ar
             history.add(outcome(64, 10))
         for failures in range(1, 20):
             failed = outcome(64, 100, reached=False)
-            history.add(failed)
-            if history.forget_drifted(failed) == "share of runs that fail":
+            if history.add(failed) == "share of runs that fail":
                 return failures
         return 20
 
@@ -103,8 +99,7 @@ def test_failures_after_long_success_are_drift_and_those_that_chance_explains_ar
     for _ in range(2000):
         # A fifth fail, all along.
         one = outcome(64, 10, reached=rng.random() > 0.2)
-        history.add(one)
-        false += history.forget_drifted(one) is not None
+        false += history.add(one) is not None
     # Once in 1,000 per look would be 2; rows of failures overlap.
     assert false <= 4
 
@@ -122,18 +117,6 @@ def test_parts_of_an_epoch_are_told_from_whole_ones() -> None:
     assert (whole.least_epochs, parts.least_epochs < 0.01) == (1, True)
 
 
-def test_a_cost_that_changes_is_noticed() -> None:
-    history = History(100)
-    for cost in (20.0, 20.2, 19.9, 20.1):
-        history.add(outcome(64, 10, cost=cost))
-    for cost in (30.0, 30.0):
-        history.add(outcome(64, 10, cost=cost))
-        drifted = history.forget_drifted(outcome(64, 10, cost=cost))
-
-    assert drifted == "cost per epoch"
-    assert history.see_costs([64])[0][0] == pytest.approx(3.0)
-
-
 def test_runs_that_do_not_change_are_seldom_taken_for_drift() -> None:
     rng = np.random.default_rng(1)
     false = 0
@@ -142,8 +125,7 @@ def test_runs_that_do_not_change_are_seldom_taken_for_drift() -> None:
         for _ in range(50):
             # As whole numbers with a long tail, as epochs are.
             one = outcome(64, float(np.ceil(4 * math.exp(0.15 * abs(rng.standard_normal())))))
-            history.add(one)
-            false += history.forget_drifted(one) is not None
+            false += history.add(one) is not None
 
     # Once in 1,000 per look would be 10 of 10,000; looks overlap.
     assert false <= 20

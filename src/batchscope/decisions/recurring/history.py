@@ -1,4 +1,4 @@
-"""What recurring runs have shown: epochs and costs at each batch size, and whether they drift."""
+"""What recurring runs have shown: epochs at each batch size, costs, and whether they drift."""
 
 import math
 from collections import deque
@@ -6,25 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy import stats
 
+from batchscope.decisions.recurring.costs import Costs
+from batchscope.decisions.recurring.drift import BY_CHANCE, NEWEST, PRIOR_RUNS, is_drifting
 from batchscope.decisions.recurring.failing import chance_of_failures, doubt_of, rate_of_chance
 from batchscope.decisions.recurring.job import Direction
 from batchscope.decisions.recurring.worlds import Seen
 
-# The spread of epochs between seeds: a tenth, worth as much as four runs' evidence.
-_PRIOR_SPREAD, _PRIOR_RUNS = 0.1, 4
-# Of a timing of a few steps.
-_TIMING_SPREAD = 0.03
+# The spread of epochs between seeds, a tenth, worth as much as the prior runs' evidence.
+_PRIOR_SPREAD = 0.1
 # Runs that reached the target whose ways there are kept, the newest; further ones tell little.
 _MOST_WAYS = 8
 # How well a level on the way tells the rest: half of what is extrapolated, in logs.
 _EXTRAPOLATED = 0.5
-# Drift: the newest runs on one side of what the earlier ones predict, by chance once in 1,000.
-_DRIFTED_RUNS, _LEAST_BEFORE, _BY_CHANCE = 2, 3, 0.001
-
-
-Setting = tuple[int, float | None]
 # Epochs.
 _NEXT_TO_NOTHING = 1e-3
 # Of one batch size, bounds beyond which further ones tell nothing.
@@ -102,7 +96,7 @@ class _Size:
 
 @dataclass(slots=True)
 class History:
-    """Outcomes and timings since the last drift.
+    """Outcomes since the last drift.
 
     Attributes:
         max_epochs: after which a run has failed.
@@ -111,6 +105,7 @@ class History:
         seen: runs whose end is known, since the beginning.
         reached: of these, those that reached the target.
         is_whole: whether jobs look for the target at the end of each epoch only.
+        costs: of an epoch, of runs and timings.
     """
 
     max_epochs: float
@@ -119,18 +114,20 @@ class History:
     seen: int = 0
     reached: int = 0
     is_whole: bool = True
+    costs: Costs = field(default_factory=Costs)
     _sizes: dict[int, _Size] = field(default_factory=dict[int, _Size])
-    # Logs of costs per epoch: of runs, and of a few timed steps.
-    _costs: dict[Setting, list[float]] = field(default_factory=dict[Setting, list[float]])
-    _timings: dict[Setting, list[float]] = field(default_factory=dict[Setting, list[float]])
     # Of runs that reached the target: levels, rising, and the log of how many times the epochs at
     # each it took in all.
     _ways: deque[tuple[list[float], list[float]]] = field(
         default_factory=lambda: deque(maxlen=_MOST_WAYS)
     )
 
-    def add(self, outcome: Outcome) -> None:
-        """Take a run's end."""
+    def add(self, outcome: Outcome) -> str | None:
+        """Take a run's end; where its setting drifts, keep only what came with that.
+
+        Returns:
+            What drifted; None for nothing.
+        """
         self.seen += 1
         self.reached += outcome.reached
         if outcome.reached and not float(outcome.epochs).is_integer():
@@ -139,33 +136,16 @@ class History:
         size.add(outcome, least=self.least_epochs)
         if outcome.reached and outcome.progress:
             self._ways.append(self._follow(outcome))
+        drifted: list[str] = []
         if outcome.epochs > 0 and outcome.cost > 0:
             setting = (outcome.batch_size, outcome.power_limit)
-            self._costs.setdefault(setting, []).append(math.log(outcome.cost / outcome.epochs))
-
-    def time(self, batch_size: int, power_limit: float | None, cost: float) -> None:
-        """Take a cost per epoch as a few timed steps have it."""
-        self._timings.setdefault((batch_size, power_limit), []).append(math.log(cost))
-
-    def forget_drifted(self, outcome: Outcome) -> str | None:
-        """Notice drift of the setting that an outcome came from, and keep only what came with it.
-
-        Returns:
-            What drifted; None for nothing.
-        """
-        drifted: list[str] = []
-        setting = (outcome.batch_size, outcome.power_limit)
-        costs = self._costs.get(setting, [])
-        if _is_drifting(costs, _TIMING_SPREAD):
-            self._costs = {setting: costs[-_DRIFTED_RUNS:]}
-            self._timings.clear()
-            drifted.append("cost per epoch")
-        size = self._sizes[outcome.batch_size]
-        took_others = _is_drifting([log for log, _ in size.ends], self.spread())
+            if self.costs.add(setting, outcome.cost / outcome.epochs):
+                drifted.append("cost per epoch")
+        took_others = is_drifting([log for log, _ in size.ends], self.spread())
         if took_others or self._fails_anew(size):
             self._ways.clear()
             self._sizes = {outcome.batch_size: _Size()}
-            for _, one in size.ends[-_DRIFTED_RUNS:] if took_others else ():
+            for _, one in size.ends[-NEWEST:] if took_others else ():
                 again = replace(one, progress={})
                 self._sizes[outcome.batch_size].add(again, least=self.least_epochs)
             drifted.append("epochs" if took_others else "share of runs that fail")
@@ -180,7 +160,7 @@ class History:
         """Whether the newest runs failed more often than by chance, after others had not."""
         before = size.failures - size.newest_failures
         chance = chance_of_failures(size.newest_failures, reached=len(size.logs), failed=before)
-        return bool(size.logs) and chance < _BY_CHANCE
+        return bool(size.logs) and chance < BY_CHANCE
 
     def rise(self, level: float) -> float:
         """A level so that higher is nearer to the target."""
@@ -188,7 +168,7 @@ class History:
 
     def spread(self) -> float:
         """Standard deviation of the log of epochs between runs of one batch size."""
-        total, freedom = _PRIOR_RUNS * _PRIOR_SPREAD**2, float(_PRIOR_RUNS)
+        total, freedom = PRIOR_RUNS * _PRIOR_SPREAD**2, float(PRIOR_RUNS)
         for size in self._sizes.values():
             if len(size.logs) > 1:
                 total += size.scatter()
@@ -251,33 +231,6 @@ class History:
             ]
         return seen
 
-    def see_costs(self, order: Sequence[int]) -> dict[int, tuple[float, float | None]]:
-        """Position -> the least known cost per epoch, and the power limit that has it."""
-        best: dict[int, tuple[float, float | None]] = {}
-        for (size, limit), log in self._log_costs().items():
-            cost, at = math.exp(log), order.index(size)
-            if at not in best or cost < best[at][0]:
-                best[at] = (cost, limit)
-        return best
-
-    def see_cost(self, batch_size: int, power_limit: float | None) -> float | None:
-        """The cost per epoch of one setting; None where it is not known."""
-        log = self._log_costs().get((batch_size, power_limit))
-        return None if log is None else math.exp(log)
-
-    def _log_costs(self) -> dict[Setting, float]:
-        """Of runs where there are any; of timings with what runs cost beside, such as evaluation.
-
-        That is taken for the same share everywhere, the mean over settings with both.
-        """
-        runs, timings = (
-            {setting: sum(logs) / len(logs) for setting, logs in known.items()}
-            for known in (self._costs, self._timings)
-        )
-        both = [runs[setting] - timings[setting] for setting in runs if setting in timings]
-        beside = sum(both) / len(both) if both else 0.0
-        return {setting: log + beside for setting, log in timings.items()} | runs
-
     def _follow(self, outcome: Outcome) -> tuple[list[float], list[float]]:
         """The levels of a run that reached the target, and what was left at each."""
         whole = max(outcome.epochs, self.least_epochs)
@@ -308,24 +261,3 @@ class History:
                 at_level = math.log(max(epoch, self.least_epochs))
                 return at_level + left, (_EXTRAPOLATED * left) ** 2
         return None
-
-
-def _is_drifting(logs: Sequence[float], spread: float) -> bool:
-    """Whether the newest values lie outside what the earlier ones predict, all on one side.
-
-    Outside the prediction interval of normal values, and beyond every earlier one: epochs are
-    whole numbers with long tails.
-    """
-    before, newest = logs[:-_DRIFTED_RUNS], logs[-_DRIFTED_RUNS:]
-    if len(before) < _LEAST_BEFORE:
-        return False
-    is_above, is_below = min(newest) > max(before), max(newest) < min(before)
-    if not (is_above or is_below):
-        return False
-    freedom = len(before) - 1 + _PRIOR_RUNS
-    total = _PRIOR_RUNS * spread**2 + float(np.var(before)) * len(before)
-    error = math.sqrt(total / freedom * (1 + 1 / len(before)))
-    # The chances of the newest values multiply, once for either side.
-    each = (_BY_CHANCE / 2) ** (1 / _DRIFTED_RUNS)
-    nearest = min(newest) if is_above else max(newest)
-    return abs(nearest - float(np.mean(before))) > float(stats.t.isf(each, freedom)) * error

@@ -66,7 +66,7 @@ class Planner:
 
     def begin(self, default: int, history: History) -> Next:
         """The first run, of which nothing is known but perhaps what an epoch costs."""
-        known = history.see_costs(self._sizes)
+        known = history.costs.see(self._sizes)
         return Next(
             batch_size=default,
             power_limit=known.get(self._sizes.index(default), (0.0, None))[1],
@@ -86,7 +86,7 @@ class Planner:
         """
         noise = history.spread()
         seen = history.see_epochs(self._sizes)
-        known = history.see_costs(self._sizes)
+        known = history.costs.see(self._sizes)
         costs = self._draw_costs({at: cost for at, (cost, _) in known.items()})
         epochs, works = self._draw_epochs(seen, noise)
         reached, failed, given_up = history.count(self._sizes)

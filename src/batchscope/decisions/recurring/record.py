@@ -20,7 +20,7 @@ class Record:
         history: what the outcomes and timings show.
         best_in_a_row: how many of the newest answers were the best already, by the outcomes of
             those before; of answers that were given together one counts.
-        drifted: what changed last of the choice; None for nothing.
+        drifted: what changed last, in words; None for nothing.
         since_drift: how many outcomes came after that.
     """
 
@@ -47,7 +47,9 @@ class Record:
                 if not event["is_best"]:
                     self.best_in_a_row = 0
             case "timed":
-                self.history.time(event["batch_size"], event["power_limit"], event["cost"])
+                setting = event["batch_size"], event["power_limit"]
+                if self.history.costs.time(setting, event["cost"]):
+                    self._look_again("the timed cost per epoch")
             case "tell":
                 asked = self.asked[event["id"]]
                 self.told.add(event["id"])
@@ -87,12 +89,14 @@ class Record:
             stopped=event["stopped"],
             progress=self._improvements(event["progress"]),
         )
-        self.history.add(outcome)
-        drifted = self.history.forget_drifted(outcome)
+        drifted = self.history.add(outcome)
         self.since_drift += 1
         if drifted is not None:
-            self.best_in_a_row = self.since_drift = 0
-            self.drifted = drifted
+            self._look_again(f"of the last choice the {drifted}")
+
+    def _look_again(self, drifted: str) -> None:
+        self.best_in_a_row = self.since_drift = 0
+        self.drifted = drifted
 
     def _price_first_epoch(self, asked: Event) -> None:
         """Take its cost to be what was too little for it, where it is not known.
@@ -100,8 +104,8 @@ class Record:
         Asked again, such a run would end as soon.
         """
         setting = asked["batch_size"], asked["power_limit"]
-        if self.history.see_cost(*setting) is None:
-            self.history.time(*setting, asked["stop_cost"])
+        if self.history.costs.see_one(setting) is None:
+            self.history.costs.time(setting, asked["stop_cost"])
 
     def _improvements(self, progress: Sequence[tuple[float, float]]) -> dict[float, float]:
         """Levels better than all before, of what may be the metric after every epoch."""
