@@ -113,6 +113,38 @@ def test_steps_timed_on_another_machine_count_at_once() -> None:
     assert "the timed cost per epoch changed: looking again" in trial.reason
 
 
+@pytest.mark.parametrize("max_epochs", [25, 200])
+def test_where_runs_fail_by_chance_no_batch_size_is_asked_for_over_and_over(
+    max_epochs: int,
+) -> None:
+    # Three in ten fail; 1024 needs 42.7 epochs, and within 25 never gets there.
+    costs = {size: 30 / size + 0.1 for size in SIZES}
+    for seed in range(12):
+        one = Advisor(
+            SIZES, default=512, max_epochs=max_epochs, recurrences=60, state=None, seed=seed
+        )
+        for size in SIZES:
+            one.timed(size, costs[size])
+        rng = np.random.default_rng(seed)
+        asked: Counter[int] = Counter()
+        reached = 0
+        while reached < 60 and asked.total() < 400:
+            trial = one.ask()
+            size = trial.batch_size
+            asked[size] += 1
+            needed = math.ceil(12 * (1 + size / 400) * math.exp(0.1 * rng.standard_normal()))
+            fails = rng.random() < 0.3 or needed > max_epochs
+            epochs = max_epochs if fails else needed
+            most = (trial.stop_cost or 1e9) // (costs[size] * (1 - 1e-9))
+            got = not fails and epochs <= most
+            epochs = min(epochs, most)
+            one.tell(trial, cost=epochs * costs[size], reached=got, epochs=epochs)
+            reached += got
+
+        # Of 60 that get there 86 are begun on average, and some are given up.
+        assert asked.total() < 200, (seed, asked)
+
+
 def test_a_second_tell_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     state = str(tmp_path / "advisor.db")
     one, other = advisor(state), advisor()

@@ -164,7 +164,8 @@ class Advisor:
                 stop_cost=None if math.isinf(chosen.stop_cost) else chosen.stop_cost,
                 reason=reason,
             )
-            turn.add({"kind": "ask", "at": now, "is_best": chosen.is_best} | trial.to_dict())
+            said = {"is_best": chosen.is_best, "stops_late": chosen.stops_late}
+            turn.add({"kind": "ask", "at": now} | said | trial.to_dict())
         return trial
 
     def tell(

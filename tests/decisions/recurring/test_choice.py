@@ -64,6 +64,37 @@ def test_a_try_is_given_up_where_that_is_cheapest() -> None:
     assert mean_cost(chosen.stop_cost) <= by_hand * 1.001
 
 
+def test_a_run_of_the_best_is_given_up_where_it_has_more_likely_failed() -> None:
+    epochs = worlds([10, 20], [0.02, 0.02])
+    rng = np.random.default_rng(1)
+    drawn = np.exp(rng.choice(epochs[:, 0], 20_000) + 0.05 * rng.standard_t(4, 20_000))
+    runs = np.where(rng.random(20_000) < 0.9, drawn, 100)
+
+    def mean_cost(stop: float) -> float:
+        # What misses the target is begun anew, at ten epochs and as often as nine in ten fail.
+        return float((np.minimum(runs, stop) + again * (runs > min(stop, 99))).mean())
+
+    chosen = ask(epochs, recurrences=50, chances=[0.9, 0.9])
+    again = (0.9 * 10 + 0.1 * 100) / 0.9
+    by_hand = min(mean_cost(stop) for stop in np.linspace(9, 100, 1000))
+
+    assert chosen.at == 0
+    assert chosen.stop_cost < 15
+    # 20,000 runs: one deviation of their mean is a tenth of a percent.
+    assert mean_cost(chosen.stop_cost) <= by_hand * 1.01
+    assert math.isinf(ask(epochs, recurrences=50).stop_cost)
+
+
+def test_a_try_that_cannot_get_there_before_it_is_given_up_settles_nothing() -> None:
+    # Half of the runs at 10 epochs fail at 100, and 30 without failures would be less; but what is
+    # open is given up at 20.
+    epochs = worlds([10, 30], [0.01, 0.02])
+    chosen = ask(epochs, recurrences=10_000, chances=[0.5, 0.5], is_open=[False, True])
+
+    assert chosen.at == 0
+    assert chosen.saving == pytest.approx(0, abs=1e-9)
+
+
 def test_what_may_never_work_is_given_up_at_twice_what_does() -> None:
     epochs = worlds([10, 7], [0.01, 0.4])
     known = ask(epochs, recurrences=50, is_open=[False, False])

@@ -104,6 +104,40 @@ def test_failures_after_long_success_are_drift_and_those_that_chance_explains_ar
     assert false <= 4
 
 
+def test_what_is_given_up_late_has_failed_and_what_may_still_have_won_has_not() -> None:
+    history = History(100)
+    for epochs in (10, 11, 9, 10):
+        history.add(outcome(64, epochs))
+    for epochs in (10, 30):
+        history.add(outcome(64, epochs, reached=False, stopped=True))
+    assert history.count([64]) == ([4], [1], [1])
+
+    # Given up where it had more likely failed, whatever its epochs.
+    history.add(outcome(64, 11, reached=False, stopped=True, is_late=True))
+    assert history.count([64]) == ([4], [2], [1])
+
+
+def test_runs_given_up_late_one_after_another_are_drift_and_bound_what_comes() -> None:
+    history = History(100)
+    for _ in range(20):
+        history.add(outcome(64, 10))
+    late = [history.add(outcome(64, 20, reached=False, stopped=True)) for _ in range(2)]
+
+    assert late == [None, "share of runs that fail"]
+    assert history.count([64]) == ([0], [0], [2])
+    assert [s.value for s in history.see_epochs([64])] == [math.log(20)] * 2
+
+
+def test_all_failures_count_though_few_are_looked_at_one_by_one() -> None:
+    history = History(100)
+    history.add(outcome(32, 10))
+    for _ in range(50):
+        history.add(outcome(64, 100, reached=False))
+
+    assert sum(s.count for s in history.see_epochs([32, 64]) if s.is_bound) == 50
+    assert len(history.see_epochs([32, 64])) < 12
+
+
 def test_parts_of_an_epoch_are_told_from_whole_ones() -> None:
     whole, parts = History(100), History(100)
     whole.add(outcome(64, 1.0))

@@ -40,6 +40,19 @@ def test_a_bound_moves_what_lies_below_it_and_only_that() -> None:
     assert high[:, 4].mean() > free[:, 4].mean() + 0.3
 
 
+def test_many_outcomes_with_one_bound_move_further_than_one() -> None:
+    belief = believe_epochs(SIZES, 64, 100)
+    known = [Seen(2, math.log(20), 1e-3)]
+
+    def move(count: int) -> float:
+        bound = Seen(3, math.log(60), 0.0, is_bound=True, count=count)
+        return belief.draw([*known, bound], 0.01, NORMALS)[0][:, 3].mean()
+
+    # The least of 1,000 normal values lies about 3.1 deviations below their mean, here 0.31.
+    assert move(1) < move(10) < move(1000)
+    assert move(1000) - move(1) == pytest.approx(0.31, abs=0.1)
+
+
 def test_a_failure_that_epochs_explain_is_put_down_to_them_and_no_other() -> None:
     belief = believe_epochs(SIZES, 64, 100)
     known = [Seen(2, math.log(20), 1e-3), Seen(3, math.log(22), 1e-3)]

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+from scipy import special, stats
 
+from batchscope.decisions.recurring.drift import PRIOR_RUNS
 from batchscope.findings.scaling import Array
 
 _OUTCOMES = 12
@@ -18,6 +19,8 @@ _TIE = 1e-9
 _TWICE = 2.0
 # Deviations of one run about its mean.
 _LONG = 2.0
+# Of runs about their mean, evenly likely, in units of a spread that few have told.
+_DEVIATIONS: Array = stats.t.ppf((np.arange(32) + 0.5) / 32, PRIOR_RUNS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +107,13 @@ def choose(
             hopeless[~doubted | (hopeless >= longest.max(axis=0))] = math.inf
             stops = np.minimum(stops, hopeless)
         stops[best] = math.inf
+        if chances[best] < 1:
+            stops[best] = _find_late(
+                spent[:, best] * np.exp(noise * _DEVIATIONS)[:, None],
+                chance=float(chances[best]),
+                longest=float(longest[:, best].mean()),
+                again=least,
+            )
         # As who rents what he might buy: at most twice what is known to work.
         twice = _TWICE * float(spent.mean(axis=0)[~is_open].min())
         stops[is_open] = np.minimum(stops[is_open], twice)
@@ -177,6 +187,25 @@ def _find_stops(spent: Array, again: float) -> Array:
     return np.where(least < ordered.sum(axis=0), stops, math.inf)
 
 
+def _find_late(ends: Array, *, chance: float, longest: float, again: float) -> float:
+    """The cost from which on a run has failed more likely than it is only late; infinite for never.
+
+    There giving up and beginning anew is cheapest on average.
+
+    Args:
+        ends: costs of runs that do not fail.
+        chance: that a run does not.
+        longest: cost of one that fails and is not given up.
+        again: the job begun anew.
+    """
+    ends = np.minimum(np.sort(ends, axis=None), longest)
+    later = np.arange(len(ends))[::-1] / len(ends)
+    totals = chance * (np.cumsum(ends) / len(ends) + later * (ends + again))
+    totals += (1 - chance) * (ends + again)
+    stop = float(ends[np.argmin(totals)])
+    return stop if stop < longest else math.inf
+
+
 def _expect_least(
     logs: Array,
     ceilings: Array,
@@ -210,5 +239,6 @@ def _expect_least(
     # Summed over bins these are the means over all worlds: knowing never seems to cost.
     after = np.diff(ends @ whole, axis=1)
     for at, own in zip(unsettled, settled.T, strict=True):
-        after[at, :, at] = np.diff(ends[at] @ own)
+        # The last bin is of runs that do not get there.
+        after[at, :-1, at] = np.diff(ends[at] @ own)[:-1]
     return after.min(axis=2).sum(axis=1) / worlds

@@ -3,13 +3,23 @@
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from batchscope.decisions.recurring.costs import Costs
-from batchscope.decisions.recurring.drift import BY_CHANCE, NEWEST, PRIOR_RUNS, is_drifting
-from batchscope.decisions.recurring.failing import chance_of_failures, doubt_of, rate_of_chance
+from batchscope.decisions.recurring.drift import (
+    BY_CHANCE,
+    NEWEST,
+    PRIOR_RUNS,
+    find_side,
+    is_drifting,
+)
+from batchscope.decisions.recurring.failing import (
+    chance_of_failures,
+    doubt_of,
+    rate_of_chance,
+)
 from batchscope.decisions.recurring.job import Direction
 from batchscope.decisions.recurring.worlds import Seen
 
@@ -21,8 +31,8 @@ _MOST_WAYS = 8
 _EXTRAPOLATED = 0.5
 # Epochs.
 _NEXT_TO_NOTHING = 1e-3
-# Of one batch size, bounds beyond which further ones tell nothing.
-_MOST_BOUNDS = 8
+# Runs of one batch size without the target that are looked at one by one.
+_MOST_SINGLE = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +46,7 @@ class Outcome:
         epochs: trained, perhaps in part.
         reached: whether the target was reached.
         stopped: whether it was given up for its cost, so that it might have reached the target.
+        is_late: whether it was given up since it had more likely failed than it was only late.
         progress: level of the metric -> the epoch in which it was passed.
     """
 
@@ -45,6 +56,7 @@ class Outcome:
     epochs: float
     reached: bool
     stopped: bool
+    is_late: bool = False
     progress: Mapping[float, float] = field(default_factory=dict[float, float])
 
 
@@ -54,37 +66,45 @@ class _Size:
 
     Attributes:
         logs: log epochs of runs that reached the target.
-        stopped: runs that were given up for their cost.
-        failures: runs that ended without the target.
-        newest_failures: of these, those since the last that reached it.
-        ends: log epochs of the others in order. Of those given up only where they are more than any
-            run before took, since all told they took more.
+        stopped: runs that were given up for their cost and may have been about to get there.
+        failures: how many ended without the target, or were given up for late.
+        newest: of these, those since the last that reached it.
     """
 
     logs: list[float] = field(default_factory=list[float])
     stopped: list[Outcome] = field(default_factory=list[Outcome])
     failures: int = 0
-    newest_failures: int = 0
-    ends: list[tuple[float, Outcome]] = field(default_factory=list[tuple[float, Outcome]])
+    newest: list[Outcome] = field(default_factory=list[Outcome])
     total: float = 0.0
     squares: float = 0.0
 
-    def add(self, outcome: Outcome, *, least: float) -> None:
+    def add(self, outcome: Outcome, *, least: float, spread: float) -> None:
+        """Take a run's end.
+
+        Args:
+            least: epochs that a run takes.
+            spread: of the log of epochs between runs.
+        """
         log = math.log(max(outcome.epochs, least))
         if outcome.reached:
-            self.newest_failures = 0
-            self.logs.append(log)
-            self.total += log
-            self.squares += log * log
-        elif outcome.stopped:
-            self.stopped.append(outcome)
-            if log <= max((end for end, _ in self.ends), default=math.inf):
-                return
-        else:
-            self.failures += 1
-            self.newest_failures += 1
+            self.reach(log)
             return
-        self.ends.append((log, outcome))
+        is_late = outcome.is_late or self._is_late(log, spread)
+        if outcome.stopped and not (self.logs and is_late):
+            self.stopped.append(outcome)
+            return
+        self.failures += 1
+        self.newest.append(outcome)
+
+    def reach(self, log: float) -> None:
+        """Take a run that reached the target after so many epochs."""
+        self.newest.clear()
+        self.logs.append(log)
+        self.total += log
+        self.squares += log * log
+
+    def _is_late(self, log: float, spread: float) -> bool:
+        return len(self.logs) > 0 and find_side(self.logs, log, spread) > 0
 
     def mean(self) -> float:
         return self.total / len(self.logs)
@@ -133,7 +153,7 @@ class History:
         if outcome.reached and not float(outcome.epochs).is_integer():
             self.is_whole = False
         size = self._sizes.setdefault(outcome.batch_size, _Size())
-        size.add(outcome, least=self.least_epochs)
+        size.add(outcome, least=self.least_epochs, spread=self.spread())
         if outcome.reached and outcome.progress:
             self._ways.append(self._follow(outcome))
         drifted: list[str] = []
@@ -141,13 +161,14 @@ class History:
             setting = (outcome.batch_size, outcome.power_limit)
             if self.costs.add(setting, outcome.cost / outcome.epochs):
                 drifted.append("cost per epoch")
-        took_others = is_drifting([log for log, _ in size.ends], self.spread())
+        took_others = is_drifting(size.logs, self.spread())
         if took_others or self._fails_anew(size):
             self._ways.clear()
-            self._sizes = {outcome.batch_size: _Size()}
-            for _, one in size.ends[-NEWEST:] if took_others else ():
-                again = replace(one, progress={})
-                self._sizes[outcome.batch_size].add(again, least=self.least_epochs)
+            again = _Size(stopped=[one for one in size.newest if one.stopped])
+            again.failures = len(size.newest) - len(again.stopped)
+            for log in size.logs[-NEWEST:] if took_others else ():
+                again.reach(log)
+            self._sizes = {outcome.batch_size: again}
             drifted.append("epochs" if took_others else "share of runs that fail")
         return " and ".join(drifted) or None
 
@@ -158,8 +179,8 @@ class History:
 
     def _fails_anew(self, size: _Size) -> bool:
         """Whether the newest runs failed more often than by chance, after others had not."""
-        before = size.failures - size.newest_failures
-        chance = chance_of_failures(size.newest_failures, reached=len(size.logs), failed=before)
+        before = size.failures - len(size.newest)
+        chance = chance_of_failures(len(size.newest), reached=len(size.logs), failed=before)
         return bool(size.logs) and chance < BY_CHANCE
 
     def rise(self, level: float) -> float:
@@ -209,9 +230,9 @@ class History:
         for batch_size, size in self._sizes.items():
             at = order.index(batch_size)
             bounds: list[float] = []
-            for outcome in size.stopped[-_MOST_BOUNDS:]:
+            for newer, outcome in enumerate(reversed(size.stopped)):
                 limit = math.log(max(outcome.epochs, self.least_epochs / 2))
-                further = self._extrapolate(outcome)
+                further = self._extrapolate(outcome) if newer < _MOST_SINGLE else None
                 if further is None:
                     bounds.append(limit)
                 else:
@@ -222,12 +243,15 @@ class History:
                 rounding = math.exp(-2 * size.mean()) / 12 if self.is_whole else 0.0
                 each = noise + rounding
                 seen.append(Seen(at, size.mean(), each / len(size.logs)))
-                seen += [Seen(at, limit, noise, is_bound=True) for limit in bounds]
+                seen += [
+                    Seen(at, limit, noise, is_bound=True, count=count)
+                    for limit, count in _gather(bounds)
+                ]
                 continue
-            bounds += [math.log(self.max_epochs)] * min(size.failures, _MOST_BOUNDS)
+            bounds += [math.log(self.max_epochs)] * size.failures
             seen += [
-                Seen(at, limit, noise, is_bound=True, doubt=doubt, chance=by_chance)
-                for limit in bounds
+                Seen(at, limit, noise, is_bound=True, doubt=doubt, chance=by_chance, count=count)
+                for limit, count in _gather(bounds)
             ]
         return seen
 
@@ -261,3 +285,11 @@ class History:
                 at_level = math.log(max(epoch, self.least_epochs))
                 return at_level + left, (_EXTRAPOLATED * left) ** 2
         return None
+
+
+def _gather(bounds: Sequence[float]) -> list[tuple[float, int]]:
+    """Bounds with how many there are of each: the highest one by one, the others at their least."""
+    ordered = sorted(bounds, reverse=True)
+    single, others = ordered[: _MOST_SINGLE - 1], ordered[_MOST_SINGLE - 1 :]
+    gathered = [(others[-1], len(others))] if others else []
+    return [*((bound, 1) for bound in single), *gathered]

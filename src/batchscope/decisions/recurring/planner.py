@@ -25,6 +25,8 @@ class Next:
         batch_size: examples per step.
         power_limit: watts; None where none was timed.
         stop_cost: infinite for never.
+        stops_late: whether a run that is given up there has more likely failed than it is only
+            late.
         is_best: whether it is the best by what is known, and has reached the target before.
         is_expected: whether it is expected to be the best.
         saving: what the others could still save per run, as a share of the best's cost.
@@ -34,6 +36,7 @@ class Next:
     batch_size: int
     power_limit: float | None
     stop_cost: float
+    stops_late: bool
     is_best: bool
     is_expected: bool
     saving: float
@@ -71,6 +74,7 @@ class Planner:
             batch_size=default,
             power_limit=known.get(self._sizes.index(default), (0.0, None))[1],
             stop_cost=self._max_cost,
+            stops_late=False,
             is_best=False,
             is_expected=False,
             saving=0.0,
@@ -129,11 +133,13 @@ class Planner:
     def _name(
         self, chosen: Choice, known: dict[int, tuple[float, float | None]], reached: Sequence[int]
     ) -> Next:
+        is_best = chosen.at == chosen.best and reached[chosen.at] > 0
         return Next(
             batch_size=self._sizes[chosen.at],
             power_limit=known[chosen.at][1] if chosen.at in known else self._usual_limit(known),
             stop_cost=min(chosen.stop_cost, self._max_cost),
-            is_best=chosen.at == chosen.best and reached[chosen.at] > 0,
+            stops_late=is_best and chosen.stop_cost < self._max_cost,
+            is_best=is_best,
             is_expected=chosen.at == chosen.best,
             saving=chosen.saving,
             reach=chosen.reach,

@@ -56,7 +56,9 @@ class Record:
                 self._count(asked)
                 if event["stopped"] and not event["epochs"] and not event["cost"]:
                     self._price_first_epoch(asked)
-                self._take_outcome(event)
+                # What was asked for before runs of the best were given up does not say.
+                is_late = event["stopped"] and asked.get("stops_late", False)
+                self._take_outcome(event, is_late=is_late)
             case "record":
                 self._take_outcome(event)
             case _:
@@ -79,7 +81,7 @@ class Record:
             if asked["is_best"]:
                 self.best_in_a_row += 1
 
-    def _take_outcome(self, event: Event) -> None:
+    def _take_outcome(self, event: Event, *, is_late: bool = False) -> None:
         outcome = Outcome(
             batch_size=event["batch_size"],
             power_limit=event["power_limit"],
@@ -87,6 +89,7 @@ class Record:
             epochs=event["epochs"],
             reached=event["reached"],
             stopped=event["stopped"],
+            is_late=is_late,
             progress=self._improvements(event["progress"]),
         )
         drifted = self.history.add(outcome)

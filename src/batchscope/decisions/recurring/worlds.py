@@ -29,6 +29,7 @@ class Seen:
         is_bound: whether the quantity is above the value, and no more is known.
         doubt: of a bound, how likely nothing there ever ends, whatever the quantity is.
         chance: of a bound, how likely it came about by chance where things do end.
+        count: of a bound, how many outcomes had it.
     """
 
     at: int
@@ -37,6 +38,7 @@ class Seen:
     is_bound: bool = False
     doubt: float = 0.0
     chance: float = 0.0
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,9 @@ class Belief:
             mean = float(share @ here)
             variance = float(covariance[bound.at, bound.at] + share @ np.square(here - mean))
             spread = math.sqrt(variance + noise)
-            away = (bound.value - mean) / spread
+            # The least of several outcomes lies below their mean.
+            below = float(special.ndtri(bound.count / (bound.count + 1))) * math.sqrt(noise)
+            away = (bound.value + below - mean) / spread
             # Of a standard normal variable above `away`: its mean, and what its variance loses.
             hazard = math.exp(-away * away / 2 - float(special.log_ndtr(-away)))
             hazard /= math.sqrt(2 * math.pi)
@@ -108,8 +112,9 @@ class Belief:
             doubt, holds = never.get(bound.at, bound.doubt), 1.0
             # Else the quantity alone is to blame, however unlikely that is.
             if doubt or bound.chance:
-                by_chance = (1 - doubt) * bound.chance
-                above = (1 - doubt) * (1 - bound.chance) * float(special.ndtr(-away))
+                chance = bound.chance**bound.count
+                by_chance = (1 - doubt) * chance
+                above = (1 - doubt) * (1 - chance) * float(special.ndtr(-away))
                 holds = above / (above + by_chance + doubt)
                 never[bound.at] = doubt / (above + by_chance + doubt)
             gain = variance / spread
