@@ -22,28 +22,38 @@ def test_a_size_is_doubted_the_less_the_more_others_work() -> None:
 
 
 def test_without_failures_nothing_is_doubted() -> None:
-    assert see_chances([5, 0, 1], [0, 0, 0], np.ones(3)).tolist() == [1, 1, 1]
+    assert see_chances([5, 0, 1], [0] * 3, [0] * 3, np.ones(3)).tolist() == [1, 1, 1]
 
 
 def test_failures_by_chance_count_of_all_sizes_and_more_of_their_own() -> None:
-    rare, often, never = see_chances([50, 30, 0], [0, 20, 0], np.ones(3))
+    rare, often, never = see_chances([50, 30, 0], [0, 20, 0], [0] * 3, np.ones(3))
 
     assert often < never < rare < 1
     assert often == pytest.approx(0.6, abs=0.01)
     assert never == pytest.approx(0.8, abs=0.01)
 
 
+def test_what_never_worked_gets_less_likely_to_with_each_run_whatever_explains_them() -> None:
+    def chance(failed: int, given_up: int) -> float:
+        return see_chances([20, 0], [0, failed], [0, given_up], np.ones(2))[1]
+
+    assert chance(0, 0) == chance(5, 3) == 1
+    assert chance(80, 0) == chance(0, 80) == pytest.approx(0.1)
+    # Where a size works, its own share of failures tells.
+    assert see_chances([20, 0], [0, 0], [80, 0], np.ones(2))[0] == 1
+
+
 def test_what_fails_for_good_keeps_those_beyond_it_from_working() -> None:
     works = np.array([1, 1, 1, 1, 0.0, 1, 1])
     # The second reached the target; the fifth, by its runs, never will.
-    chances = see_chances([0, 3, 0, 0, 0, 0, 0], [0] * 7, works)
+    chances = see_chances([0, 3, 0, 0, 0, 0, 0], [0] * 7, [0] * 7, works)
 
     # Below it nothing failed; the last that works is one of three, as likely as each other.
     assert chances == pytest.approx([1, 1, 2 / 3, 1 / 3, 0, 0, 0])
 
 
 def test_between_two_that_work_one_that_fails_tells_only_of_itself() -> None:
-    chances = see_chances([3, 0, 0, 0, 3], [0] * 5, np.array([1, 1, 0.2, 1, 1]))
+    chances = see_chances([3, 0, 0, 0, 3], [0] * 5, [0] * 5, np.array([1, 1, 0.2, 1, 1]))
 
     assert chances == pytest.approx([1, 1, 0.2, 1, 1])
 

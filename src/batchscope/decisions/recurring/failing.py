@@ -9,6 +9,8 @@ from batchscope.findings.scaling import Array
 
 # Of runs, by chance: a tenth, worth as much as four runs' evidence.
 _FAILS, _RUNS = 0.1, 4
+# Runs without the target from which on their number alone tells, by the rule of succession.
+_MANY = 8
 
 
 def rate_of_chance(reached: Sequence[int], failed: Sequence[int]) -> float:
@@ -44,7 +46,9 @@ def doubt_of(reached: Sequence[int]) -> float:
     return 0.5 / (known + 1) if known else 0.0
 
 
-def see_chances(reached: Sequence[int], failed: Sequence[int], works: Array) -> Array:
+def see_chances(
+    reached: Sequence[int], failed: Sequence[int], given_up: Sequence[int], works: Array
+) -> Array:
     """Per batch size, how likely a run does not fail for another reason than its epochs.
 
     Batch sizes that work are taken for neighbours: what fails for good keeps those beyond it from
@@ -52,13 +56,16 @@ def see_chances(reached: Sequence[int], failed: Sequence[int], works: Array) -> 
     last that works.
 
     Args:
-        reached, failed: runs of each batch size, ascending.
+        reached, failed, given_up: runs of each batch size, ascending.
         works: how likely each does not fail for good, by its own runs.
     """
     rate = rate_of_chance(reached, failed) if _any_by_chance(reached, failed) else 0.0
     good, bad = np.array(reached, dtype=float), np.array(failed, dtype=float)
     # Its own runs, and one more as all have failed.
     shares = np.where(good > 0, (good + 1 - rate) / (good + bad + 1), 1 - rate)
+    # Where hardly any explanation is left, what never worked gets ever less likely to.
+    fruitless = np.where(good > 0, 0, bad + np.array(given_up))
+    shares = shares * np.minimum(1.0, _MANY / np.maximum(fruitless, 1))
     return shares * [_see_working(reached, works, at) for at in range(len(works))]
 
 

@@ -113,7 +113,7 @@ class Planner:
             max_epochs=self._max_epochs,
             max_cost=self._max_cost,
             recurrences=recurrences,
-            chances=see_chances(reached, failed, works),
+            chances=see_chances(reached, failed, given_up, works),
             is_open=np.array(reached) == 0,
             least_epochs=history.least_epochs,
         )
