@@ -19,7 +19,7 @@ from batchscope.studies.cost import (
     timing_again_allowance,
     timing_allowance,
 )
-from batchscope.studies.design import StudyDesign, smallest_too_large
+from batchscope.studies.design import StudyDesign
 from batchscope.studies.executor import Executor
 from batchscope.studies.fingerprint import Fingerprint
 from batchscope.studies.plan import Plan
@@ -27,6 +27,7 @@ from batchscope.studies.progress import Unwatched, Watcher
 from batchscope.studies.speed import median_seconds, time_again
 from batchscope.studies.store import DEFAULT_STORE, Store
 from batchscope.studies.study_runs import StudyRuns
+from batchscope.studies.too_large import smallest_too_large
 from batchscope.studies.weighing import Weighing
 from batchscope.task import Task
 from batchscope.training.provenance import find_origin
