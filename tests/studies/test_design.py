@@ -133,3 +133,15 @@ def test_further_seeds_are_as_many_as_show_the_difference() -> None:
     assert seeds > 2
     assert sorted({c.seed for c in more}) == list(range(2, seeds))
     assert make_design(learning_rates=[0.1], seeds=2).seeds_to_detect(runs) is None
+
+
+def test_a_fitted_rule_is_followed_at_every_effort() -> None:
+    first = {
+        effort: {
+            c.batch_size for c in make_design(rule="fitted", effort=effort).next_configurations([])
+        }
+        for effort in ("frugal", "quick")
+    }
+
+    # Of three sizes all are anchors, and each is searched from the start.
+    assert first == {"frugal": set(SIZES), "quick": set(SIZES)}

@@ -145,6 +145,22 @@ def test_where_runs_fail_by_chance_no_batch_size_is_asked_for_over_and_over(
         assert asked.total() < 200, (seed, asked)
 
 
+def test_a_run_of_the_best_that_is_given_up_on_a_slower_machine_has_not_failed() -> None:
+    one = Advisor([64], default=64, max_epochs=100, state=None)
+    for _ in range(12):
+        one.record(64, cost=20, reached=True, epochs=20)
+    one.record(64, cost=100, reached=False, epochs=100)
+    for _ in range(2):
+        trial = one.ask()
+        assert trial.stop_cost is not None
+        epochs = trial.stop_cost // 3
+        one.tell(trial, cost=3 * epochs, reached=False, epochs=epochs)
+
+    assert "of the last choice the cost per epoch changed" in one.ask().reason
+    # Both epochs and the one failure are still known.
+    assert one._record.history.count([64]) == ([12], [1], [2])
+
+
 def test_a_second_tell_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     state = str(tmp_path / "advisor.db")
     one, other = advisor(state), advisor()

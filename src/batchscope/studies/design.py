@@ -102,10 +102,11 @@ class StudyDesign:
             return Grid(maker, self.grid)
         if self.plan.race:
             return Raced(maker, self.start, trend, self.step_cost, self.spent)
+        if self.plan.rule == FITTED:
+            return Fitted(Searched(maker, self.start))
         if self.plan.effort == "frugal":
             return Halving(maker, self.start, trend)
-        search = Searched(maker, self.start)
-        return Fitted(search) if self.plan.rule == FITTED else search
+        return Searched(maker, self.start)
 
     def _leave_out(
         self, wanted: Sequence[Configuration], runs: Sequence[Run], done: set[str]

@@ -85,6 +85,15 @@ def test_a_run_of_the_best_is_given_up_where_it_has_more_likely_failed() -> None
     assert math.isinf(ask(epochs, recurrences=50).stop_cost)
 
 
+def test_what_fails_often_is_the_best_where_giving_up_in_time_makes_it_cheapest() -> None:
+    # Fifteen in a hundred runs of 10 epochs fail, which take 100 unless they are given up.
+    epochs = worlds([10, 20], [0.02, 0.02])
+    chosen = ask(epochs, recurrences=0, chances=[0.85, 0.999], is_open=[False, False])
+
+    assert (chosen.at, chosen.best) == (0, 0)
+    assert 10 < chosen.stop_cost < 20
+
+
 def test_a_try_that_cannot_get_there_before_it_is_given_up_settles_nothing() -> None:
     # Half of the runs at 10 epochs fail at 100, and 30 without failures would be less; but what is
     # open is given up at 20.

@@ -90,3 +90,48 @@ def test_a_slower_machine_is_noticed_by_runs_as_well_as_by_timings() -> None:
     assert costs.see_one((32, None)) is None
     timed(costs, (32, 8.0))
     assert costs.see_one((32, None)) == pytest.approx(8.8, rel=1e-3)
+
+
+def test_a_supposed_cost_counts_until_something_tells() -> None:
+    costs = Costs()
+    costs.suppose((64, None), 10.0)
+    assert costs.see_one((64, None)) == pytest.approx(10.0)
+
+    # Timings that differ from it are no other machine.
+    assert timed(costs, (64, 30.0), (64, 30.0)) == [False, False]
+    assert costs.see_one((64, None)) == pytest.approx(30.0)
+
+
+def test_what_runs_cost_beside_is_of_one_machine() -> None:
+    def known() -> Costs:
+        costs = Costs()
+        timed(costs, (32, 4.0), (64, 2.0))
+        for cost in (2.2, 2.2, 2.2):
+            costs.add((64, None), cost)
+        return costs
+
+    # Noticed by the runs of a machine twice as slow, with a timing of it that waits for another.
+    by_runs = known()
+    timed(by_runs, (64, 4.0))
+    assert [by_runs.add((64, None), 4.4) for _ in range(2)] == [False, True]
+    timed(by_runs, (32, 8.0))
+    assert by_runs.see_one((32, None)) == pytest.approx(8.8)
+
+    # By timings, with a run there between them.
+    by_timings = known()
+    timed(by_timings, (64, 4.0))
+    by_timings.add((64, None), 4.4)
+    assert timed(by_timings, (32, 8.0)) == [True]
+    assert by_timings.see_one((64, None)) == pytest.approx(4.4)
+    assert by_timings.see_one((32, None)) == pytest.approx(8.8)
+
+
+def test_the_spread_of_costs_is_measured_and_begins_at_that_of_a_timing() -> None:
+    costs = Costs()
+    assert costs.spread() == pytest.approx(0.03)
+
+    rng = np.random.default_rng(0)
+    for _ in range(400):
+        costs.add((64, None), math.exp(0.2 * rng.standard_normal()))
+    # 400 draws: one deviation of their standard deviation is 3.5%.
+    assert costs.spread() == pytest.approx(0.2, rel=0.11)

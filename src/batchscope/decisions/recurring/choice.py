@@ -50,6 +50,7 @@ def choose(
     max_epochs: float,
     max_cost: float,
     recurrences: float,
+    cost_noise: float = 0.0,
     chances: Array | None = None,
     is_open: npt.NDArray[np.bool_] | None = None,
     least_epochs: float = 1.0,
@@ -66,6 +67,7 @@ def choose(
         costs: the same of the cost per epoch.
         noise: standard deviation of the log of one run's epochs.
         recurrences: of the job that follow this one.
+        cost_noise: standard deviation of the log of one run's cost per epoch.
         chances: per batch size, that a run does not fail for another reason than its epochs; None
             where none does.
         is_open: per batch size, whether a run that reaches the target would settle that none fails
@@ -98,28 +100,37 @@ def choose(
     means = whole.mean(axis=0)
     best = int(np.argmin(means))
     least = float(means[best])
+    wide = math.hypot(noise, cost_noise)
     stops = np.full(count, math.inf)
+
+    def find_late(at: int) -> float:
+        if chances[at] >= 1:
+            return math.inf
+        return _find_late(
+            spent[:, at] * np.exp(wide * _DEVIATIONS)[:, None],
+            chance=float(chances[at]),
+            longest=float(longest[:, at].mean()),
+            again=least,
+        )
+
     if not is_open.all():
         stops = _find_stops(spent, least)
         if not is_certain:
             # What takes longer than in any world has failed.
-            hopeless = spent.max(axis=0) * math.exp(_LONG * noise)
+            hopeless = spent.max(axis=0) * math.exp(_LONG * wide)
             hopeless[~doubted | (hopeless >= longest.max(axis=0))] = math.inf
             stops = np.minimum(stops, hopeless)
-        stops[best] = math.inf
-        if chances[best] < 1:
-            stops[best] = _find_late(
-                spent[:, best] * np.exp(noise * _DEVIATIONS)[:, None],
-                chance=float(chances[best]),
-                longest=float(longest[:, best].mean()),
-                again=least,
-            )
+        stops[best] = find_late(best)
         # As who rents what he might buy: at most twice what is known to work.
         twice = _TWICE * float(spent.mean(axis=0)[~is_open].min())
         stops[is_open] = np.minimum(stops[is_open], twice)
     first = mix(np.minimum(spent, stops), np.minimum(longest, stops))
     misses = mix(np.where(spent > stops, 1.0, 1 - within), 1.0)
     now = (first + misses * least).mean(axis=0)
+    # Given up in time, runs that fail may make another one the best that works.
+    cheapest = int(np.argmin(np.where(is_open, math.inf, now)))
+    if not is_open.all() and now[cheapest] < now[best]:
+        best, stops[cheapest] = cheapest, find_late(cheapest)
     ceilings = np.minimum(limit + costs, np.log(stops))
     # What fails for another reason than its epochs tells nothing of them.
     unsettled = np.flatnonzero(in_doubt)

@@ -4,14 +4,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from batchscope.decisions.recurring.drift import NEWEST, find_side, is_drifting
+import numpy as np
+
+from batchscope.decisions.recurring.drift import NEWEST, PRIOR_RUNS, find_side, is_drifting
 
 # Batch size, watts; None where the device chose.
 Setting = tuple[int, float | None]
 # Of a timing of a few steps.
 _TIMING_SPREAD = 0.03
-
-_Logs = Mapping[Setting, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,12 @@ class Costs:
 
     _runs: dict[Setting, list[float]] = field(default_factory=dict[Setting, list[float]])
     _timings: dict[Setting, list[float]] = field(default_factory=dict[Setting, list[float]])
-    # Those since the first that the timings before it do not predict.
+    # What was too little for a first epoch, of settings of which no more is known.
+    _supposed: dict[Setting, float] = field(default_factory=dict[Setting, float])
+    # The timings since the first that those before it do not predict, and how many runs each
+    # setting had then.
     _newest: list[_Timing] = field(default_factory=list[_Timing])
+    _runs_before: dict[Setting, int] = field(default_factory=dict[Setting, int])
     # What runs had cost beside their timings when these were forgotten.
     _beside: float = 0.0
 
@@ -54,6 +58,10 @@ class Costs:
         self._runs[setting] = logs[-NEWEST:]
         return True
 
+    def suppose(self, setting: Setting, cost: float) -> None:
+        """Take a cost per epoch that counts until a run or a timing tells."""
+        self._supposed[setting] = math.log(cost)
+
     def time(self, setting: Setting, cost: float) -> bool:
         """Take the cost per epoch of a few timed steps.
 
@@ -70,16 +78,17 @@ class Costs:
         known.append(log)
         if count and any(timing.side not in (0, side) for timing in self._newest):
             self._newest.clear()
+        if side and not self._newest:
+            self._runs_before = {at: len(logs) for at, logs in self._runs.items()}
         if side or (self._newest and not count):
             self._newest.append(_Timing(setting, log, side))
         if sum(timing.side != 0 for timing in self._newest) < NEWEST:
             return False
-        newest = self._newest.copy()
-        for timing in newest:
-            self._timings[timing.setting].pop()
+        before = self._runs_before
+        since = {at: logs[before.get(at, 0) :] for at, logs in self._runs.items()}
+        self._runs = {at: logs[: before.get(at, 0)] for at, logs in self._runs.items()}
         self._forget()
-        for timing in newest:
-            self._timings.setdefault(timing.setting, []).append(timing.log)
+        self._runs = {at: logs for at, logs in since.items() if logs}
         return True
 
     def see(self, order: Sequence[int]) -> dict[int, tuple[float, float | None]]:
@@ -100,24 +109,42 @@ class Costs:
         log = self._see_logs().get(setting)
         return None if log is None else math.exp(log)
 
+    def spread(self) -> float:
+        """Standard deviation of the log of the cost per epoch between runs of one setting."""
+        total, freedom = PRIOR_RUNS * _TIMING_SPREAD**2, float(PRIOR_RUNS)
+        for logs in self._runs.values():
+            if len(logs) > 1:
+                total += float(np.var(logs)) * len(logs)
+                freedom += len(logs) - 1
+        return math.sqrt(total / freedom)
+
     def _see_logs(self) -> dict[Setting, float]:
         """Of runs where there are any; of timings with what runs cost beside, such as evaluation.
 
         That is taken for the same share everywhere.
         """
-        runs, timings = _average(self._runs), _average(self._timings)
-        beside = self._see_beside(runs, timings)
-        return {setting: log + beside for setting, log in timings.items()} | runs
+        beside = self._see_beside()
+        timed = {setting: log + beside for setting, log in _average(self._timings).items()}
+        return self._supposed | timed | _average(self._runs)
 
-    def _see_beside(self, runs: _Logs, timings: _Logs) -> float:
-        """The mean over settings with both."""
+    def _see_beside(self) -> float:
+        """The mean over settings with both, on the machine of the timings before the newest."""
+        runs, timings = _average(self._runs), _average(self._timings_before())
         both = [runs[setting] - timings[setting] for setting in runs if setting in timings]
         return sum(both) / len(both) if both else self._beside
 
+    def _timings_before(self) -> dict[Setting, list[float]]:
+        before = {setting: logs.copy() for setting, logs in self._timings.items()}
+        for timing in self._newest:
+            before[timing.setting].pop()
+        return before
+
     def _forget(self) -> None:
         """Forget what came before a drift, but for what runs had cost beside their timings."""
-        self._beside = self._see_beside(_average(self._runs), _average(self._timings))
+        self._beside = self._see_beside()
         self._runs, self._timings = {}, {}
+        for timing in self._newest:
+            self._timings.setdefault(timing.setting, []).append(timing.log)
         self._newest.clear()
 
 

@@ -9,7 +9,8 @@ from batchscope.findings.scaling import Array
 
 # Of runs, by chance: a tenth, worth as much as four runs' evidence.
 _FAILS, _RUNS = 0.1, 4
-# Runs without the target from which on their number alone tells, by the rule of succession.
+# Runs without the target beyond which each makes the next one less likely to reach it, by their
+# number alone.
 _MANY = 8
 
 

@@ -110,6 +110,7 @@ class Planner:
             choose,
             costs=costs,
             noise=noise,
+            cost_noise=history.costs.spread(),
             max_epochs=self._max_epochs,
             max_cost=self._max_cost,
             recurrences=recurrences,

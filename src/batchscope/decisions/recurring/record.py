@@ -8,6 +8,8 @@ from batchscope.decisions.recurring.history import History, Outcome
 from batchscope.decisions.recurring.job import Direction
 
 Event = Mapping[str, Any]
+# Deviations of the cost per epoch that runs may have.
+_WIDE = 2.0
 
 
 class Record:
@@ -56,9 +58,7 @@ class Record:
                 self._count(asked)
                 if event["stopped"] and not event["epochs"] and not event["cost"]:
                     self._price_first_epoch(asked)
-                # What was asked for before runs of the best were given up does not say.
-                is_late = event["stopped"] and asked.get("stops_late", False)
-                self._take_outcome(event, is_late=is_late)
+                self._take_outcome(event, is_late=self._is_late(event, asked))
             case "record":
                 self._take_outcome(event)
             case _:
@@ -97,6 +97,21 @@ class Record:
         if drifted is not None:
             self._look_again(f"of the last choice the {drifted}")
 
+    def _is_late(self, event: Event, asked: Event) -> bool:
+        """Whether a run was given up since it had more likely failed than it was only late.
+
+        Not where that was for its cost per epoch, higher than it was known to be.
+        """
+        # What was asked for before runs of the best were given up does not say.
+        if not event["stopped"] or not asked.get("stops_late", False):
+            return False
+        costs = self.history.costs
+        each = costs.see_one((event["batch_size"], event["power_limit"]))
+        if each is None:
+            return True
+        most = (event["epochs"] + 1) * each * math.exp(_WIDE * costs.spread())
+        return most >= asked["stop_cost"]
+
     def _look_again(self, drifted: str) -> None:
         self.best_in_a_row = self.since_drift = 0
         self.drifted = drifted
@@ -108,7 +123,7 @@ class Record:
         """
         setting = asked["batch_size"], asked["power_limit"]
         if self.history.costs.see_one(setting) is None:
-            self.history.costs.time(setting, asked["stop_cost"])
+            self.history.costs.suppose(setting, asked["stop_cost"])
 
     def _improvements(self, progress: Sequence[tuple[float, float]]) -> dict[float, float]:
         """Levels better than all before, of what may be the metric after every epoch."""
