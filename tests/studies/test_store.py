@@ -83,6 +83,17 @@ def test_somebody_elses_database_is_refused(tmp_path: Path) -> None:
         Store(str(path), create=True)
 
 
+def test_a_file_without_tables_is_said_to_be_empty_and_a_study_begins_in_it(tmp_path: Path) -> None:
+    place = str(tmp_path / "r.db")
+    # As a kill leaves it that comes between the file and its tables.
+    Path(place).touch()
+
+    with pytest.raises(StoreError, match=r"is\s+empty"):
+        Store(place, create=False)
+    with closing(Store(place, create=True)) as store:
+        assert store.read_runs() == []
+
+
 def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     path = str(tmp_path / "runs.db")
     Store(path, create=True).close()

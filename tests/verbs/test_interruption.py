@@ -54,7 +54,8 @@ def assert_same_runs(one: Path, other: Path) -> None:
 
 
 def started(folder: Path) -> dict[str, str]:
-    store = Store(str(folder / "batchscope.db"), create=False)
+    # A kill may come between the file and its tables, which the next command makes.
+    store = Store(str(folder / "batchscope.db"), create=True)
     found = {run.key: run.provenance.started for run in store.read_runs()}
     store.close()
     return found

@@ -306,6 +306,14 @@ class Store:
         if not tables and create:
             self._make_tables()
             tables = sa.inspect(self.engine).get_table_names()
+        if not tables:
+            raise StoreError(
+                f"{self.place} is empty: nothing was kept in it yet",
+                where=self.place,
+                expected="a store with a study",
+                do="batchscope study TASK makes one; one that was killed as it began goes on with "
+                "the same command",
+            )
         if schema.about.name not in tables:
             raise self._refusal("is a database, but not a Batchscope store")
         if create and self.engine.dialect.name == "sqlite":
