@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 
-from batchscope.decisions.recurring.drift import PRIOR_RUNS
+from batchscope.decisions.recurring.giving_up import Ends
 from batchscope.findings.scaling import Array
 
 _OUTCOMES = 12
@@ -15,12 +15,6 @@ _LEAST_NOISE, _LEAST_EPOCHS = 1e-6, 1e-3
 # A batch size that reaches the target less often than this is no anchor.
 _LEAST_REACH = 0.05
 _TIE = 1e-9
-# Of what the best that works costs, for a batch size that may never get there.
-_TWICE = 2.0
-# Deviations of one run about its mean.
-_LONG = 2.0
-# Of runs about their mean, evenly likely, in units of a spread that few have told.
-_DEVIATIONS: Array = stats.t.ppf((np.arange(32) + 0.5) / 32, PRIOR_RUNS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,37 +94,15 @@ def choose(
     means = whole.mean(axis=0)
     best = int(np.argmin(means))
     least = float(means[best])
-    wide = math.hypot(noise, cost_noise)
-    stops = np.full(count, math.inf)
-
-    def find_late(at: int) -> float:
-        if chances[at] >= 1:
-            return math.inf
-        return _find_late(
-            spent[:, at] * np.exp(wide * _DEVIATIONS)[:, None],
-            chance=float(chances[at]),
-            longest=float(longest[:, at].mean()),
-            again=least,
-        )
-
-    if not is_open.all():
-        stops = _find_stops(spent, least)
-        if not is_certain:
-            # What takes longer than in any world has failed.
-            hopeless = spent.max(axis=0) * math.exp(_LONG * wide)
-            hopeless[~doubted | (hopeless >= longest.max(axis=0))] = math.inf
-            stops = np.minimum(stops, hopeless)
-        stops[best] = find_late(best)
-        # As who rents what he might buy: at most twice what is known to work.
-        twice = _TWICE * float(spent.mean(axis=0)[~is_open].min())
-        stops[is_open] = np.minimum(stops[is_open], twice)
+    ends = Ends(spent, longest, chances, again=least, noise=math.hypot(noise, cost_noise))
+    stops = ends.find_stops(best, is_open)
     first = mix(np.minimum(spent, stops), np.minimum(longest, stops))
     misses = mix(np.where(spent > stops, 1.0, 1 - within), 1.0)
     now = (first + misses * least).mean(axis=0)
     # Given up in time, runs that fail may make another one the best that works.
     cheapest = int(np.argmin(np.where(is_open, math.inf, now)))
     if not is_open.all() and now[cheapest] < now[best]:
-        best, stops[cheapest] = cheapest, find_late(cheapest)
+        best, stops[cheapest] = cheapest, ends.find_late(cheapest)
     ceilings = np.minimum(limit + costs, np.log(stops))
     # What fails for another reason than its epochs tells nothing of them.
     unsettled = np.flatnonzero(in_doubt)
@@ -176,45 +148,6 @@ def _find_limits(costs: Array, max_epochs: float, max_cost: float) -> Array:
     if math.isinf(max_cost):
         return longest
     return np.minimum(longest, np.maximum(math.log(max_cost) - costs, math.log(_LEAST_EPOCHS)))
-
-
-def _find_stops(spent: Array, again: float) -> Array:
-    """Per batch size the cost at which giving up is cheapest on average; infinite for never.
-
-    Of worlds that cost more than the stop, the stop is spent and `again` for the job begun anew.
-
-    Args:
-        spent: (worlds, batch sizes) cost of a run to its end.
-    """
-    ordered = np.sort(spent, axis=0)
-    count = len(ordered)
-    below = np.cumsum(ordered, axis=0) - ordered
-    above = count - np.arange(count)[:, None]
-    # A run below what the best costs may still win: given up there it would tell nothing.
-    total = np.where(ordered < again, math.inf, below + above * (ordered + again))
-    at = np.argmin(total, axis=0)
-    least = np.take_along_axis(total, at[None], axis=0)[0]
-    stops = np.take_along_axis(ordered, at[None], axis=0)[0]
-    return np.where(least < ordered.sum(axis=0), stops, math.inf)
-
-
-def _find_late(ends: Array, *, chance: float, longest: float, again: float) -> float:
-    """The cost from which on a run has failed more likely than it is only late; infinite for never.
-
-    There giving up and beginning anew is cheapest on average.
-
-    Args:
-        ends: costs of runs that do not fail.
-        chance: that a run does not.
-        longest: cost of one that fails and is not given up.
-        again: the job begun anew.
-    """
-    ends = np.minimum(np.sort(ends, axis=None), longest)
-    later = np.arange(len(ends))[::-1] / len(ends)
-    totals = chance * (np.cumsum(ends) / len(ends) + later * (ends + again))
-    totals += (1 - chance) * (ends + again)
-    stop = float(ends[np.argmin(totals)])
-    return stop if stop < longest else math.inf
 
 
 def _expect_least(
