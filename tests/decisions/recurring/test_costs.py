@@ -101,6 +101,11 @@ def test_a_supposed_cost_counts_until_something_tells() -> None:
     assert timed(costs, (64, 30.0), (64, 30.0)) == [False, False]
     assert costs.see_one((64, None)) == pytest.approx(30.0)
 
+    # It was of the machine before.
+    costs.suppose((32, None), 10.0)
+    assert timed(costs, (64, 60.0), (64, 60.0)) == [False, True]
+    assert costs.see_one((32, None)) is None
+
 
 def test_what_runs_cost_beside_is_of_one_machine() -> None:
     def known() -> Costs:

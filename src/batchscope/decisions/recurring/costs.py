@@ -142,7 +142,7 @@ class Costs:
     def _forget(self) -> None:
         """Forget what came before a drift, but for what runs had cost beside their timings."""
         self._beside = self._see_beside()
-        self._runs, self._timings = {}, {}
+        self._runs, self._timings, self._supposed = {}, {}, {}
         for timing in self._newest:
             self._timings.setdefault(timing.setting, []).append(timing.log)
         self._newest.clear()
