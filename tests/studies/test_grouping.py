@@ -75,8 +75,8 @@ def test_a_task_that_cannot_share_says_why_once() -> None:
     )
 
     assert found == {}
-    # Three steps of three runs together and of two alone.
-    assert examples == 3 * (3 + 2) * 4
+    # The steps of one that are timed, and the first of three runs together.
+    assert examples == (8 + 3) * 4
     assert len(heard.lines) == 1
     assert "Runs are trained one by one" in heard.lines[0]
 

@@ -1,5 +1,6 @@
 from collections import Counter
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 import batchscope as bs
 from batchscope.records import Configuration
 from batchscope.studies.plan import configure, make_plan
+from batchscope.training import together
 from batchscope.training.ensemble import train_together
 from batchscope.training.loop import Outcome, train
 from batchscope.training.stacked_models import StackedModels
@@ -400,3 +402,30 @@ def test_a_small_model_gains_from_sharing_and_the_gain_is_measured() -> None:
     assert found.reason is None
     # Each of the tiny layers is called once instead of 48 times; other processes take their part.
     assert found.gain > 1.5
+
+
+def test_what_gains_nothing_together_is_found_out_in_two_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    steps = {"_step_alone": 1.0, "_step_together": 30.0}
+
+    def taking(step: Callable[..., None], seconds: float) -> Callable[..., None]:
+        def slowly(*arguments: object) -> None:
+            nonlocal now
+            step(*arguments)
+            now += seconds
+
+        return slowly
+
+    for name, seconds in steps.items():
+        step = getattr(together._Trial, name)
+        monkeypatch.setattr(together._Trial, name, taking(step, seconds))
+    monkeypatch.setattr(together, "time", SimpleNamespace(perf_counter=lambda: now))
+    task = make_task()
+
+    found = measure_together(task, runs_of(task, [0.01], seeds=12), device=CPU, least_gain=1.15)
+
+    assert (found.gain, found.reason) == (12 / 30, None)
+    # Eight of one; of twelve two to warm up and two that tell.
+    assert found.examples == (8 + (2 + 2) * 12) * 7

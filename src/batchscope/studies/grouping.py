@@ -12,7 +12,8 @@ from batchscope.training.evaluation import horizon_examples
 from batchscope.training.together import Together, measure_together, trial_examples
 from batchscope.workers.pool import Pool
 
-_MOST_MEMBERS = 16
+# Beyond, a member costs hardly less, and the weights of all no longer stay near the core.
+_MOST_MEMBERS = 24
 # What a measurement of a few steps cannot tell from nothing.
 _LEAST_GAIN = 1.15
 # Of the time of the runs, what the least gain saves: a trial that costs more does not pay.
@@ -95,9 +96,11 @@ def count_members(runs: int, *, sizes: int, workers: int) -> int:
     Example:
         >>> count_members(12, sizes=1, workers=2), count_members(12, sizes=2, workers=2)
         (6, 12)
+        >>> count_members(35, sizes=2, workers=2)
+        18
     """
-    share = min(1.0, sizes / max(1, workers))
-    return min(_MOST_MEMBERS, math.ceil(share * runs))
+    share = math.ceil(min(1.0, sizes / max(1, workers)) * runs)
+    return math.ceil(share / math.ceil(share / _MOST_MEMBERS))
 
 
 def try_together(
@@ -108,4 +111,5 @@ def try_together(
     report: Callable[[object], None],
 ) -> Together:
     """Measure in a worker what sharing a program gains."""
-    return measure_together(task, configurations, device=choose_device(device_name))
+    device = choose_device(device_name)
+    return measure_together(task, configurations, device=device, least_gain=_LEAST_GAIN)

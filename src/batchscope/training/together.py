@@ -1,5 +1,6 @@
 """Whether runs can share one batched program, and whether that is faster."""
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -41,18 +42,10 @@ class Together:
 
 
 def trial_examples(members: int, batch_size: int) -> int:
-    """Examples that `measure_together` processes for so many runs."""
-    return (_steps_compared(members) + _steps_timed(members)) * batch_size
-
-
-def _steps_compared(members: int) -> int:
-    """Of all members and, alone, of two."""
-    return _TRIAL_STEPS * (members + 2)
-
-
-def _steps_timed(members: int) -> int:
-    """Of all members and, alone, of one."""
-    return (_WARM_UP_STEPS + _TIMED_STEPS) * (members + 1)
+    """Examples that `measure_together` processes at most for so many runs."""
+    # Timed are all members and, alone, one; compared all and, alone, two.
+    timed = (_WARM_UP_STEPS + _TIMED_STEPS) * (members + 1)
+    return (timed + _TRIAL_STEPS * (members + 2)) * batch_size
 
 
 def why_not_together(task: Task, configurations: Sequence[Configuration]) -> str | None:
@@ -81,12 +74,17 @@ def why_not_together(task: Task, configurations: Sequence[Configuration]) -> str
 
 
 def measure_together(
-    task: Task, configurations: Sequence[Configuration], *, device: torch.device
+    task: Task,
+    configurations: Sequence[Configuration],
+    *,
+    device: torch.device,
+    least_gain: float = 0.0,
 ) -> Together:
-    """Try some steps alone and together: the same weights must come out, and sooner.
+    """Try some steps alone and together: sooner, and the same weights must come out.
 
     Args:
         configurations: runs of one batch size, at least 2.
+        least_gain: below which nobody asks for the weights.
     """
     reason = why_not_together(task, configurations)
     if reason is not None:
@@ -98,19 +96,21 @@ def measure_together(
             return Together(gain=0.0, reason="some of its weights are not trained")
         trial = _Trial(task, configurations, device)
         try:
-            reason = trial.compare()
+            gain = trial.measure_gain()
+            reason = None if gain < least_gain else trial.compare()
         except Exception as error:  # whatever a model does that cannot be batched
+            gain = 0.0
             reason = f"its model cannot be batched: {str(error).strip().splitlines()[0]}"
-        size = configurations[0].batch_size
-        examples = _steps_compared(len(configurations)) * size
-        if reason is not None:
-            return Together(gain=0.0, reason=reason, examples=examples)
-        gain = len(configurations) * trial.time_alone() / trial.time_together()
-        return Together(gain=gain, examples=trial_examples(len(configurations), size))
+        examples = trial.steps * configurations[0].batch_size
+        return Together(gain=0.0 if reason else gain, reason=reason, examples=examples)
 
 
 class _Trial:
-    """A few steps of the first batch, alone and together."""
+    """A few steps of the first batch, alone and together.
+
+    Attributes:
+        steps: that were taken, those together as often as there are runs.
+    """
 
     def __init__(
         self, task: Task, configurations: Sequence[Configuration], device: torch.device
@@ -129,9 +129,11 @@ class _Trial:
         index = torch.stack(orders)
         self._batch = tuple(tensor[index].to(device) for tensor in tensors)
         self._stacked = self._stack()
+        self.steps = 0
 
     def compare(self) -> str | None:
         """Whether the first and the last member come out as they do alone; else why not."""
+        self._stacked = self._stack()
         started = self._stacked.weights.clone()
         for _ in range(_TRIAL_STEPS):
             self._step_together()
@@ -148,24 +150,25 @@ class _Trial:
                 return "its runs come out otherwise than alone"
         return None
 
-    def time_together(self) -> float:
-        """Seconds of a step of all."""
-        return self._time(self._step_together)
-
-    def time_alone(self) -> float:
-        """Seconds of a step of one."""
+    def measure_gain(self) -> float:
+        """Seconds of a step of each, one after another, over those of one step of all."""
         alone = self._stepper(0)
-        return self._time(lambda: self._step_alone(alone, 0))
+        apart = len(self._orders) * self._time(lambda: self._step_alone(alone, 0))
+        return apart / self._time(self._step_together, too_long=apart)
 
-    def _time(self, step: Callable[[], None]) -> float:
+    def _time(self, step: Callable[[], None], *, too_long: float = math.inf) -> float:
+        """Seconds of a step; of large batches two that take too long have said enough."""
+        for _ in range(_WARM_UP_STEPS):
+            step()
         seconds: list[float] = []
-        for _ in range(_WARM_UP_STEPS + _TIMED_STEPS):
+        while len(seconds) < _TIMED_STEPS and (len(seconds) < 2 or min(seconds) <= too_long):
+            synchronize(self._device)
             began = time.perf_counter()
             step()
             synchronize(self._device)
             seconds.append(time.perf_counter() - began)
         # What runs beside it only adds.
-        return min(seconds[_WARM_UP_STEPS:])
+        return min(seconds)
 
     def _stack(self) -> StackedModels:
         models: list[torch.nn.Module] = []
@@ -181,6 +184,7 @@ class _Trial:
         return stacked
 
     def _step_together(self) -> None:
+        self.steps += len(self._orders)
         gradients, _ = self._stacked.gradients(self._batch)
         self._optimizer.step(self._stacked.weights, gradients, factor=1.0)
 
@@ -197,6 +201,7 @@ class _Trial:
         )
 
     def _step_alone(self, stepper: Stepper, place: int) -> None:
+        self.steps += 1
         order = self._orders[place]
         (pieces,) = self._batches.stream(order, batch_size=len(order), micro_batch=len(order))
         stepper.accumulate(pieces, after_each=lambda _: None)
