@@ -12,6 +12,7 @@ from batchscope.task import Task
 
 from ..conftest import make_task
 from .labs import make_lab
+from .studies.trained import make_trained
 
 
 def square(task: Task, number: int, *, report: Callable[[object], None]) -> list[int]:
@@ -104,3 +105,20 @@ def test_original_data_with_less_than_one_batch_are_refused_by_their_folder(
     with pytest.raises(InvalidInput) as caught:
         lab.train(make_task(), [8, 128], rates=[0.1], budget="1ep")
     assert caught.value.args[0].startswith(f"{tmp_path}: 64 ")
+
+
+def test_rates_move_with_the_batch_size_by_a_rule(tmp_path: Path) -> None:
+    trained = make_lab(tmp_path).train(
+        make_task(), [8, 32], rates=[0.1], rule="sqrt", base=32, budget="1ep"
+    )
+
+    assert {size: rate for size, rate, _ in trained.runs} == pytest.approx({8: 0.05, 32: 0.1})
+
+
+def test_a_column_is_read_at_the_end_or_after_some_steps() -> None:
+    arm = (8, 0.1, 0)
+    trained = make_trained({arm: {"step": [0.0, 10.0, 20.0], "val_loss": [2.0, 1.0, 0.5]}})
+
+    found = [trained.last(arm, "val_loss", censored=(0, 1), after=at) for at in (None, 10, 15)]
+
+    assert found == [Ends(0.5, 0.5), Ends(1.0, 1.0), Ends(0.75, 0.75)]

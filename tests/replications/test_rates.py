@@ -1,9 +1,17 @@
 import math
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from batchscope.replications.rates import find_best, find_lowest
+import batchscope as bs
+from batchscope.replications.rates import find_best, find_lowest, search_ladder, tune_to_target
+from batchscope.studies.store import Store
+
+from ..conftest import make_task
+from .labs import make_lab
 
 RATES = [0.01, 0.03, 0.1]
 
@@ -40,3 +48,44 @@ def test_beside_a_rate_at_which_nothing_is_learned_the_best_lies_between_its_nei
     found = find_best(WIDE, [0.4, 0.2, 0.1, 2.3], dead=1.15)
 
     assert (found.low, found.high) == (math.log(0.1), math.log(10.0))
+
+
+@pytest.mark.parametrize(("best", "tried"), [(0.01, 5), (0.1, 3), (3.2, 6), (100.0, 6)])
+def test_further_rates_are_tried_while_the_best_lies_at_the_edge(best: float, tried: int) -> None:
+    asked: list[Sequence[float]] = []
+
+    def choose(rates: Sequence[float]) -> float:
+        asked.append(list(rates))
+        return min(rates, key=lambda rate: abs(math.log(rate / best)))
+
+    found = search_ladder([0.032, 0.1, 0.32], choose, most=6)
+
+    # Half a decade a rung; what lies beyond six rates is not reached.
+    assert found == pytest.approx(min(best, 10.0))
+    assert len(asked[-1]) == tried
+    assert asked[-1] == sorted(asked[-1])
+
+
+def test_a_rate_is_tuned_in_as_many_epochs_as_the_middle_one_takes(tmp_path: Path) -> None:
+    """Of plain descent on an easy task, where a higher rate is faster."""
+    lab, task = make_lab(tmp_path), make_task(optimizer=bs.SGD(lr=0.1))
+    target = bs.reach("val_loss", 0.5, "<=")
+
+    found = tune_to_target(lab, task, 8, [0.032, 0.1, 0.32], epochs=40, target=target, most=3)
+
+    with closing(Store(lab.store, create=False)) as store:
+        runs = [run for row in store.list_studies() for run in store.read_study(row["id"])]
+    epochs = {
+        rate: {
+            run.configuration.budget.amount
+            for run in runs
+            if rate == run.configuration.learning_rate
+        }
+        for rate in (0.032, 0.1, 0.32)
+    }
+    assert found == 0.32
+    assert {run.configuration.seed for run in runs} == {10_000, 10_001}
+    assert epochs[0.1] == {40.0}
+    (at_most,) = epochs[0.032]
+    assert epochs[0.32] == {at_most}
+    assert 1 <= at_most < 40

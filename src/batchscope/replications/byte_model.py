@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -20,6 +21,8 @@ from batchscope.studies.connection import path_of
 
 _STEPS, _BATCH_SIZE, _SEED = 1500, 32, 0
 _WINDOW, _TRAIN, _JUDGED = 33, 512, 128
+# Windows of source code, which 1,500 batches of 32 see about twelve times.
+_SOURCE = 4096
 
 Weights = Mapping[str, torch.Tensor]
 
@@ -54,14 +57,17 @@ def describe_data(weights: Weights) -> Subject:
 
 def pretrain(store: str) -> Weights:
     """Train on the source of Python's library, or read what was trained before beside a store."""
-    known = _STEPS, _BATCH_SIZE, _SEED, torch.__version__, inspect.getsource(stdlib_lm)
+    numbers = _STEPS, _BATCH_SIZE, _SEED, _SOURCE, _WINDOW
+    known = numbers, torch.__version__, inspect.getsource(stdlib_lm)
     name = f"pretrained-{hashlib.sha256(repr(known).encode()).hexdigest()[:8]}.pt"
     path = path_of(store)
     kept = Path(name) if path is None else path.with_name(f"{path.stem}-{name}")
     if kept.exists():
         return cast(Weights, torch.load(kept, weights_only=True))
+    windows = stdlib_lm.cut_windows(stdlib_lm.read_source(), _SOURCE, _WINDOW)
     place = reach_checkpoint(
-        stdlib_lm.task,
+        # In windows as long as those that it is tuned on.
+        replace(stdlib_lm.task, train=(windows,)),
         after=steps(_STEPS),
         device=torch.device("cpu"),
         precision="float32",

@@ -81,12 +81,21 @@ class Trained:
     study: Study
     runs: Mapping[Arm, Run]
 
-    def last(self, arm: Arm, column: str, *, censored: tuple[float, float]) -> Ends:
-        """A column at the end of a run; of one that did not finish the ends that are declared."""
+    def last(
+        self, arm: Arm, column: str, *, censored: tuple[float, float], after: float | None = None
+    ) -> Ends:
+        """A column at the end of a run; of one that did not finish the ends that are declared.
+
+        Args:
+            after: steps, interpolated; None for the end.
+        """
         run = self.runs.get(arm)
         if run is None or run.status != "finished":
             return Ends(*censored)
         value = run.trajectory.last(column)
+        if after is not None:
+            columns = run.trajectory.columns
+            value = float(np.interp(after, columns["step"], columns[column]))
         return Ends(value, value) if math.isfinite(value) else Ends(*censored)
 
     def column(self, arm: Arm, column: str) -> Sequence[float]:
@@ -239,11 +248,14 @@ class Lab:
         evaluate_every: str | None = None,
         schedule: str = "constant",
         warmup: float = 0.0,
+        rule: str | None = None,
+        base: int = 32,
     ) -> Trained:
         """Train every batch size at every rate with every seed, through an ordinary study.
 
         Args:
             warmup: examples over which the rate rises.
+            rule: that moves the rates from the batch size `base`; None where they are every size's.
 
         Raises:
             InvalidInput: the original data have too little for the largest batch.
@@ -268,6 +280,8 @@ class Lab:
             evaluate_every=evaluate_every,
             schedule=schedule,
             warmup=warmup,
+            rule=rule,
+            base=base,
             store=self.store,
             watcher=self.watcher,
         )

@@ -1,12 +1,15 @@
 """Learning rates that a replication tries, and the best between them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from batchscope.replications.lab import Ends
+from batchscope.budget import Target
+from batchscope.replications.lab import Ends, Lab, Trained
 from batchscope.studies.learning_rate import on_ladder, round_rate
+from batchscope.task import Task
 
 _RUNGS = (-1, 0, 1)
 # A parabola that bends less than rounding does has no lowest point.
@@ -25,6 +28,70 @@ def rates_by_square_root(rate: float, *, known: int, size: int) -> list[float]:
     """
     middle = round_rate(rate * math.sqrt(size / known))
     return [on_ladder(middle, rung) for rung in _RUNGS]
+
+
+def search_ladder(
+    rates: Sequence[float], choose: Callable[[Sequence[float]], float], *, most: int
+) -> float:
+    """The best of some rates half a decade apart, and of further ones while it is at their edge.
+
+    Args:
+        rates: to begin with, in increasing order.
+        choose: the best of those tried.
+        most: rates in all.
+
+    Example:
+        >>> search_ladder([0.1, 0.32, 1.0], max, most=5)
+        10.0
+    """
+    rates = list(rates)
+    while True:
+        best = choose(rates)
+        if best not in (rates[0], rates[-1]) or len(rates) >= most:
+            return best
+        if best == rates[0]:
+            rates.insert(0, on_ladder(best, -1))
+        else:
+            rates.append(on_ladder(best, 1))
+
+
+def tune_to_target(
+    lab: Lab,
+    task: Task,
+    size: int,
+    rates: Sequence[float],
+    *,
+    epochs: int,
+    target: Target,
+    most: int,
+) -> float:
+    """The rate that gets to a target first on two other seeds, as `search_ladder` finds it.
+
+    The others are trained for as many epochs as the middle one takes: what takes longer is not
+    better, and what never gets there would take all of them.
+
+    Args:
+        rates: to begin with, half a decade apart in increasing order.
+        epochs: of a run, at most.
+        most: rates in all.
+    """
+    seeds, middle = lab.short_pilot, rates[len(rates) // 2]
+
+    def train(tried: Sequence[float], at_most: int) -> Trained:
+        budget = f"{at_most}ep until {target}"
+        return lab.train(task, [size], rates=tried, budget=budget, seeds=seeds)
+
+    first = train([middle], epochs)
+    taken = [first.reach((size, middle, seed), target, "examples") for seed in seeds]
+    there = [examples for examples in taken if examples is not None]
+    at_most = math.ceil(max(there) / task.train_size) if len(there) == len(seeds) else epochs
+
+    def choose(tried: Sequence[float]) -> float:
+        others = train([rate for rate in tried if rate != middle], at_most)
+        runs = replace(others, runs={**first.runs, **others.runs})
+        return runs.choose_fastest(size, tried, seeds, target)
+
+    return search_ladder(rates, choose, most=most)
 
 
 def find_lowest(rates: Sequence[float], losses: Sequence[float]) -> float | None:

@@ -24,7 +24,7 @@ from batchscope.optimizers import SGD
 from batchscope.records import StepTime
 from batchscope.replications.lab import ANYTHING, Lab
 from batchscope.replications.published import Figure, Line, Measured, Published
-from batchscope.replications.rates import rates_by_square_root
+from batchscope.replications.rates import rates_by_square_root, tune_to_target
 from batchscope.studies.in_workers import time_on_devices
 from batchscope.task import Task
 from batchscope.workers.pool import ProcessPool
@@ -34,8 +34,10 @@ from batchscope.workers.travel import pack_task
 _NOISY = 0.5
 _QUICK = (8, 64, 128, 256, 512, 1024)
 _ALL = (8, 16, 32, 64, 128, 256, 512, 1024)
-# At a batch of 8; those of larger ones by the square root, half a decade to either side.
-_RATE, _AT = 0.003, 8
+# At a batch of 8; those of larger ones by the square root, half a decade to either side, and
+# further ones where the best lies at the edge.
+_RATE, _AT = 0.02, 8
+_MOST_RATES = 6
 _TARGET = Target("error", 0.1, "<=")
 _EPOCHS = 30
 _FEWER, _SAME, _MORE = 0.95, (0.9, 1.3), 1.05
@@ -188,10 +190,8 @@ def measure(lab: Lab) -> Measured:
 
 def _choose_rate(lab: Lab, task: Task, size: int) -> float:
     """The one that gets there first on the pilot."""
-    seeds = lab.short_pilot
-    rates = rates_by_square_root(_RATE, known=_AT, size=size)
-    runs = lab.train(task, [size], rates=rates, budget=_budget(), seeds=seeds)
-    return runs.choose_fastest(size, rates, seeds, _TARGET)
+    first = rates_by_square_root(_RATE, known=_AT, size=size)
+    return tune_to_target(lab, task, size, first, epochs=_EPOCHS, target=_TARGET, most=_MOST_RATES)
 
 
 def _budget() -> str:
@@ -348,6 +348,6 @@ STUDY = Published(
     control="a step takes as long as its examples do, however many share it",
     kills=("C1",),
     seeds={"quick": 5, "standard": 10},
-    minutes={"quick": 5, "standard": 15},
+    minutes={"quick": 3, "standard": 15},
     measure=measure,
 )

@@ -20,7 +20,7 @@ from batchscope.replications.byte_model import describe_data, pretrain
 from batchscope.replications.lab import ANYTHING, Arm, Ends, Lab, Trained
 from batchscope.replications.local_models import read_subject
 from batchscope.replications.published import Figure, Line, Measured, Published
-from batchscope.replications.rates import find_best
+from batchscope.replications.rates import find_best, search_ladder
 from batchscope.studies.learning_rate import on_ladder
 from batchscope.task import Task, tensors_of
 
@@ -30,8 +30,8 @@ _RANKS = {"C2a": 1, "C2b": 8}
 _RANK = 8
 _EPOCHS = 4
 _BUDGET = f"{_EPOCHS}ep"
-# The usual evaluations take longer than training does.
-_EVALUATE_EVERY = "2ep"
+# The usual evaluations take longer than training does, and only the end is read.
+_EVALUATE_EVERY = _BUDGET
 # Half a decade apart; further ones where the best lies at the edge.
 _RUNGS, _MOST_RATES = (-1, 0, 1), 6
 # Batch size, examples in all, and rate over batch size: each in two values.
@@ -255,18 +255,14 @@ def _train(
 
 def _choose_rate(lab: Lab, way: _Way, size: int, budget: str) -> float:
     """By validation loss on seeds of the pilot; beyond the edge while the best lies there."""
-    rungs, seeds = list(_RUNGS), lab.short_pilot
-    while True:
-        rates = [on_ladder(way.rate, rung) for rung in rungs]
+    seeds = lab.short_pilot
+
+    def choose(rates: Sequence[float]) -> float:
         runs = _train(lab, way, [size], rates, budget, seeds)
-        means = [
-            float(np.mean([_nats(runs, way, (size, rate, seed)) for seed in seeds]))
-            for rate in rates
-        ]
-        best = int(np.argmin(means))
-        if 0 < best < len(rungs) - 1 or len(rungs) == _MOST_RATES or lab.is_control:
-            return rates[best]
-        rungs = [rungs[0] - 1, *rungs] if best == 0 else [*rungs, rungs[-1] + 1]
+        return min(rates, key=lambda r: sum(_nats(runs, way, (size, r, seed)) for seed in seeds))
+
+    first = [on_ladder(way.rate, rung) for rung in _RUNGS]
+    return search_ladder(first, choose, most=len(first) if lab.is_control else _MOST_RATES)
 
 
 def _nats(runs: Trained, way: _Way, arm: Arm) -> float:
@@ -379,7 +375,7 @@ STUDY = Published(
     control="adapters that count for nothing",
     kills=("C1", "C2a", "C2b", "C3a", "C3b", "C4"),
     seeds={"quick": 5, "standard": 10},
-    minutes={"quick": 6, "standard": 25},
+    minutes={"quick": 3, "standard": 25},
     measure=measure,
     paper="a causal language model in model (config.json, safetensors, tokenizer.json) and JSON "
     "lines with a text in texts, cut into windows of up to 64 tokens",
