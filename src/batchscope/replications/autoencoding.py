@@ -112,32 +112,37 @@ def compare_sizes(lab: Lab, trained: Autoencoding, *, notes: Sequence[str]) -> M
     """Equal epochs, then equal updates."""
     task, rate = trained.task, trained.rate
     sizes = _QUICK if lab.is_quick else _ALL
-    updates = trained.epochs * -(-task.train_size // _SMALL)
+    # At 100 as many updates are twenty times as many epochs: at quick, half of them.
+    epochs = trained.epochs // 2 if lab.is_quick else trained.epochs
+    updates = epochs * -(-task.train_size // _SMALL)
     by_epochs = _train(lab, trained, sizes, f"{trained.epochs}ep")
-    # The runs of 5 are those above; at 100 as many updates are twenty times as many epochs.
     by_updates = _train(lab, trained, [_LARGE], f"{updates}steps", every=f"{trained.epochs}ep")
 
-    def loss(runs: Trained, size: int, seed: int) -> Ends:
-        return runs.last((size, rate, seed), "val_loss", censored=trained.losses)
+    def loss(runs: Trained, size: int, seed: int, after: int | None) -> Ends:
+        return runs.last((size, rate, seed), "val_loss", censored=trained.losses, after=after)
 
-    def misread(runs: Trained, size: int, seed: int) -> Ends:
-        return runs.last((size, rate, seed), trained.column, censored=_SHARES)
+    def misread(runs: Trained, size: int, seed: int, after: int | None) -> Ends:
+        return runs.last((size, rate, seed), trained.column, censored=_SHARES, after=after)
 
-    def ratios(runs: Trained, large: int, small: int) -> list[Seen]:
-        return [loss(runs, large, s).over(loss(by_epochs, small, s)) for s in lab.seeds]
+    def ratios(runs: Trained, large: int, small: int, after: int | None = None) -> list[Seen]:
+        pairs = [(loss(runs, large, s, after), loss(by_epochs, small, s, after)) for s in lab.seeds]
+        return [one.over(other) for one, other in pairs]
 
-    def gaps(runs: Trained, large: int, small: int) -> list[Seen]:
-        return [misread(runs, large, s).minus(misread(by_epochs, small, s)) for s in lab.seeds]
+    def gaps(runs: Trained, large: int, small: int, after: int | None = None) -> list[Seen]:
+        pairs = [
+            (misread(runs, large, s, after), misread(by_epochs, small, s, after)) for s in lab.seeds
+        ]
+        return [one.minus(other) for one, other in pairs]
 
-    means = [float(np.mean([loss(by_epochs, b, s).high for s in lab.seeds])) for b in sizes]
+    means = [float(np.mean([loss(by_epochs, b, s, None).high for s in lab.seeds])) for b in sizes]
     return Measured(
         seen={
             "C1": ratios(by_epochs, _LARGE, _SMALL),
             "C2": gaps(by_epochs, _LARGE, _SMALL),
             "C3a": ratios(by_epochs, _SMALL, _ONE),
             "C3b": gaps(by_epochs, _SMALL, _ONE),
-            "O1": ratios(by_updates, _LARGE, _SMALL),
-            "O2": gaps(by_updates, _LARGE, _SMALL),
+            "O1": ratios(by_updates, _LARGE, _SMALL, updates),
+            "O2": gaps(by_updates, _LARGE, _SMALL, updates),
         },
         figures=(
             Figure(
@@ -150,6 +155,6 @@ def compare_sizes(lab: Lab, trained: Autoencoding, *, notes: Sequence[str]) -> M
         causes={"C1": by_epochs.explain(_SMALL, _LARGE)},
         notes=(
             *notes,
-            f"Equal updates are the {updates:,} of {_SMALL} in {trained.epochs} epochs.",
+            f"Equal updates are the {updates:,} of {_SMALL} in {epochs} epochs.",
         ),
     )
