@@ -198,8 +198,9 @@ def test_recordings_go_through_the_whole_study(
     for module in ("soundfile", "transformers", "rapidfuzz"):
         pytest.importorskip(module)
     write_voices(tmp_path)
-    # As many sizes as the study has, a few steps of each.
-    monkeypatch.setattr(speech, "_ALL", dict.fromkeys((4, 8, 16, 32, 64, 256), 6))
+    # As many sizes as the study has, a few steps of each, two of them in one study.
+    steps = {4: 12, 8: 6, 16: 6, 32: 6, 64: 6, 256: 6}
+    monkeypatch.setattr(speech, "_ALL", steps)
     monkeypatch.setattr(speech, "_CHECKPOINT", "2steps")
     monkeypatch.setattr(spelling, "_ROUNDS", 5)
 

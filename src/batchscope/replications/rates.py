@@ -12,6 +12,8 @@ from batchscope.studies.learning_rate import on_ladder, round_rate
 from batchscope.task import Task
 
 _RUNGS = (-1, 0, 1)
+# What other rates may take, of what the slowest seed of the middle one does.
+_LONGER = 1.5
 # A parabola that bends less than rounding does has no lowest point.
 _FLAT = 1e-9
 
@@ -67,8 +69,8 @@ def tune_to_target(
 ) -> float:
     """The rate that gets to a target first on two other seeds, as `search_ladder` finds it.
 
-    The others are trained for as many epochs as the middle one takes: what takes longer is not
-    better, and what never gets there would take all of them.
+    The others are trained for half as long again as the middle one takes at most: what takes
+    longer is hardly better, and what never gets there would take all epochs.
 
     Args:
         rates: to begin with, half a decade apart in increasing order.
@@ -84,7 +86,9 @@ def tune_to_target(
     first = train([middle], epochs)
     taken = [first.reach((size, middle, seed), target, "examples") for seed in seeds]
     there = [examples for examples in taken if examples is not None]
-    at_most = math.ceil(max(there) / task.train_size) if len(there) == len(seeds) else epochs
+    at_most = epochs
+    if len(there) == len(seeds):
+        at_most = min(epochs, max(1, math.ceil(_LONGER * max(there) / task.train_size)))
 
     def choose(tried: Sequence[float]) -> float:
         others = train([rate for rate in tried if rate != middle], at_most)

@@ -14,6 +14,8 @@ from batchscope.workers.pool import Pool
 
 # Beyond, a member costs hardly less, and the weights of all no longer stay near the core.
 _MOST_MEMBERS = 24
+# A trial of more would cost more and tell little more.
+_MOST_TRIED = 16
 # What a measurement of a few steps cannot tell from nothing.
 _LEAST_GAIN = 1.15
 # Of the time of the runs, what the least gain saves: a trial that costs more does not pay.
@@ -74,11 +76,12 @@ def find_together(
     for size, runs in sorted(by_size.items()):
         members = count_members(len(runs), sizes=len(by_size), workers=pool.free)
         whole = sum(horizon_examples(run.budget, train_size, size) for run in runs)
-        if members < _LEAST_MEMBERS or trial_examples(members, size) > _LARGEST_TRIAL * whole:
+        tried = min(members, _MOST_TRIED)
+        if members < _LEAST_MEMBERS or trial_examples(tried, size) > _LARGEST_TRIAL * whole:
             continue
         label = f"trying batch {size} together"
         watcher.begin(label)
-        asked = pool.ask(label, try_together, tuple(runs[:members]), device_name)
+        asked = pool.ask(label, try_together, tuple(runs[:tried]), device_name)
         found = cast(Together, asked)
         examples += found.examples
         watcher.end(label)

@@ -22,6 +22,8 @@ from batchscope.training.stepper import Stepper
 _TRIAL_STEPS = 3
 _WARM_UP_STEPS = 2
 _TIMED_STEPS = 6
+# Of the time apart, beyond which a step of all is not timed more than twice.
+_TOO_LONG = 1.25
 # Weights that moved by d may differ by this share of d after the trial's steps.
 _TOLERANCE = 1e-3
 
@@ -32,7 +34,7 @@ class Together:
 
     Attributes:
         gain: seconds of the runs one after another over seconds together; 0 where they cannot.
-        reason: why they cannot; None where they can.
+        reason: why they cannot; None where nothing is against it.
         examples: processed to find out.
     """
 
@@ -100,7 +102,8 @@ def measure_together(
             reason = None if gain < least_gain else trial.compare()
         except Exception as error:  # whatever a model does that cannot be batched
             gain = 0.0
-            reason = f"its model cannot be batched: {str(error).strip().splitlines()[0]}"
+            said = str(error).strip() or type(error).__name__
+            reason = f"its model cannot be batched: {said.splitlines()[0]}"
         examples = trial.steps * configurations[0].batch_size
         return Together(gain=0.0 if reason else gain, reason=reason, examples=examples)
 
@@ -133,6 +136,8 @@ class _Trial:
 
     def compare(self) -> str | None:
         """Whether the first and the last member come out as they do alone; else why not."""
+        # Of as many weights as there are runs, one table at a time.
+        del self._stacked, self._optimizer
         self._stacked = self._stack()
         started = self._stacked.weights.clone()
         for _ in range(_TRIAL_STEPS):
@@ -154,7 +159,7 @@ class _Trial:
         """Seconds of a step of each, one after another, over those of one step of all."""
         alone = self._stepper(0)
         apart = len(self._orders) * self._time(lambda: self._step_alone(alone, 0))
-        return apart / self._time(self._step_together, too_long=apart)
+        return apart / self._time(self._step_together, too_long=_TOO_LONG * apart)
 
     def _time(self, step: Callable[[], None], *, too_long: float = math.inf) -> float:
         """Seconds of a step; of large batches two that take too long have said enough."""

@@ -1,7 +1,12 @@
+from collections.abc import Sequence
+from typing import Any, cast
+
 from batchscope.findings.claims import Seen
+from batchscope.replications.lab import Lab, Trained
 from batchscope.replications.studies import image
 from batchscope.replications.studies.image import choose_rival
 
+from ...conftest import make_task
 from .trained import make_trained
 
 ERRORS = {
@@ -38,3 +43,30 @@ def match(losses: list[float], *, diverged: bool = False) -> Seen:
 def test_nothing_is_told_at_a_matched_loss_where_one_side_learned_little() -> None:
     assert match([2.3, 2.29, 2.28]) == Seen(-1.0, 1.0)
     assert match([2.3, 0.7, 0.5], diverged=True) == Seen(-1.0, 1.0)
+
+
+class LabOfTwoMinds:
+    """Runs of which seeds of the pilot are best at 0.04, and those that are judged at 0.08."""
+
+    seeds, short_pilot = range(2), range(10, 12)
+
+    def train(
+        self, task: object, sizes: list[int], *, rates: Sequence[float], budget: str,
+        seeds: range = range(2),
+    ) -> Trained:  # fmt: skip
+        best = 0.04 if seeds == self.short_pilot else 0.08
+        return make_trained(
+            {
+                (size, rate, seed): {"error": [abs(rate - best)]}
+                for size in sizes
+                for rate in rates
+                for seed in seeds
+            }
+        )
+
+
+def test_the_rate_of_the_largest_size_is_chosen_on_seeds_that_are_not_judged() -> None:
+    runs, rate = image._tune_largest(cast(Lab, cast(Any, LabOfTwoMinds())), make_task())
+
+    assert rate == 0.04
+    assert set(runs.runs) == {(2048, 0.04, 0), (2048, 0.04, 1)}

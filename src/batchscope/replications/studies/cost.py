@@ -183,6 +183,9 @@ def measure(lab: Lab) -> Measured:
             "doubling up to it, C3 of the first from it on"
             + "".join(f"; {name} none shows" for name in ("C2", "C3") if name not in changes)
             + ".",
+            "Rates, chosen on two other seeds: "
+            + ", ".join(f"{rate:.2g} at {size}" for size, rate in rates.items())
+            + ".",
             *_weigh_upgrade(max(changes.items())[1], steps, times),
         ),
     )

@@ -194,7 +194,6 @@ def measure(lab: Lab) -> Measured:
     return Measured(
         seen=seen,
         figures=(_draw(named, sizes, lab.seeds, subject.token),),
-        causes={"C1": lora[_RANK].runs[_LARGE].explain(_SMALL, _LARGE)},
         notes=(
             f"Rates, chosen on two other seeds: {chosen}. Those of rank 1 are rank {_RANK}'s.",
             f"Equal updates are the {steps_taken} of {_LARGE}, for which the rate at {_SMALL} is "

@@ -23,7 +23,7 @@ from batchscope.replications.spelling import misread_letters
 from batchscope.task import Task, tensors_of
 from batchscope.verbs.gauging import noise
 
-# Batch size -> steps: those of the collapse, and beyond the knee.
+# Batch size -> steps of whole batches: those of the collapse, and beyond the knee.
 _QUICK = {4: 1024, 8: 512, 16: 512, 32: 512, 64: 256, 256: 64}
 _ALL = {4: 2048, 8: 2048, 16: 1024, 32: 1024, 64: 512, 128: 256, 256: 128}
 _COLLAPSED, _LARGEST = (4, 8, 16, 32), (64, 256)
