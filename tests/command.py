@@ -14,8 +14,9 @@ import torch._dynamo  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from batchscope.cli import main
 from batchscope.reports import page, progress, terminal  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload([__name__])
+# Of processes that have imported all this.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload([__name__])
 
 
 def run_command(
@@ -27,7 +28,7 @@ def run_command(
     spared. `run_module` starts a fresh interpreter.
     """
     with tempfile.TemporaryDirectory() as written:
-        process = _SERVER.Process(
+        process = SERVER.Process(
             target=_be_command, args=(arguments, folder, written, environment)
         )
         process.start()

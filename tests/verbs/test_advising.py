@@ -1,5 +1,4 @@
 import math
-import multiprocessing
 import sqlite3
 import time
 from collections import Counter
@@ -12,6 +11,8 @@ from batchscope import Advisor, CannotTell, InvalidInput, StoreError
 from batchscope.studies import connection
 from batchscope.studies.store import Store
 from batchscope.verbs.advising import Trial
+
+from ..command import SERVER
 
 SIZES = [32, 64, 128, 256, 512, 1024]
 
@@ -404,13 +405,13 @@ def test_eight_jobs_at_once_neither_wait_nor_all_try_the_same(tmp_path: Path) ->
     for size in SIZES:
         one.timed(size, cost_of(size))
     one.tell(one.ask(), cost=epochs_of(512) * cost_of(512), reached=True, epochs=epochs_of(512))
-    with multiprocessing.get_context("spawn").Pool(8) as pool:
+    with SERVER.Pool(8) as pool:
         sizes = pool.starmap(ask_and_die, [(state, False)] * 8)
 
     assert len(set(sizes)) >= 3
     # None of them could win by what timings and the curve say: 32 costs seven times as much.
     assert 32 not in sizes
-    with multiprocessing.get_context("spawn").Pool(8) as pool:
+    with SERVER.Pool(8) as pool:
         pool.starmap(ask_and_die, [(state, True)] * 16)
     trial = advisor(state).ask()
     assert int(trial.id) == 1 + 8 + 16 + 1

@@ -23,7 +23,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A study on one device, whose steps are timed on two as well."""
     store = str(tmp_path_factory.mktemp("costing") / "runs.db")
     task = make_task(budget=bs.epochs(20))
-    bs.study(task, batch_sizes=SIZES, target="val_loss<=0.5", store=store, jobs=1)
+    rates = [0.1, 0.3]
+    bs.study(
+        task, batch_sizes=SIZES, learning_rates=rates, target="val_loss<=0.5", store=store, jobs=1
+    )
     bs.profile(task, batch_sizes=SIZES, devices=2, store=store)
     return store
 

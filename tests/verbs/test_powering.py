@@ -73,7 +73,12 @@ def test_power_at_several_sizes_is_kept_and_leads_the_choice(place: str, task: T
     measured = bs.energy(task, batch_size=SIZES[:2], watts=65.0, store=place)
 
     found = bs.recommend(
-        task, batch_sizes=SIZES, target="val_loss<=0.5", objective="energy", store=place
+        task,
+        batch_sizes=SIZES,
+        target="val_loss<=0.5",
+        objective="energy",
+        effort="quick",
+        store=place,
     )
 
     assert isinstance(measured, EnergyBySize)

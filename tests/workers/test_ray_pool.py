@@ -93,7 +93,6 @@ def test_an_address_where_nothing_answers_is_refused_at_once() -> None:
         RayPool(pack_task(make_task()), address="ray://127.0.0.1:1", threads=1, gpus=0, jobs=None)
 
 
-@pytest.mark.slow
 def test_a_study_on_the_cluster_is_the_one_on_this_machine(pool: RayPool, tmp_path: Path) -> None:
     options = {"batch_sizes": [8, 16], "learning_rates": [0.1, 0.3], "seeds": 1}
     here = bs.study(make_task(), store=f"{tmp_path}/here.db", jobs=1, **options)
@@ -130,11 +129,12 @@ class LoseNodes(Unwatched):
         return self._cluster.add_node(num_cpus=1, object_store_memory=_MEMORY)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("times", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_study_whose_nodes_are_killed_is_the_undisturbed_one(
-    times: int, pool: RayPool, cluster: Any, tmp_path: Path
+    pool: RayPool, cluster: Any, tmp_path: Path
 ) -> None:
+    times = 20
     options = {"batch_sizes": [2, 4], "learning_rates": [0.1, 0.2], "seeds": 1 + times // 4}
     task = make_task(budget=bs.epochs(40))
     here = bs.study(task, store=f"{tmp_path}/here.db", jobs=1, **options)
