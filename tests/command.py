@@ -28,9 +28,7 @@ def run_command(
     spared. `run_module` starts a fresh interpreter.
     """
     with tempfile.TemporaryDirectory() as written:
-        process = SERVER.Process(
-            target=_be_command, args=(arguments, folder, written, environment)
-        )
+        process = SERVER.Process(target=_be_command, args=(arguments, folder, written, environment))
         process.start()
         process.join(timeout)
         if process.is_alive():
