@@ -50,9 +50,9 @@ def off_theory(task: Task, seed: int) -> float:
 def test_on_a_quadratic_loss_the_misses_are_those_of_theory() -> None:
     task = make_task()
 
-    off = [off_theory(task, seed) for seed in range(6)]
+    off = [off_theory(task, seed) for seed in range(12)]
 
-    # Of one seed's 64 draws at 1 the error is 0.3, the squares having heavy tails.
+    # Of one seed's 32 draws at 1 the error is 0.4, the squares having heavy tails.
     assert sum(off) / len(off) == pytest.approx(0.0, abs=0.3)
 
 

@@ -15,7 +15,7 @@ from batchscope.training import together
 from batchscope.training.ensemble import train_together
 from batchscope.training.loop import Outcome, train
 from batchscope.training.stacked_models import StackedModels
-from batchscope.training.together import measure_together, why_not_together
+from batchscope.training.together import measure_together, trial_examples, why_not_together
 
 from ..conftest import make_task
 
@@ -404,24 +404,59 @@ def test_a_small_model_gains_from_sharing_and_the_gain_is_measured() -> None:
     assert found.gain > 1.5
 
 
-def test_what_gains_nothing_together_is_found_out_in_two_steps(
-    monkeypatch: pytest.MonkeyPatch,
+def let_steps_take(
+    monkeypatch: pytest.MonkeyPatch, *, alone: float, asked: float, written: float
 ) -> None:
+    """Seconds of a step of one run, of all as the model is asked, and of all as operations."""
     now = 0.0
-    steps = {"_step_alone": 1.0, "_step_together": 30.0}
 
-    def taking(step: Callable[..., None], seconds: float) -> Callable[..., None]:
-        def slowly(*arguments: object) -> None:
+    def taking(
+        step: Callable[..., None], seconds: Callable[[together._Trial], float]
+    ) -> Callable[..., None]:
+        def slowly(trial: together._Trial, *arguments: object) -> None:
             nonlocal now
-            step(*arguments)
-            now += seconds
+            step(trial, *arguments)
+            now += seconds(trial)
 
         return slowly
 
+    def of_all(trial: together._Trial) -> float:
+        return asked if trial._stacked._trace_after is None else written
+
+    steps = {"_step_alone": lambda _: alone, "_step_together": of_all}
     for name, seconds in steps.items():
         step = getattr(together._Trial, name)
         monkeypatch.setattr(together._Trial, name, taking(step, seconds))
     monkeypatch.setattr(together, "time", SimpleNamespace(perf_counter=lambda: now))
+
+
+@pytest.mark.parametrize(
+    ("steps", "alone", "gain"),
+    [
+        # A thousand asked, one that writes the others down, and those.
+        (4000, 0.001, 12 * 4000 * 0.001 / (1000 * 0.03 + 0.003 + 3000 * 0.003)),
+        (1999, 0.001, 12 * 0.001 / 0.03),
+        (4000, 0.006, 12 * 0.006 / 0.03),
+    ],
+    ids=["long", "short", "of long steps"],
+)
+def test_of_a_long_run_of_short_steps_the_gain_is_that_of_its_operations(
+    monkeypatch: pytest.MonkeyPatch, steps: int, alone: float, gain: float
+) -> None:
+    let_steps_take(monkeypatch, alone=alone, asked=0.03, written=0.003)
+    task = make_task()
+    runs = runs_of(task, [0.01], seeds=12, budget=bs.steps(steps))
+
+    found = measure_together(task, runs, device=CPU, least_gain=100.0)
+
+    assert found.gain == pytest.approx(gain)
+    assert found.examples <= trial_examples(12, 7)
+
+
+def test_what_gains_nothing_together_is_found_out_in_two_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    let_steps_take(monkeypatch, alone=1.0, asked=30.0, written=30.0)
     task = make_task()
 
     found = measure_together(task, runs_of(task, [0.01], seeds=12), device=CPU, least_gain=1.15)

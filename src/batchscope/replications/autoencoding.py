@@ -19,7 +19,7 @@ _QUICK = (_ONE, _SMALL, _LARGE)
 _ALL = (1, 2, 5, 10, 20, 50, 100)
 _RATIO = 1.05
 # What is misread takes as long to tell as an epoch.
-_EVALUATE_EVERY = "2ep"
+_EVALUATE_EVERY = "4ep"
 # The share that is misread, or of the variance that is not told.
 _SHARES = (0.0, 1.0)
 

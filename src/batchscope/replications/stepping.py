@@ -11,7 +11,7 @@ from batchscope.budget import epochs
 from batchscope.instruments.checkpoint import reach_checkpoint
 from batchscope.task import Task, tensors_of
 
-_EXAMPLES, _DRAWS = 512, 64
+_EXAMPLES, _DRAWS = 512, 32
 _SMALL, _LARGE = 1, 256
 
 

@@ -20,7 +20,7 @@ from batchscope.training.loop import Outcome
 from batchscope.training.schedules import parse_schedule
 from batchscope.training.seeding import draw_order, keep_randomness, seed_everything
 from batchscope.training.stacked_models import STEPS_BEFORE_TRACING, StackedModels
-from batchscope.training.stacked_optimizers import StackedOptimizer, stack_optimizer
+from batchscope.training.stacked_optimizers import StackedOptimizer, pace_of, stack_optimizer
 
 # As for a run alone: a third of an epoch of 300 examples is 100, whatever floating point says.
 _ROUNDING = 1e-6
@@ -49,11 +49,23 @@ def train_together(
         What became of each, in order; `seconds` are its part of the program's.
     """
     report = report or _ignore
+    places = sort_by_pace(configurations)
+    ordered = [configurations[place] for place in places]
     with keep_randomness():
         try:
-            return _Ensemble(task, configurations, device, report, trace_after=trace_after).run()
+            found = _Ensemble(task, ordered, device, report, trace_after=trace_after).run()
         except _ChangedModel:
-            return _Ensemble(task, configurations, device, report, trace_after=None).run()
+            found = _Ensemble(task, ordered, device, report, trace_after=None).run()
+    outcomes = dict(zip(places, found, strict=True))
+    return [outcomes[place] for place in range(len(found))]
+
+
+def sort_by_pace(configurations: Sequence[Configuration]) -> list[int]:
+    """The places of runs, those of one rate and decay side by side."""
+    return sorted(
+        range(len(configurations)),
+        key=lambda place: pace_of(configurations[place].hyper_parameters),
+    )
 
 
 class _ChangedModel(Exception):

@@ -1,7 +1,7 @@
 """SGD, Adam and AdamW on stacked weights, each member with its own rate and decay."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import torch
 
@@ -10,6 +10,8 @@ from batchscope.records import HyperParameters
 STACKED = ("SGD", "Adam", "AdamW")
 # What may differ between members; all else is one number for the program.
 PER_MEMBER = ("lr", "weight_decay")
+# These two of one member.
+Pace = tuple[float, float]
 
 
 class StackedOptimizer(Protocol):
@@ -39,22 +41,25 @@ def stack_optimizer(
         weights: shape (members, p).
     """
     first = hyper_parameters[0]
-    rates, decays = (
-        torch.tensor([[float(given[key])] for given in hyper_parameters], device=weights.device)
-        for key in PER_MEMBER
-    )
+    paces = [pace_of(given) for given in hyper_parameters]
     if name == "SGD":
+        rates, decays = torch.tensor(paces, device=weights.device).T[..., None]
         return _StackedSGD(
             rates, decays, momentum=float(first["momentum"]), nesterov=bool(first["nesterov"])
         )
     return _StackedAdam(
-        rates,
-        decays,
+        paces,
         weights,
         betas=(float(first["beta1"]), float(first["beta2"])),
         eps=float(first["eps"]),
         is_decoupled=name == "AdamW",
     )
+
+
+def pace_of(hyper_parameters: HyperParameters) -> Pace:
+    """The rate and the decay of one member; neighbours that share them are updated as one."""
+    rate, decay = (float(hyper_parameters[key]) for key in PER_MEMBER)
+    return rate, decay
 
 
 class _StackedSGD:
@@ -86,36 +91,57 @@ class _StackedSGD:
 
 
 class _StackedAdam:
+    """By the kernel that updates a run alone, once for neighbours of one rate and decay."""
+
     def __init__(
         self,
-        rates: torch.Tensor,
-        decays: torch.Tensor,
+        paces: Sequence[Pace],
         weights: torch.Tensor,
         *,
         betas: tuple[float, float],
         eps: float,
         is_decoupled: bool,
     ) -> None:
-        self._rates, self._decays = rates, decays
-        self._decays_any = bool(decays.any())
-        self._betas, self._eps, self._is_decoupled = betas, eps, is_decoupled
+        operations = torch.ops.aten
+        self._update = operations._fused_adamw_ if is_decoupled else operations._fused_adam_
+        self._constants = {"beta1": betas[0], "beta2": betas[1], "eps": eps}
+        self._paces = list(paces)
+        self._blocks = find_blocks(self._paces)
         self._first = torch.zeros_like(weights)
         self._second = torch.zeros_like(weights)
-        self._steps = 0
+        self._steps = torch.zeros((), device=weights.device)
 
     def step(self, weights: torch.Tensor, gradients: torch.Tensor, *, factor: float) -> None:
-        beta1, beta2 = self._betas
-        rates = self._rates * factor
         self._steps += 1
-        if self._decays_any and self._is_decoupled:
-            weights.mul_(1 - rates * self._decays)
-        elif self._decays_any:
-            gradients = gradients.addcmul(self._decays, weights)
-        self._first.lerp_(gradients, 1 - beta1)
-        self._second.mul_(beta2).addcmul_(gradients, gradients, value=1 - beta2)
-        scale = self._second.sqrt().div_((1 - beta2**self._steps) ** 0.5).add_(self._eps)
-        weights.sub_(self._first.div(scale).mul_(rates / (1 - beta1**self._steps)))
+        for rows, (rate, decay) in self._blocks:
+            self._update(
+                [weights[rows]],
+                [gradients[rows]],
+                [self._first[rows]],
+                [self._second[rows]],
+                [],
+                [self._steps],
+                lr=rate * factor,
+                weight_decay=decay,
+                amsgrad=False,
+                maximize=False,
+                **self._constants,
+            )
 
     def keep(self, places: torch.Tensor) -> None:
-        self._rates, self._decays = self._rates[places], self._decays[places]
+        kept = cast(list[int], cast(Any, places).tolist())
+        self._paces = [self._paces[place] for place in kept]
+        self._blocks = find_blocks(self._paces)
         self._first, self._second = self._first[places], self._second[places]
+
+
+def find_blocks(paces: Sequence[Pace]) -> list[tuple[slice, Pace]]:
+    """Neighbours of one rate and decay, with both.
+
+    Example:
+        >>> find_blocks([(0.5, 0.0), (0.5, 0.0), (1.0, 0.0)])
+        [(slice(0, 2, None), (0.5, 0.0)), (slice(2, 3, None), (1.0, 0.0))]
+    """
+    starts = [i for i, pace in enumerate(paces) if i == 0 or pace != paces[i - 1]]
+    ends = [*starts[1:], len(paces)]
+    return [(slice(a, b), paces[a]) for a, b in zip(starts, ends, strict=True)]

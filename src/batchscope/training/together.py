@@ -13,9 +13,10 @@ from batchscope.records import Configuration
 from batchscope.task import Task, tensors_of
 from batchscope.training.batches import Batches
 from batchscope.training.devices import synchronize
+from batchscope.training.ensemble import sort_by_pace
 from batchscope.training.schedules import parse_schedule
 from batchscope.training.seeding import draw_order, keep_randomness, seed_everything
-from batchscope.training.stacked_models import StackedModels
+from batchscope.training.stacked_models import STEPS_BEFORE_TRACING, StackedModels
 from batchscope.training.stacked_optimizers import PER_MEMBER, stack_optimizer
 from batchscope.training.stepper import Stepper
 
@@ -24,6 +25,10 @@ _WARM_UP_STEPS = 2
 _TIMED_STEPS = 6
 # Of the time apart, beyond which a step of all is not timed more than twice.
 _TOO_LONG = 1.25
+# Seconds of a step alone: in longer ones, asking the model is a small part.
+_SHORT_STEP = 0.005
+# Of all members, as many as writing a step down and checking it are, at most.
+_WRITING_STEPS = 6
 # Weights that moved by d may differ by this share of d after the trial's steps.
 _TOLERANCE = 1e-3
 
@@ -45,8 +50,9 @@ class Together:
 
 def trial_examples(members: int, batch_size: int) -> int:
     """Examples that `measure_together` processes at most for so many runs."""
-    # Timed are all members and, alone, one; compared all and, alone, two.
-    timed = (_WARM_UP_STEPS + _TIMED_STEPS) * (members + 1)
+    # Timed are all members and, alone, one, then all by a list of operations; compared all and,
+    # alone, two.
+    timed = (_WARM_UP_STEPS + _TIMED_STEPS) * (2 * members + 1) + _WRITING_STEPS * members
     return (timed + _TRIAL_STEPS * (members + 2)) * batch_size
 
 
@@ -96,9 +102,10 @@ def measure_together(
         warnings.filterwarnings("ignore", message=".*batching rule")
         if not all(weight.requires_grad for weight in task.model().parameters()):
             return Together(gain=0.0, reason="some of its weights are not trained")
-        trial = _Trial(task, configurations, device)
+        ordered = [configurations[place] for place in sort_by_pace(configurations)]
+        trial = _Trial(task, ordered, device)
         try:
-            gain = trial.measure_gain()
+            gain = trial.measure_gain(enough=least_gain)
             reason = None if gain < least_gain else trial.compare()
         except Exception as error:  # whatever a model does that cannot be batched
             gain = 0.0
@@ -136,9 +143,7 @@ class _Trial:
 
     def compare(self) -> str | None:
         """Whether the first and the last member come out as they do alone; else why not."""
-        # Of as many weights as there are runs, one table at a time.
-        del self._stacked, self._optimizer
-        self._stacked = self._stack()
+        self._stack_anew(trace_after=None)
         started = self._stacked.weights.clone()
         for _ in range(_TRIAL_STEPS):
             self._step_together()
@@ -155,11 +160,34 @@ class _Trial:
                 return "its runs come out otherwise than alone"
         return None
 
-    def measure_gain(self) -> float:
-        """Seconds of a step of each, one after another, over those of one step of all."""
+    def measure_gain(self, *, enough: float) -> float:
+        """Seconds of a step of each, one after another, over those of one step of all.
+
+        Of runs of many short steps most are a list of operations: where asking the model at every
+        step gains less than `enough`, these are timed too, and the mean over the run counts.
+        """
+        members = len(self._orders)
         alone = self._stepper(0)
-        apart = len(self._orders) * self._time(lambda: self._step_alone(alone, 0))
-        return apart / self._time(self._step_together, too_long=_TOO_LONG * apart)
+        apart = self._time(lambda: self._step_alone(alone, 0))
+        asked = self._time(self._step_together, too_long=_TOO_LONG * members * apart)
+        gain = members * apart / asked
+        steps = self._count_steps()
+        if gain >= enough or apart > _SHORT_STEP or steps < 2 * STEPS_BEFORE_TRACING:
+            return gain
+        began = time.perf_counter()
+        self._stack_anew(trace_after=1)
+        self._step_together()
+        writing = time.perf_counter() - began
+        self.steps += (_WRITING_STEPS - 1) * members
+        written = self._time(self._step_together)
+        later = steps - STEPS_BEFORE_TRACING
+        together = STEPS_BEFORE_TRACING * asked + writing + later * written
+        return steps * members * apart / together
+
+    def _count_steps(self) -> int:
+        """Of a run, at most."""
+        first = self._configurations[0]
+        return first.budget.steps(len(self._batches), first.batch_size) or 0
 
     def _time(self, step: Callable[[], None], *, too_long: float = math.inf) -> float:
         """Seconds of a step; of large batches two that take too long have said enough."""
@@ -175,12 +203,17 @@ class _Trial:
         # What runs beside it only adds.
         return min(seconds)
 
-    def _stack(self) -> StackedModels:
+    def _stack_anew(self, *, trace_after: int | None) -> None:
+        # Of as many weights as there are runs, one table at a time.
+        del self._stacked, self._optimizer
+        self._stacked = self._stack(trace_after=trace_after)
+
+    def _stack(self, *, trace_after: int | None = None) -> StackedModels:
         models: list[torch.nn.Module] = []
         for configuration in self._configurations:
             seed_everything(configuration.seed)
             models.append(self._task.model().to(self._device))
-        stacked = StackedModels(self._task.loss, models)
+        stacked = StackedModels(self._task.loss, models, trace_after=trace_after)
         self._optimizer = stack_optimizer(
             [c.hyper_parameters for c in self._configurations],
             self._configurations[0].optimizer,

@@ -1,8 +1,9 @@
 """Godbole et al. 2023: what a larger batch costs is what a step consumes times the steps."""
 
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import cast
 
@@ -19,14 +20,16 @@ from batchscope.findings.claims import Claim, Seen
 from batchscope.findings.scaling import ScalingFit, StepsToTarget, fit_scaling
 from batchscope.findings.seeds import estimate_over_seeds
 from batchscope.gallery.digits import load_split
+from batchscope.instruments.speed.steps import time_steps
 from batchscope.metrics import error_rate
 from batchscope.optimizers import SGD
 from batchscope.records import StepTime
 from batchscope.replications.lab import ANYTHING, Lab
 from batchscope.replications.published import Figure, Line, Measured, Published
 from batchscope.replications.rates import rates_by_square_root, tune_to_target
-from batchscope.studies.in_workers import time_on_devices
 from batchscope.task import Task
+from batchscope.training.ranks import ALONE, Ranks
+from batchscope.training.spread import call_on_ranks
 from batchscope.workers.pool import ProcessPool
 from batchscope.workers.travel import pack_task
 
@@ -133,14 +136,14 @@ def measure(lab: Lab) -> Measured:
     rates = {size: _choose_rate(lab, task, size) for size in sizes}
     others = lab.short_pilot if lab.is_quick else lab.pilot
     pilot = _count_steps(lab, task, rates, others)
-    first = _time(lab, task, {_Way(size, cores) for size in sizes for cores in (1, 2)})
+    (first,) = _time(lab, task, {_Way(size, cores) for size in sizes for cores in (1, 2)}, count=1)
     mean = _mean_steps(pilot)
     critical = find_critical(mean)
     changes = _choose_changes(sizes, mean, first, critical)
     shown = {way for change in changes.values() for way in change}
     judged = {size: rates[size] for size in sizes if size in {way.size for way in shown}}
     steps = _count_steps(lab, task, judged, lab.seeds)
-    times = [_time(lab, task, shown) for _ in lab.seeds]
+    times = _time(lab, task, shown, count=len(lab.seeds))
 
     def ratios(name: str) -> list[Seen]:
         found = changes.get(name)
@@ -221,26 +224,51 @@ def _mean_steps(steps: Mapping[int, Mapping[int, float | None]]) -> dict[int, fl
     }
 
 
-def _time(lab: Lab, task: Task, ways: Set[_Way]) -> _Times:
-    """Seconds per step of one core, or of two that share each step, timed now."""
-    times: dict[_Way, float] = {}
+def _time(lab: Lab, task: Task, ways: Set[_Way], *, count: int) -> list[_Times]:
+    """Seconds per step of one core, or of two that share each step, timed so often now."""
+    times: list[dict[_Way, float]] = [{} for _ in range(count)]
     for cores in sorted({way.cores for way in ways}):
         sizes = sorted(way.size for way in ways if way.cores == cores)
         label = f"timing steps on {_name(cores)}"
         lab.watcher.begin(label)
         with ProcessPool(pack_task(task), count=1, threads=cores) as pool:
-            answer = pool.ask(
-                label, time_on_devices, tuple(sizes), "float32", "cpu", cores, None, hear=_ignore
-            )
+            answer = pool.ask(label, time_on_cores, tuple(sizes), cores, count, hear=_ignore)
         lab.watcher.end(label)
-        found, _ = cast(tuple[tuple[StepTime, ...], int], answer)
-        times |= {_Way(one.batch_size, cores): median(one.seconds) for one in found}
-    if lab.is_control:
-        # A step that costs what its examples cost, however many share it.
-        smallest = min(times, key=lambda way: (way.size, way.cores))
-        each = times[smallest] * smallest.cores / smallest.size
-        return {way: each * way.size / way.cores for way in times}
-    return times
+        for kept, found in zip(times, cast(list[tuple[StepTime, ...]], answer), strict=True):
+            kept |= {_Way(one.batch_size, cores): median(one.seconds) for one in found}
+    return [_as_examples_cost(one) for one in times] if lab.is_control else list(times)
+
+
+def _as_examples_cost(times: _Times) -> _Times:
+    """A step that costs what its examples cost, however many share it."""
+    smallest = min(times, key=lambda way: (way.size, way.cores))
+    each = times[smallest] * smallest.cores / smallest.size
+    return {way: each * way.size / way.cores for way in times}
+
+
+def time_on_cores(
+    task: Task, sizes: Sequence[int], cores: int, count: int, *, report: Callable[[object], None]
+) -> list[tuple[StepTime, ...]]:
+    """Timings one after another: processes that share each step take seconds to start."""
+    timing = partial(_time_in_turn, count=count)
+    if cores == 1:
+        return timing(task, sizes, device=torch.device("cpu"), ranks=ALONE, report=report)
+    return call_on_ranks(task, timing, (sizes,), device_name="cpu", count=cores, report=report)
+
+
+def _time_in_turn(
+    task: Task,
+    sizes: Sequence[int],
+    *,
+    count: int,
+    device: torch.device,
+    ranks: Ranks,
+    report: Callable[[object], None],
+) -> list[tuple[StepTime, ...]]:
+    timings = [
+        time_steps(task, sizes, "float32", device, report=report, ranks=ranks) for _ in range(count)
+    ]
+    return [steps for steps, _ in timings]
 
 
 def _ignore(_: object) -> None:

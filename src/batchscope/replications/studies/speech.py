@@ -29,7 +29,7 @@ _ALL = {4: 2048, 8: 2048, 16: 1024, 32: 1024, 64: 512, 128: 256, 256: 128}
 _COLLAPSED, _LARGEST = (4, 8, 16, 32), (64, 256)
 _EQUAL_STEPS = 512
 # Steps after which a run is looked at, whatever its batch size: a look takes as long as a dozen.
-_LOOKS = sorted({round(2 ** (power / 2)) for power in range(8, 23)})
+_LOOKS = sorted({round(2 ** (power / 2)) for power in range(10, 23)})
 _RATE, _RATE_AT = 1.5e-3, 32
 # From the error after so many steps at the latest, to what every size gets to.
 _LEAST_STEPS, _LEVELS = 32, 5
