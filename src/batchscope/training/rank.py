@@ -37,6 +37,10 @@ def main() -> None:
     # One that leaves early takes the connections of the others with it.
     distributed.barrier()
     distributed.destroy_process_group()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Threads of its connections that outlive the interpreter may abort it.
+    os._exit(0)
 
 
 def _carry_out(call: RankCall, folder: Path) -> object:
