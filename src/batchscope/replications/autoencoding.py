@@ -18,8 +18,6 @@ _ONE, _SMALL, _LARGE = 1, 5, 100
 _QUICK = (_ONE, _SMALL, _LARGE)
 _ALL = (1, 2, 5, 10, 20, 50, 100)
 _RATIO = 1.05
-# What is misread takes as long to tell as an epoch.
-_EVALUATE_EVERY = "4ep"
 # The share that is misread, or of the variance that is not told.
 _SHARES = (0.0, 1.0)
 
@@ -87,20 +85,17 @@ class Autoencoding:
 
 
 def _train(
-    lab: Lab,
-    trained: Autoencoding,
-    sizes: Sequence[int],
-    budget: str,
-    *,
-    every: str = _EVALUATE_EVERY,
+    lab: Lab, trained: Autoencoding, sizes: Sequence[int], budget: str, *, every: str
 ) -> Trained:
+    """Seldom looked at: what is misread takes as long to tell as an epoch."""
     return lab.train(trained.task, sizes, rates=[trained.rate], budget=budget, evaluate_every=every)
 
 
 def compare_losses(lab: Lab, trained: Autoencoding) -> list[Seen]:
     """Per seed the log of the loss at 100 over that at 5, at equal epochs."""
     sizes, rate = (_LARGE, _SMALL), trained.rate
-    runs = _train(lab, trained, sizes[::-1], f"{trained.epochs}ep")
+    budget = f"{trained.epochs}ep"
+    runs = _train(lab, trained, sizes[::-1], budget, every=budget)
     ends = [
         [runs.last((size, rate, s), "val_loss", censored=trained.losses) for size in sizes]
         for s in lab.seeds
@@ -113,10 +108,11 @@ def compare_sizes(lab: Lab, trained: Autoencoding, *, notes: Sequence[str]) -> M
     task, rate = trained.task, trained.rate
     sizes = _QUICK if lab.is_quick else _ALL
     # At 100 as many updates are twenty times as many epochs: at quick, half of them.
-    epochs = trained.epochs // 2 if lab.is_quick else trained.epochs
+    half = trained.epochs // 2
+    epochs = half if lab.is_quick else trained.epochs
     updates = epochs * -(-task.train_size // _SMALL)
-    by_epochs = _train(lab, trained, sizes, f"{trained.epochs}ep")
-    by_updates = _train(lab, trained, [_LARGE], f"{updates}steps", every=f"{trained.epochs}ep")
+    by_epochs = _train(lab, trained, sizes, f"{trained.epochs}ep", every=f"{half}ep")
+    by_updates = _train(lab, trained, [_LARGE], f"{updates}steps", every=f"{updates}steps")
 
     def loss(runs: Trained, size: int, seed: int, after: int | None) -> Ends:
         return runs.last((size, rate, seed), "val_loss", censored=trained.losses, after=after)

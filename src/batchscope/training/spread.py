@@ -54,7 +54,7 @@ def call_on_ranks(
     """Call a function in `count` processes of one group, and return what the first one returns.
 
     Args:
-        function: of a module that can be imported; called with `device`, `ranks` and `report`.
+        function: that cloudpickle can write; called with `device`, `ranks` and `report`.
         report: is told what the first process reports.
 
     Raises:

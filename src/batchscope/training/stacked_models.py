@@ -96,6 +96,11 @@ class StackedModels:
             if (written := self._written[shapes]) is not None
         )
 
+    @property
+    def is_written(self) -> bool:
+        """Whether steps of any shape are a list of operations."""
+        return any(written is not None for written in self._written.values())
+
     def keep(self, places: torch.Tensor) -> None:
         """Go on with these members only."""
         self._done = {}

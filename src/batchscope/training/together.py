@@ -28,7 +28,7 @@ _TOO_LONG = 1.25
 # Seconds of a step alone: in longer ones, asking the model is a small part.
 _SHORT_STEP = 0.005
 # Of all members, as many as writing a step down and checking it are, at most.
-_WRITING_STEPS = 6
+_WRITING_STEPS = 7
 # Weights that moved by d may differ by this share of d after the trial's steps.
 _TOLERANCE = 1e-3
 
@@ -49,10 +49,12 @@ class Together:
 
 
 def trial_examples(members: int, batch_size: int) -> int:
-    """Examples that `measure_together` processes at most for so many runs."""
-    # Timed are all members and, alone, one, then all by a list of operations; compared all and,
-    # alone, two.
-    timed = (_WARM_UP_STEPS + _TIMED_STEPS) * (2 * members + 1) + _WRITING_STEPS * members
+    """Examples that `measure_together` processes at most for so many runs.
+
+    Of runs whose steps it also writes down hardly more than twice as many, which is little to them.
+    """
+    # Timed are all members and, alone, one; compared all and, alone, two.
+    timed = (_WARM_UP_STEPS + _TIMED_STEPS) * (members + 1)
     return (timed + _TRIAL_STEPS * (members + 2)) * batch_size
 
 
@@ -171,23 +173,33 @@ class _Trial:
         apart = self._time(lambda: self._step_alone(alone, 0))
         asked = self._time(self._step_together, too_long=_TOO_LONG * members * apart)
         gain = members * apart / asked
-        steps = self._count_steps()
-        if gain >= enough or apart > _SHORT_STEP or steps < 2 * STEPS_BEFORE_TRACING:
+        if gain >= enough or apart > _SHORT_STEP:
+            return gain
+        asks, others = self._count_steps()
+        if others < asks:
             return gain
         began = time.perf_counter()
         self._stack_anew(trace_after=1)
         self._step_together()
         writing = time.perf_counter() - began
         self.steps += (_WRITING_STEPS - 1) * members
-        written = self._time(self._step_together)
-        later = steps - STEPS_BEFORE_TRACING
-        together = STEPS_BEFORE_TRACING * asked + writing + later * written
-        return steps * members * apart / together
+        if not self._stacked.is_written:
+            return gain
+        together = asks * asked + writing + others * self._time(self._step_together)
+        return (asks + others) * members * apart / together
 
-    def _count_steps(self) -> int:
-        """Of a run, at most."""
-        first = self._configurations[0]
-        return first.budget.steps(len(self._batches), first.batch_size) or 0
+    def _count_steps(self) -> tuple[int, int]:
+        """Of a run those at which the model is asked, and those that are a list of operations.
+
+        A run that may end early may have none of these.
+        """
+        first, size = self._configurations[0], len(self._batches)
+        steps = first.budget.steps(size, first.batch_size)
+        if steps is None or first.budget.until is not None:
+            return 1, 0
+        short = steps // math.ceil(size / first.batch_size) if size % first.batch_size else 0
+        asks = sum(min(count, STEPS_BEFORE_TRACING) for count in (steps - short, short))
+        return asks, steps - asks
 
     def _time(self, step: Callable[[], None], *, too_long: float = math.inf) -> float:
         """Seconds of a step; of large batches two that take too long have said enough."""

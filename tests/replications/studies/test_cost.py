@@ -68,3 +68,13 @@ def test_a_training_that_misses_the_target_leaves_it_open() -> None:
     seen = cost._compare(per_seed, 0, times, (_Way(8, 1), _Way(64, 1)))
 
     assert (seen.low, seen.high) == (-10.0, 10.0)
+
+
+def test_timings_of_one_core_and_of_two_take_turns() -> None:
+    task = cost.make_task()
+
+    timings = cost.time_in_turn(task, (8, 64), (16,), 2, report=lambda _: None)
+
+    sizes = [[[step.batch_size for step in steps] for steps in timing] for timing in timings]
+    assert sizes == [[[8, 64], [16]]] * 2
+    assert all(step.seconds for timing in timings for steps in timing for step in steps)

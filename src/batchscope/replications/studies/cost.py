@@ -28,7 +28,7 @@ from batchscope.replications.lab import ANYTHING, Lab
 from batchscope.replications.published import Figure, Line, Measured, Published
 from batchscope.replications.rates import rates_by_square_root, tune_to_target
 from batchscope.task import Task
-from batchscope.training.ranks import ALONE, Ranks
+from batchscope.training.ranks import Ranks
 from batchscope.training.spread import call_on_ranks
 from batchscope.workers.pool import ProcessPool
 from batchscope.workers.travel import pack_task
@@ -44,6 +44,7 @@ _MOST_RATES = 6
 _TARGET = Target("error", 0.1, "<=")
 _EPOCHS = 30
 _FEWER, _SAME, _MORE = 0.95, (0.9, 1.3), 1.05
+_CORES = (1, 2)
 # Of an upgrade to two cores, in hours of one.
 _UPGRADE_HOURS = 1.0
 
@@ -127,6 +128,8 @@ class _Way:
 _Change = tuple[_Way, _Way]
 # Seconds per step.
 _Times = Mapping[_Way, float]
+# Of one core, and of two.
+_Timing = tuple[tuple[StepTime, ...], tuple[StepTime, ...]]
 
 
 def measure(lab: Lab) -> Measured:
@@ -136,7 +139,7 @@ def measure(lab: Lab) -> Measured:
     rates = {size: _choose_rate(lab, task, size) for size in sizes}
     others = lab.short_pilot if lab.is_quick else lab.pilot
     pilot = _count_steps(lab, task, rates, others)
-    (first,) = _time(lab, task, {_Way(size, cores) for size in sizes for cores in (1, 2)}, count=1)
+    (first,) = _time(lab, task, {_Way(size, cores) for size in sizes for cores in _CORES}, count=1)
     mean = _mean_steps(pilot)
     critical = find_critical(mean)
     changes = _choose_changes(sizes, mean, first, critical)
@@ -186,6 +189,7 @@ def measure(lab: Lab) -> Measured:
             "doubling up to it, C3 of the first from it on"
             + "".join(f"; {name} none shows" for name in ("C2", "C3") if name not in changes)
             + ".",
+            f"The {len(times)} timings that are judged were made in turn by one pair of processes.",
             "Rates, chosen on two other seeds: "
             + ", ".join(f"{rate:.2g} at {size}" for size, rate in rates.items())
             + ".",
@@ -226,17 +230,21 @@ def _mean_steps(steps: Mapping[int, Mapping[int, float | None]]) -> dict[int, fl
 
 def _time(lab: Lab, task: Task, ways: Set[_Way], *, count: int) -> list[_Times]:
     """Seconds per step of one core, or of two that share each step, timed so often now."""
-    times: list[dict[_Way, float]] = [{} for _ in range(count)]
-    for cores in sorted({way.cores for way in ways}):
-        sizes = sorted(way.size for way in ways if way.cores == cores)
-        label = f"timing steps on {_name(cores)}"
-        lab.watcher.begin(label)
-        with ProcessPool(pack_task(task), count=1, threads=cores) as pool:
-            answer = pool.ask(label, time_on_cores, tuple(sizes), cores, count, hear=_ignore)
-        lab.watcher.end(label)
-        for kept, found in zip(times, cast(list[tuple[StepTime, ...]], answer), strict=True):
-            kept |= {_Way(one.batch_size, cores): median(one.seconds) for one in found}
-    return [_as_examples_cost(one) for one in times] if lab.is_control else list(times)
+    sizes = [tuple(sorted(way.size for way in ways if way.cores == cores)) for cores in _CORES]
+    label = "timing steps on one core and on two"
+    lab.watcher.begin(label)
+    with ProcessPool(pack_task(task), count=1, threads=max(_CORES)) as pool:
+        answer = pool.ask(label, time_in_turn, *sizes, count, hear=_ignore)
+    lab.watcher.end(label)
+    times: list[_Times] = [
+        {
+            _Way(one.batch_size, cores): median(one.seconds)
+            for cores, found in zip(_CORES, timing, strict=True)
+            for one in found
+        }
+        for timing in cast(list[_Timing], answer)
+    ]
+    return [_as_examples_cost(one) for one in times] if lab.is_control else times
 
 
 def _as_examples_cost(times: _Times) -> _Times:
@@ -246,29 +254,41 @@ def _as_examples_cost(times: _Times) -> _Times:
     return {way: each * way.size / way.cores for way in times}
 
 
-def time_on_cores(
-    task: Task, sizes: Sequence[int], cores: int, count: int, *, report: Callable[[object], None]
-) -> list[tuple[StepTime, ...]]:
-    """Timings one after another: processes that share each step take seconds to start."""
-    timing = partial(_time_in_turn, count=count)
-    if cores == 1:
-        return timing(task, sizes, device=torch.device("cpu"), ranks=ALONE, report=report)
-    return call_on_ranks(task, timing, (sizes,), device_name="cpu", count=cores, report=report)
-
-
-def _time_in_turn(
+def time_in_turn(
     task: Task,
-    sizes: Sequence[int],
-    *,
+    on_one: Sequence[int],
+    on_two: Sequence[int],
     count: int,
+    *,
+    report: Callable[[object], None],
+) -> list[_Timing]:
+    """So many timings of some sizes on one core and of some on two, one after the other.
+
+    All by one pair of processes, which takes seconds to start.
+    """
+    return call_on_ranks(
+        task, _time_on_pair, (on_one, on_two, count), device_name="cpu", count=2, report=report
+    )
+
+
+def _time_on_pair(
+    task: Task,
+    on_one: Sequence[int],
+    on_two: Sequence[int],
+    count: int,
+    *,
     device: torch.device,
     ranks: Ranks,
     report: Callable[[object], None],
-) -> list[tuple[StepTime, ...]]:
-    timings = [
-        time_steps(task, sizes, "float32", device, report=report, ranks=ranks) for _ in range(count)
-    ]
-    return [steps for steps, _ in timings]
+) -> list[_Timing]:
+    timing = partial(time_steps, task, precision="float32", device=device, report=report)
+    found: list[_Timing] = []
+    for _ in range(count):
+        # The other process waits.
+        alone, _ = ranks.on_first(lambda: timing(batch_sizes=on_one))
+        together, _ = timing(batch_sizes=on_two, ranks=ranks)
+        found.append((alone, together))
+    return found
 
 
 def _ignore(_: object) -> None:
