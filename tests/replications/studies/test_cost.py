@@ -2,18 +2,18 @@ import math
 
 import pytest
 
+from batchscope.replications.core_seconds import Way
 from batchscope.replications.studies import cost
-from batchscope.replications.studies.cost import _Way
 
 SIZES = (8, 64, 128, 256, 512, 1024)
 CRITICAL, OVERHEAD = 512, 32
 
 
-def _plant(sharing: float) -> tuple[dict[int, float], dict[_Way, float]]:
+def _plant(sharing: float) -> tuple[dict[int, float], dict[Way, float]]:
     """Steps of a hyperbola, and steps that take overhead + B, shared at an extra cost."""
     steps = {size: 100 * (1 + CRITICAL / size) for size in SIZES}
     times = {
-        _Way(size, cores): OVERHEAD + size / cores + sharing * (cores - 1)
+        Way(size, cores): OVERHEAD + size / cores + sharing * (cores - 1)
         for size in SIZES
         for cores in (1, 2)
     }
@@ -29,9 +29,9 @@ def test_each_case_is_shown_where_the_two_curves_have_it() -> None:
     found = cost._choose_changes(SIZES, steps, times, CRITICAL)
 
     # sqrt(32 x 512) = 128 has the least core-seconds on one core, 8 the most.
-    assert found["C1"] == (_Way(8, 1), _Way(128, 1))
-    assert found["C2"] == (_Way(256, 1), _Way(512, 2))
-    assert found["C3"] == (_Way(512, 1), _Way(1024, 2))
+    assert found["C1"] == (Way(8, 1), Way(128, 1))
+    assert found["C2"] == (Way(256, 1), Way(512, 2))
+    assert found["C3"] == (Way(512, 1), Way(1024, 2))
 
 
 def test_a_case_that_no_doubling_can_show_is_left_out() -> None:
@@ -52,7 +52,7 @@ def test_only_the_sizes_that_a_change_shows_are_judged() -> None:
 
 def test_a_change_is_compared_in_core_seconds() -> None:
     steps, times = _plant(sharing=0.0)
-    change = (_Way(64, 1), _Way(128, 2))
+    change = (Way(64, 1), Way(128, 2))
     per_seed = {size: {0: needed} for size, needed in steps.items()}
 
     seen = cost._compare(per_seed, 0, times, change)
@@ -65,16 +65,6 @@ def test_a_training_that_misses_the_target_leaves_it_open() -> None:
     steps, times = _plant(sharing=0.0)
     per_seed = {size: {0: None if size == 8 else needed} for size, needed in steps.items()}
 
-    seen = cost._compare(per_seed, 0, times, (_Way(8, 1), _Way(64, 1)))
+    seen = cost._compare(per_seed, 0, times, (Way(8, 1), Way(64, 1)))
 
     assert (seen.low, seen.high) == (-10.0, 10.0)
-
-
-def test_timings_of_one_core_and_of_two_take_turns() -> None:
-    task = cost.make_task()
-
-    timings = cost.time_in_turn(task, (8, 64), (16,), 2, report=lambda _: None)
-
-    sizes = [[[step.batch_size for step in steps] for steps in timing] for timing in timings]
-    assert sizes == [[[8, 64], [16]]] * 2
-    assert all(step.seconds for timing in timings for steps in timing for step in steps)

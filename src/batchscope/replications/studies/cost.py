@@ -1,11 +1,7 @@
 """Godbole et al. 2023: what a larger batch costs is what a step consumes times the steps."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
-from functools import partial
-from statistics import median
-from typing import cast
+from collections.abc import Mapping, Sequence, Set
 
 import numpy as np
 import torch
@@ -20,18 +16,13 @@ from batchscope.findings.claims import Claim, Seen
 from batchscope.findings.scaling import ScalingFit, StepsToTarget, fit_scaling
 from batchscope.findings.seeds import estimate_over_seeds
 from batchscope.gallery.digits import load_split
-from batchscope.instruments.speed.steps import time_steps
 from batchscope.metrics import error_rate
 from batchscope.optimizers import SGD
-from batchscope.records import StepTime
+from batchscope.replications.core_seconds import CORES, Times, Way, time_ways
 from batchscope.replications.lab import ANYTHING, Lab
 from batchscope.replications.published import Figure, Line, Measured, Published
 from batchscope.replications.rates import rates_by_square_root, tune_to_target
 from batchscope.task import Task
-from batchscope.training.ranks import Ranks
-from batchscope.training.spread import call_on_ranks
-from batchscope.workers.pool import ProcessPool
-from batchscope.workers.travel import pack_task
 
 # Half of the labels are drawn anew: gradients are noisy, and larger batches save steps for long.
 _NOISY = 0.5
@@ -44,7 +35,6 @@ _MOST_RATES = 6
 _TARGET = Target("error", 0.1, "<=")
 _EPOCHS = 30
 _FEWER, _SAME, _MORE = 0.95, (0.9, 1.3), 1.05
-_CORES = (1, 2)
 # Of an upgrade to two cores, in hours of one.
 _UPGRADE_HOURS = 1.0
 
@@ -117,19 +107,7 @@ def make_task() -> Task:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """A batch size on so many cores."""
-
-    size: int
-    cores: int
-
-
-_Change = tuple[_Way, _Way]
-# Seconds per step.
-_Times = Mapping[_Way, float]
-# Of one core, and of two.
-_Timing = tuple[tuple[StepTime, ...], tuple[StepTime, ...]]
+_Change = tuple[Way, Way]
 
 
 def measure(lab: Lab) -> Measured:
@@ -139,7 +117,7 @@ def measure(lab: Lab) -> Measured:
     rates = {size: _choose_rate(lab, task, size) for size in sizes}
     others = lab.short_pilot if lab.is_quick else lab.pilot
     pilot = _count_steps(lab, task, rates, others)
-    (first,) = _time(lab, task, {_Way(size, cores) for size in sizes for cores in _CORES}, count=1)
+    (first,) = _time(lab, task, {Way(size, cores) for size in sizes for cores in CORES}, count=1)
     mean = _mean_steps(pilot)
     critical = find_critical(mean)
     changes = _choose_changes(sizes, mean, first, critical)
@@ -161,7 +139,7 @@ def measure(lab: Lab) -> Measured:
         Line(
             name=_name(cores),
             places=list(mean),
-            values=[cores * first[_Way(size, cores)] * mean[size] for size in mean],
+            values=[cores * first[Way(size, cores)] * mean[size] for size in mean],
         )
         for cores in (1, 2)
     )
@@ -228,71 +206,16 @@ def _mean_steps(steps: Mapping[int, Mapping[int, float | None]]) -> dict[int, fl
     }
 
 
-def _time(lab: Lab, task: Task, ways: Set[_Way], *, count: int) -> list[_Times]:
-    """Seconds per step of one core, or of two that share each step, timed so often now."""
-    sizes = [tuple(sorted(way.size for way in ways if way.cores == cores)) for cores in _CORES]
-    label = "timing steps on one core and on two"
-    lab.watcher.begin(label)
-    with ProcessPool(pack_task(task), count=1, threads=max(_CORES)) as pool:
-        answer = pool.ask(label, time_in_turn, *sizes, count, hear=_ignore)
-    lab.watcher.end(label)
-    times: list[_Times] = [
-        {
-            _Way(one.batch_size, cores): median(one.seconds)
-            for cores, found in zip(_CORES, timing, strict=True)
-            for one in found
-        }
-        for timing in cast(list[_Timing], answer)
-    ]
+def _time(lab: Lab, task: Task, ways: Set[Way], *, count: int) -> list[Times]:
+    times = time_ways(task, ways, count=count, watcher=lab.watcher)
     return [_as_examples_cost(one) for one in times] if lab.is_control else times
 
 
-def _as_examples_cost(times: _Times) -> _Times:
+def _as_examples_cost(times: Times) -> Times:
     """A step that costs what its examples cost, however many share it."""
     smallest = min(times, key=lambda way: (way.size, way.cores))
     each = times[smallest] * smallest.cores / smallest.size
     return {way: each * way.size / way.cores for way in times}
-
-
-def time_in_turn(
-    task: Task,
-    on_one: Sequence[int],
-    on_two: Sequence[int],
-    count: int,
-    *,
-    report: Callable[[object], None],
-) -> list[_Timing]:
-    """So many timings of some sizes on one core and of some on two, one after the other.
-
-    All by one pair of processes, which takes seconds to start.
-    """
-    return call_on_ranks(
-        task, _time_on_pair, (on_one, on_two, count), device_name="cpu", count=2, report=report
-    )
-
-
-def _time_on_pair(
-    task: Task,
-    on_one: Sequence[int],
-    on_two: Sequence[int],
-    count: int,
-    *,
-    device: torch.device,
-    ranks: Ranks,
-    report: Callable[[object], None],
-) -> list[_Timing]:
-    timing = partial(time_steps, task, precision="float32", device=device, report=report)
-    found: list[_Timing] = []
-    for _ in range(count):
-        # The other process waits.
-        alone, _ = ranks.on_first(lambda: timing(batch_sizes=on_one))
-        together, _ = timing(batch_sizes=on_two, ranks=ranks)
-        found.append((alone, together))
-    return found
-
-
-def _ignore(_: object) -> None:
-    """How far a timing has come is not shown."""
 
 
 def find_critical(steps: Mapping[int, float]) -> float:
@@ -315,7 +238,7 @@ def find_critical(steps: Mapping[int, float]) -> float:
 
 
 def _choose_changes(
-    sizes: Sequence[int], steps: Mapping[int, float], times: _Times, critical: float
+    sizes: Sequence[int], steps: Mapping[int, float], times: Times, critical: float
 ) -> dict[str, _Change]:
     """The change that shows each case, by the pilot alone; a case that none can show is left out.
 
@@ -328,8 +251,8 @@ def _choose_changes(
         before, after = (way.cores * times[way] * steps[way.size] for way in change)
         return after / before
 
-    on_one = [(_Way(a, 1), _Way(b, 1)) for a in there for b in there if a < b]
-    doubled = [(_Way(b, 1), _Way(2 * b, 2)) for b in there if 2 * b in there]
+    on_one = [(Way(a, 1), Way(b, 1)) for a in there for b in there if a < b]
+    doubled = [(Way(b, 1), Way(2 * b, 2)) for b in there if 2 * b in there]
     below = [change for change in doubled if change[1].size <= critical]
     beyond = [change for change in doubled if change[0].size >= critical]
     return {
@@ -340,7 +263,7 @@ def _choose_changes(
 
 
 def _compare(
-    steps: Mapping[int, Mapping[int, float | None]], seed: int, times: _Times, change: _Change
+    steps: Mapping[int, Mapping[int, float | None]], seed: int, times: Times, change: _Change
 ) -> Seen:
     """The log of the ratio of core-seconds of a change, of one seed and one timing."""
     logs: list[float] = []
@@ -355,7 +278,7 @@ def _compare(
 def _weigh_upgrade(
     change: _Change,
     steps: Mapping[int, Mapping[int, float | None]],
-    times: Sequence[_Times],
+    times: Sequence[Times],
 ) -> tuple[str, ...]:
     """What the second core would have to be bought for, in the words of `batchscope cost`."""
     prices = Prices(device_hour=1.0, hardware=_UPGRADE_HOURS)
