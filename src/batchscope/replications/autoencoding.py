@@ -112,7 +112,7 @@ def compare_sizes(lab: Lab, trained: Autoencoding, *, notes: Sequence[str]) -> M
     epochs = half if lab.is_quick else trained.epochs
     updates = epochs * -(-task.train_size // _SMALL)
     by_epochs = _train(lab, trained, sizes, f"{trained.epochs}ep", every=f"{half}ep")
-    by_updates = _train(lab, trained, [_LARGE], f"{updates}steps", every=f"{updates}steps")
+    by_updates = _train(lab, trained, [_LARGE], f"{updates}steps", every=f"{updates * _LARGE}ex")
 
     def loss(runs: Trained, size: int, seed: int, after: int | None) -> Ends:
         return runs.last((size, rate, seed), "val_loss", censored=trained.losses, after=after)
