@@ -3,8 +3,10 @@ from typing import Any, cast
 
 import pytest
 
+from batchscope.budget import parse_budget
 from batchscope.replications.autoencoding import Autoencoding, compare_sizes
 from batchscope.replications.lab import Lab, Trained
+from batchscope.studies.plan_checks import check_evaluate_every
 
 from ..conftest import make_task
 from .studies.trained import make_trained
@@ -20,9 +22,20 @@ class StraightLab:
     def __init__(self, *, is_quick: bool) -> None:
         self.is_quick = is_quick
         self.budgets: dict[tuple[int, ...], str] = {}
+        self.looks: dict[tuple[int, ...], str] = {}
 
-    def train(self, task: object, sizes: Sequence[int], *, budget: str, **_: object) -> Trained:
+    def train(
+        self,
+        task: object,
+        sizes: Sequence[int],
+        *,
+        budget: str,
+        evaluate_every: str,
+        **_: object,
+    ) -> Trained:
         self.budgets[tuple(sizes)] = budget
+        self.looks[tuple(sizes)] = evaluate_every
+        check_evaluate_every(parse_budget(evaluate_every), 64)
         columns: dict[tuple[int, float, int], dict[str, list[float]]] = {}
         for size in sizes:
             per_epoch = -(-64 // size)
@@ -53,6 +66,9 @@ def test_at_equal_updates_both_sizes_are_read_after_as_many_steps(
 
     updates = epochs * -(-64 // 5)
     assert lab.budgets[(100,)] == f"{updates}steps"
+    # The smaller one is looked at where these end at quick, the other no earlier than at its end.
+    assert [every for sizes, every in lab.looks.items() if 5 in sizes] == [f"{EPOCHS // 2}ep"]
+    assert int(lab.looks[(100,)].removesuffix("ex")) >= updates * 64
     assert [one.low for one in found.seen["O2"]] == pytest.approx(
         [fall(100, updates) - fall(5, updates)] * 2
     )
