@@ -18,6 +18,8 @@ _ONE, _SMALL, _LARGE = 1, 5, 100
 _QUICK = (_ONE, _SMALL, _LARGE)
 _ALL = (1, 2, 5, 10, 20, 50, 100)
 _RATIO = 1.05
+# What is misread takes as long to tell as an epoch; a cause needs the losses on the way.
+_EVALUATE_EVERY = "2ep"
 # The share that is misread, or of the variance that is not told.
 _SHARES = (0.0, 1.0)
 
@@ -87,7 +89,6 @@ class Autoencoding:
 def _train(
     lab: Lab, trained: Autoencoding, sizes: Sequence[int], budget: str, *, every: str
 ) -> Trained:
-    """Seldom looked at: what is misread takes as long to tell as an epoch."""
     return lab.train(trained.task, sizes, rates=[trained.rate], budget=budget, evaluate_every=every)
 
 
@@ -108,10 +109,9 @@ def compare_sizes(lab: Lab, trained: Autoencoding, *, notes: Sequence[str]) -> M
     task, rate = trained.task, trained.rate
     sizes = _QUICK if lab.is_quick else _ALL
     # At 100 as many updates are twenty times as many epochs: at quick, half of them.
-    half = trained.epochs // 2
-    epochs = half if lab.is_quick else trained.epochs
+    epochs = trained.epochs // 2 if lab.is_quick else trained.epochs
     updates = epochs * -(-task.train_size // _SMALL)
-    by_epochs = _train(lab, trained, sizes, f"{trained.epochs}ep", every=f"{half}ep")
+    by_epochs = _train(lab, trained, sizes, f"{trained.epochs}ep", every=_EVALUATE_EVERY)
     by_updates = _train(lab, trained, [_LARGE], f"{updates}steps", every=f"{updates * _LARGE}ex")
 
     def loss(runs: Trained, size: int, seed: int, after: int | None) -> Ends:
