@@ -1,5 +1,6 @@
 """Runs that share a program: against the model asked at every step, and against runs one by one."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -26,32 +27,27 @@ WIDE, NARROW = 512, 140
 
 def measure() -> list[Row]:
     torch.set_num_threads(1)
+    in_turn = functools.partial(compare, module="programs", unit="s", pairs=3)
     asked = [
-        compare(
+        in_turn(
             f"programs-{task.name}-{size}",
-            module="programs",
             what=f"{MEMBERS} runs of {task.name} as one program, {STEPS:,} steps at batch size "
             f"{size}, the first {STEPS_BEFORE_TRACING:,} asked",
             against="the same, the model asked at every step",
-            unit="s",
             ours=_together(task, size),
             theirs=_together(task, size, trace_after=None),
-            pairs=3,
         )
         for task, size in ((blobs, 1), (digits, 8))
     ]
     wide = replace(adam, model=make_wide)
     one_by_one = [
-        compare(
+        in_turn(
             f"programs-adam-{size}",
-            module="programs",
             what=f"{MEMBERS} runs of digits under Adam, 107,000 parameters, as one program, "
             f"{STEPS:,} steps at batch size {size}",
             against="the same runs one by one",
-            unit="s",
             ours=_together(wide, size),
             theirs=_apart(wide, size),
-            pairs=3,
         )
         for size in (1, 16)
     ]

@@ -89,7 +89,7 @@ def test_a_program_ends_with_its_last_run(optimizer: str) -> None:
 
     found = train_together(task, configurations, device=CPU)
 
-    assert max(outcome.steps for outcome in found) < 200 * 10
+    assert max(outcome.steps for outcome in found) < (early.steps(task.train_size, 7) or 0)
     assert_as_alone(found, task, configurations)
 
 
@@ -457,19 +457,25 @@ def let_steps_take(
 
 
 @pytest.mark.parametrize(
-    ("budget", "alone", "gain"),
+    ("budget", "alone", "gain", "steps"),
     [
         # Of 64 examples in sevens one step in ten is short: a thousand of the others are asked and
-        # all 900 of these, one writes down, and 7,100 are operations.
-        (bs.steps(9000), 0.001, 9000 * 0.012 / (1900 * 0.03 + 0.003 + 7100 * 0.003)),
-        (bs.steps(2000), 0.001, 0.012 / 0.03),
-        (bs.steps(9000), 0.006, 0.072 / 0.03),
-        (bs.until_plateau(bs.steps(9000)), 0.001, 0.012 / 0.03),
+        # all 900 of these, one writes down, and 7,100 are operations. Tried are eight steps of one,
+        # four of all that are asked and take too long, seven to write down, eight as operations.
+        (
+            bs.steps(9000),
+            0.001,
+            9000 * 0.012 / (1900 * 0.03 + 0.003 + 7100 * 0.003),
+            8 + (4 + 7 + 8) * 12,
+        ),
+        (bs.steps(2000), 0.001, 0.012 / 0.03, 8 + 4 * 12),
+        (bs.steps(9000), 0.006, 0.072 / 0.03, 8 + 8 * 12),
+        (bs.until_plateau(bs.steps(9000)), 0.001, 0.012 / 0.03, 8 + 4 * 12),
     ],
     ids=["long", "short", "of long steps", "perhaps short"],
 )
 def test_of_a_long_run_of_short_steps_the_gain_is_that_of_its_operations(
-    monkeypatch: pytest.MonkeyPatch, budget: bs.Budget, alone: float, gain: float
+    monkeypatch: pytest.MonkeyPatch, budget: bs.Budget, alone: float, gain: float, steps: int
 ) -> None:
     let_steps_take(monkeypatch, alone=alone, asked=0.03, written=0.003)
     task = make_task()
@@ -478,7 +484,8 @@ def test_of_a_long_run_of_short_steps_the_gain_is_that_of_its_operations(
     found = measure_together(task, runs, device=CPU, least_gain=100.0)
 
     assert found.gain == pytest.approx(gain)
-    assert found.examples < 2.5 * trial_examples(12, 7)
+    assert found.examples == steps * 7
+    assert found.examples <= 2.5 * trial_examples(12, 7)
 
 
 def test_what_gains_nothing_together_is_found_out_in_two_steps(

@@ -114,6 +114,7 @@ class _StackedAdam:
         self._first = torch.zeros_like(weights)
         self._second = torch.zeros_like(weights)
         self._steps = 0
+        # Where the weights are, so that no step waits for the device.
         self._steps_for_kernel = torch.zeros((), dtype=torch.float32, device=weights.device)
         self._take(list(paces))
 

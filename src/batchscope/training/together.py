@@ -51,7 +51,8 @@ class Together:
 def trial_examples(members: int, batch_size: int) -> int:
     """Examples that `measure_together` processes at most for so many runs.
 
-    Of runs whose steps it also writes down hardly more than twice as many, which is little to them.
+    Of runs whose steps it also writes down up to two and a half times as many: little to so long
+    runs.
     """
     # Timed are all members and, alone, one; compared all and, alone, two.
     timed = (_WARM_UP_STEPS + _TIMED_STEPS) * (members + 1)
@@ -195,8 +196,10 @@ class _Trial:
         """
         first, size = self._configurations[0], len(self._batches)
         steps = first.budget.steps(size, first.batch_size)
-        if steps is None or first.budget.until is not None:
-            return 1, 0
+        # Budgets in seconds share no program.
+        assert steps is not None
+        if first.budget.until is not None:
+            return steps, 0
         short = steps // math.ceil(size / first.batch_size) if size % first.batch_size else 0
         asks = sum(min(count, STEPS_BEFORE_TRACING) for count in (steps - short, short))
         return asks, steps - asks
