@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.row import Row
 
-ROWS = ("study", "loop", "noise", "largest", "claims", "analysis", "advisor", "programs")
+ROWS = ("study", "loop", "noise", "largest", "claims", "analysis", "advisor", "programs", "ghost")
 HERE = Path(__file__).parent
 
 

@@ -15,17 +15,42 @@ def with_norm() -> nn.Module:
     return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
 
 
-def test_a_large_batch_is_normalised_as_its_parts_would_be_alone() -> None:
+@pytest.mark.parametrize(
+    ("norm", "shape"),
+    [
+        (nn.BatchNorm1d(8), (64, 8)),
+        (nn.BatchNorm1d(8, affine=False), (64, 8, 5)),
+        (nn.BatchNorm2d(8, momentum=0.3), (64, 8, 4, 4)),
+        (nn.BatchNorm2d(8, momentum=None), (64, 8, 4, 4)),
+        (nn.BatchNorm3d(8, track_running_stats=False), (64, 8, 2, 3, 2)),
+        (nn.BatchNorm1d(8, affine=False, track_running_stats=False), (64, 8)),
+        # What is left over joins the other parts.
+        (nn.BatchNorm2d(8), (66, 8, 4, 4)),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_a_large_batch_is_normalised_as_its_parts_would_be_alone(
+    norm: nn.Module, shape: tuple[int, ...], kind: torch.dtype
+) -> None:
     torch.manual_seed(0)
-    plain = with_norm()
+    plain = nn.Sequential(copy.deepcopy(norm))
     ghost = WithGhostBatches(lambda: copy.deepcopy(plain), 16)()
-    x = torch.randn(64, 4)
+    weights = torch.randn(shape)
+    x = torch.randn(shape).to(kind)
+    parts = [part.clone().requires_grad_() for part in x.tensor_split(4)]
+    whole = x.clone().requires_grad_()
 
-    expected = torch.cat([plain(part) for part in x.split(16)])
+    expected, found = torch.cat([plain(part) for part in parts]), ghost(whole)
+    for each in (expected, found):
+        (each * weights).sum().backward()
 
-    torch.testing.assert_close(ghost(x), expected)
-    torch.testing.assert_close(ghost[1].running_mean, plain[1].running_mean)
-    torch.testing.assert_close(copy.deepcopy(ghost)(x), expected)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(whole.grad, torch.cat([part.grad for part in parts]))
+    torch.testing.assert_close(dict(ghost.named_buffers()), dict(plain.named_buffers()))
+    for ours, theirs in zip(ghost.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
+    assert copy.deepcopy(ghost)(x).dtype == kind
 
 
 def test_a_part_is_never_left_with_one_example() -> None:

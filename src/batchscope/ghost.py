@@ -5,19 +5,57 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 
 class _InParts(nn.Module):
     """Normalises parts of a batch by their own moments."""
 
     ghost_size: int
+    eps: float
+    momentum: float | None
+    weight: torch.Tensor | None
+    bias: torch.Tensor | None
+    running_mean: torch.Tensor | None
+    running_var: torch.Tensor | None
+    num_batches_tracked: torch.Tensor | None
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         parts = len(input) // self.ghost_size
         if not self.training or parts < 2:
             return super().forward(input)
+        if len(input) % parts == 0 and self.momentum is not None:
+            return self._normalise_at_once(input, parts, self.momentum)
         # What is left over joins the other parts: a part of one example has no variance.
         return torch.cat([super(_InParts, self).forward(x) for x in input.tensor_split(parts)])
+
+    def _normalise_at_once(self, input: torch.Tensor, parts: int, momentum: float) -> torch.Tensor:
+        """Parts of one size, side by side as if each had channels of its own."""
+        split = input.reshape(parts, -1, *input.shape[1:])
+        # Under autocast the input is narrower than the moments.
+        wide = next((x for x in (self.running_mean, self.weight) if x is not None), input)
+        means, variances = (wide.new_zeros(parts * input.shape[1]) for _ in range(2))
+        normed = F.batch_norm(
+            split.transpose(0, 1).flatten(1, 2),
+            means,
+            variances,
+            None if self.weight is None else self.weight.repeat(parts),
+            None if self.bias is None else self.bias.repeat(parts),
+            training=True,
+            # It leaves the moments of each part in the two.
+            momentum=1.0,
+            eps=self.eps,
+        )
+        if self.running_mean is not None and self.running_var is not None:
+            # As if one part had come after the other.
+            shares = momentum * (1 - momentum) ** torch.arange(parts - 1, -1, -1)
+            shares = shares.to(means)
+            self.running_mean.mul_((1 - momentum) ** parts).add_(shares @ means.view(parts, -1))
+            self.running_var.mul_((1 - momentum) ** parts).add_(shares @ variances.view(parts, -1))
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(parts)
+        normed = normed.reshape(-1, parts, *input.shape[1:])
+        return normed.transpose(0, 1).flatten(0, 1)
 
 
 class GhostBatchNorm1d(_InParts, nn.BatchNorm1d):
