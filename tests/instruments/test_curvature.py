@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -26,6 +27,10 @@ H = torch.tensor([5.0, 2.0, 1.0, 0.5, 0.25])
 PLACE = torch.tensor([0.1, -0.2, 0.3, 1.0, -1.0])
 
 
+def outcome(model: nn.Module, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    return model(batch[0])
+
+
 class Bowl(nn.Module):
     """1/2 sum h w^2, whatever the data."""
 
@@ -41,7 +46,7 @@ def bowl() -> bs.Task:
     rows = (torch.zeros(8, 1),)
     return bs.Task(
         model=Bowl,
-        loss=lambda model, batch: model(batch[0]),
+        loss=outcome,
         train=rows,
         val=rows,
         optimizer=bs.SGD(lr=0.1),
@@ -73,7 +78,8 @@ def test_the_eigenvalue_and_trace_of_a_network_are_those_of_its_whole_hessian() 
     surface = surface_of(task)
     size = sum(p.numel() for p in surface.parameters)
 
-    whole = np.stack([surface.multiply_hessian(row) for row in np.eye(size)])
+    multiply = surface.hessian()
+    whole = np.stack([multiply(row) for row in np.eye(size)])
     values = np.linalg.eigvalsh((whole + whole.T) / 2)
     top = find_top_eigenvalue(surface)
     trace = estimate_trace(surface, probes=64)
@@ -85,11 +91,32 @@ def test_the_eigenvalue_and_trace_of_a_network_are_those_of_its_whole_hessian() 
     assert trace.low <= values.sum() <= trace.high
 
 
+def test_a_loss_that_is_linear_in_some_weights_or_in_all_is_flat_along_them() -> None:
+    class Mixed(nn.Module):
+        def __init__(self, *, is_bent: bool) -> None:
+            super().__init__()
+            self.straight = nn.Parameter(torch.ones(2))
+            self.other = nn.Parameter(torch.ones(2))
+            self.is_bent = is_bent
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            other = self.other.square() if self.is_bent else self.other
+            return self.straight.sum() + other.sum() + 0 * x.sum()
+
+    def multiply(is_bent: bool) -> np.ndarray:
+        model = partial(Mixed, is_bent=is_bent)
+        return surface_of(make_task(model=model, loss=outcome, metrics={})).hessian()(np.ones(4))
+
+    np.testing.assert_array_equal(multiply(is_bent=True), [0, 0, 2, 2])
+    np.testing.assert_array_equal(multiply(is_bent=False), np.zeros(4))
+
+
 def test_the_intervals_of_hutchinsons_trace_cover() -> None:
     task = make_task(model=lambda: nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)))
     surface = surface_of(task)
     size = sum(p.numel() for p in surface.parameters)
-    truth = sum(surface.multiply_hessian(row)[i] for i, row in enumerate(np.eye(size)))
+    multiply = surface.hessian()
+    truth = sum(multiply(row)[i] for i, row in enumerate(np.eye(size)))
 
     found = [estimate_trace(surface, probes=12, seed=seed) for seed in range(120)]
 
@@ -112,7 +139,7 @@ def test_the_hessian_agrees_with_curvlinops() -> None:
     )
     vector = np.random.default_rng(0).standard_normal(operator.shape[1])
 
-    ours = surface.multiply_hessian(vector)
+    ours = surface.hessian()(vector)
     theirs = operator @ torch.from_numpy(vector).float()
 
     np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-3, atol=1e-5)

@@ -165,14 +165,13 @@ def find_top_eigenvalue(surface: SubsetLoss, *, seed: int = 0) -> Estimate:
     An eigenvalue lies within the residual abs(H v - e v) of the value.
     """
     size = sum(p.numel() for p in surface.parameters)
+    multiply = surface.hessian()
     start = np.random.default_rng(seed).standard_normal(size)
     if size < 4:
-        dense = np.stack([surface.multiply_hessian(row) for row in np.eye(size)])
+        dense = np.stack([multiply(row) for row in np.eye(size)])
         value = float(np.linalg.eigvalsh((dense + dense.T) / 2)[-1])
         return Interval(value=value, low=value, high=value, unit="")
-    operator = cast(Any, linalg.LinearOperator)(
-        (size, size), matvec=surface.multiply_hessian, dtype=np.float64
-    )
+    operator = cast(Any, linalg.LinearOperator)((size, size), matvec=multiply, dtype=np.float64)
     try:
         values, vectors = cast(Any, linalg.eigsh)(
             operator, k=1, which="LA", v0=start, tol=_TOLERANCE, maxiter=300
@@ -182,7 +181,7 @@ def find_top_eigenvalue(surface: SubsetLoss, *, seed: int = 0) -> Estimate:
             reason="the eigensolver did not converge", remedy="train a little further"
         )
     value, vector = float(values[0]), vectors[:, 0]
-    miss = float(np.linalg.norm(surface.multiply_hessian(vector) - value * vector))
+    miss = float(np.linalg.norm(multiply(vector) - value * vector))
     return Interval(value=value, low=value - miss, high=value + miss, unit="")
 
 
@@ -190,8 +189,9 @@ def estimate_trace(surface: SubsetLoss, *, probes: int = _PROBES, seed: int = 0)
     """The trace of the Hessian: the mean of v'Hv over vectors of random signs (Hutchinson 1990)."""
     rng = np.random.default_rng(seed)
     size = sum(p.numel() for p in surface.parameters)
+    multiply = surface.hessian()
     signs = [rng.choice([-1.0, 1.0], size=size) for _ in range(probes)]
-    return estimate_mean(np.array([v @ surface.multiply_hessian(v) for v in signs]), unit="")
+    return estimate_mean(np.array([v @ multiply(v) for v in signs]), unit="")
 
 
 def find_sharpness(surface: SubsetLoss, *, epsilon: float = _EPSILON) -> Estimate:

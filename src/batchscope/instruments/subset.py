@@ -1,7 +1,8 @@
 """The loss surface over a fixed part of the training set, in evaluation mode."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from itertools import compress
 from typing import Any, cast
 
 import numpy as np
@@ -52,17 +53,30 @@ class SubsetLoss:
         with _evaluating(self._model):
             return self._gradients.at(self._indices)
 
-    def multiply_hessian(self, vector: Floats) -> Floats:
-        """The Hessian here times a vector, all parameters in a row, shape (p,)."""
-        parts = self._split(vector)
+    def hessian(self) -> Callable[[Floats], Floats]:
+        """The Hessian here as a function that multiplies it by a vector, shape (p,).
+
+        All products share one look at the examples: the function holds until the weights move.
+        """
         with _evaluating(self._model):
             loss = self._gradients.loss(self._indices)
             first = torch.autograd.grad(
                 loss, self.parameters, create_graph=True, materialize_grads=True
             )
-            product = torch.stack([(g * v).sum() for g, v in zip(first, parts, strict=True)]).sum()
-            second = torch.autograd.grad(product, self.parameters, materialize_grads=True)
-        return _join(second)
+        # The slope along a parameter that the loss is linear in is a constant.
+        bent = [slope.requires_grad for slope in first]
+
+        def multiply(vector: Floats) -> Floats:
+            second = torch.autograd.grad(
+                list(compress(first, bent)),
+                self.parameters,
+                list(compress(self._split(vector), bent)),
+                retain_graph=True,
+                materialize_grads=True,
+            )
+            return _join(second)
+
+        return multiply if any(bent) else np.zeros_like
 
     def place(self) -> Floats:
         """The weights, all parameters in a row, shape (p,)."""
