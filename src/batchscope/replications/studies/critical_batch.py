@@ -5,28 +5,27 @@ Least squares, whose losses are known exactly; from the standard scale on, byte 
 
 import math
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
-from scipy import optimize
 
-from batchscope.findings.claims import Claim, Seen, exactly
-from batchscope.findings.scaling import Array, ScalingFit, StepsToTarget, fit_scaling
+from batchscope.findings.claims import Claim, Seen
 from batchscope.replications.lab import ANYTHING, Lab
+from batchscope.replications.least_squares import (
+    DIMENSIONS,
+    HALF_LIVES,
+    LEVEL,
+    MIDDLE,
+    NOISY,
+    AtDraw,
+    curvatures,
+    make_task,
+    read_draw,
+    read_half_lives,
+)
 from batchscope.replications.pretraining import choose_setting, measure_growth
 from batchscope.replications.published import Figure, Line, Measured, Published
-
-_DIMENSIONS = (50, 200, 1000)
-_TARGETS = (0.12, 0.06, 0.03, 0.015)
-_SIZES = tuple(2**power for power in range(0, 13, 2))
-_MOST_STEPS = 1_000_000_000
-_MOST_AVERAGED = 20_000
-_MIDDLE = 200
-# Where schedules are compared: a batch size at which noise counts, one size, one target.
-_NOISY, _LEVEL = 16, 0.06
-# Of the stable rate, the same for both schedules; and steps after which a weight may count half.
-_RATES = np.geomspace(1e-3, 0.99, 16)
-_HALF_LIVES: Array = np.array([2.0**power for power in range(12)])
+from batchscope.task import Task
 
 CLAIMS = (
     Claim(
@@ -73,143 +72,6 @@ CLAIMS = (
 )
 
 
-def _losses(rate: float, batch: int, h: Array, start: Array, steps: float) -> float:
-    """Expected loss of the noisy quadratic after so many steps at a constant rate (exact)."""
-    kept = np.square(1 - rate * h)
-    end = rate / (batch * (2 - rate * h))
-    s = end + np.exp(steps * np.log(np.maximum(kept, 1e-300))) * (start - end)
-    return float(0.5 * np.sum(h * s))
-
-
-def _steps_at(rate: float, batch: int, h: Array, start: Array, level: float) -> float:
-    """Steps to a level at one rate; infinite where it is not reached."""
-    if _losses(rate, batch, h, start, _MOST_STEPS) > level:
-        return math.inf
-    low, high = 0.0, 1.0
-    while _losses(rate, batch, h, start, high) > level:
-        low, high = high, 2 * high
-
-    def above(steps: float) -> float:
-        return _losses(rate, batch, h, start, steps) - level
-
-    return float(cast(Any, optimize.brentq(above, low, high, xtol=1e-3)))
-
-
-def least_steps(batch: int, h: Array, start: Array, level: float) -> float:
-    """Steps at the best rate up to the stable one: of 16 over the range, then 12 about the best."""
-    highest = float(h.max())
-
-    def steps(rate: float) -> float:
-        return _steps_at(rate / highest, batch, h, start, level)
-
-    rates = [float(rate) for rate in np.geomspace(1e-4, 1.98, 16)]
-    at = min(range(len(rates)), key=lambda i: steps(rates[i]))
-    near = np.geomspace(rates[max(at - 1, 0)], rates[min(at + 1, len(rates) - 1)], 12)
-    return min(steps(float(rate)) for rate in near)
-
-
-def _critical(h: Array, start: Array, level: float) -> tuple[float, float, list[float]]:
-    """Log B_2x, log of the data (examples at a batch of one), and steps at each size."""
-    steps = [least_steps(size, h, start, level) for size in _SIZES]
-    fit = fit_scaling(
-        [
-            StepsToTarget(batch_size=size, seed=0, steps=count)
-            for size, count in zip(_SIZES, steps, strict=True)
-            if math.isfinite(count)
-        ]
-    )
-    if not isinstance(fit, ScalingFit):
-        return math.nan, math.nan, steps
-    return float(np.median(fit.draws[:, 1])), math.log(steps[0]), steps
-
-
-def steps_averaged(
-    batch: int, h: Array, start: Array, level: float, half_lives: Array
-) -> list[float]:
-    """Steps at the best constant rate until the average of the weights is at a level.
-
-    Expected squares of the weights, of their average, and the products of the two, exactly.
-
-    Args:
-        start: squares of the initial weights, shape (dimensions,), as are the curvatures h.
-        half_lives: steps after which a weight counts half in the average.
-
-    Returns:
-        For each half-life; infinite where it takes over four times what the first takes.
-    """
-    rates = (2 * _RATES / h.max())[:, None, None]
-    kept, noise = 1 - rates * h, rates**2 * h / batch
-    forgets = 2.0 ** (-1 / half_lives)[:, None]
-    squares = np.broadcast_to(start, kept.shape)
-    product = averaged = np.broadcast_to(start, (len(_RATES), len(half_lives), len(h)))
-    found = np.full(len(half_lives), math.inf)
-    for step in range(1, _MOST_AVERAGED + 1):
-        squares = kept**2 * squares + noise
-        moved = kept * product
-        product = forgets * moved + (1 - forgets) * squares
-        averaged = (
-            forgets**2 * averaged
-            + 2 * forgets * (1 - forgets) * moved
-            + (1 - forgets) ** 2 * squares
-        )
-        is_there = (0.5 * (h * averaged).sum(-1)).min(axis=0) <= level
-        found = np.where(is_there, np.minimum(found, step), found)
-        if np.isfinite(found).all() or step >= 4 * found.min():
-            break
-    return found.tolist()
-
-
-def choose_half_life(draws: Sequence[Array], h: Array) -> float:
-    """The half-life that takes the fewest steps on draws that are not judged.
-
-    Args:
-        draws: squares of initial weights.
-    """
-    logs = [
-        np.log(steps_averaged(_NOISY, h, start, _find_level(h, start), _HALF_LIVES))
-        for start in draws
-    ]
-    return float(_HALF_LIVES[int(np.argmin(np.sum(logs, axis=0)))])
-
-
-def _find_level(h: Array, start: Array) -> float:
-    """The loss at which schedules are compared."""
-    return _LEVEL * _losses(1e-9, 1, h, start, 0)
-
-
-def steps_cosine(batch: int, h: Array, start: Array, level: float) -> float:
-    """The shortest horizon at whose end a cosine from the best rate is at a level."""
-
-    def at_end(horizon: int) -> float:
-        squares = np.broadcast_to(start, (len(_RATES), len(h)))
-        for step in range(horizon):
-            share = 0.5 * (1 + math.cos(math.pi * step / horizon))
-            rates = (2 * _RATES / h.max() * share)[:, None]
-            squares = (1 - rates * h) ** 2 * squares + rates**2 * h / batch
-        return float((0.5 * (h * squares).sum(-1)).min())
-
-    low, high = 0, 1
-    while at_end(high) > level:
-        if high > _MOST_AVERAGED:
-            return math.inf
-        low, high = high, 2 * high
-    while high - low > max(1, high // 200):
-        middle = (low + high) // 2
-        low, high = (low, middle) if at_end(middle) <= level else (middle, high)
-    return float(high)
-
-
-def _compare_schedules(h: Array, start: Array, half_life: float) -> Seen:
-    """The log of steps with averaged weights over those of a cosine."""
-    level = _find_level(h, start)
-    (averaged,) = steps_averaged(_NOISY, h, start, level, np.full(1, half_life))
-    cosine = steps_cosine(_NOISY, h, start, level)
-    if not math.isfinite(averaged) or not math.isfinite(cosine):
-        return ANYTHING
-    value = math.log(averaged / cosine)
-    return Seen(value, value)
-
-
 def measure(lab: Lab) -> Measured:
     """Least squares, and language models where there is time for them or their own data."""
     if lab.data is not None:
@@ -237,75 +99,75 @@ def _measure_language(lab: Lab) -> Measured:
 
 def _measure_exactly(lab: Lab) -> Measured:
     """A seed is a draw of the initial weights, shared by all sizes."""
-    c1: list[float] = []
-    c2: list[float] = []
-    c3: list[Seen] = []
-    lines: list[Line] = []
-    pilot = [_draw(seed)[:_MIDDLE] for seed in lab.pilot]
-    half_life = choose_half_life(pilot, _curvatures(lab, _MIDDLE))
-    for seed in lab.seeds:
-        draw = _draw(seed)
-        table: dict[int, list[tuple[float, float]]] = {}
-        for dimension in _DIMENSIONS:
-            h, start = _curvatures(lab, dimension), draw[:dimension]
-            whole = _losses(1e-9, 1, h, start, 0)
-            points = [_critical(h, start, share * whole) for share in _TARGETS]
-            table[dimension] = [(b, data) for b, data, _ in points]
-            if dimension == _MIDDLE:
-                c3.append(_compare_schedules(h, start, half_life))
-            if seed == lab.first_seed:
-                lines.append(
-                    Line(
-                        name=f"{dimension} dimensions",
-                        places=[math.exp(data) for _, data, _ in points],
-                        values=[math.exp(b) for b, _, _ in points],
-                    )
-                )
-        c1.append(_slope([(data, b) for b, data in table[_MIDDLE]]))
-        # At one amount of data: B_2x of each size read off its own line there.
-        middle = float(np.median([data for _, data in table[_MIDDLE]]))
-        at_middle = [
-            (math.log(dimension), float(np.interp(middle, *_sorted(points))))
-            for dimension, points in table.items()
-        ]
-        c2.append(_slope(at_middle))
+    task = make_task(curvatures(max(DIMENSIONS), is_flat=lab.is_control))
+    half_life = _choose_half_life(lab, task)
+    calls = [(seed, lab.is_control, half_life) for seed in lab.seeds]
+    found = cast(list[AtDraw], lab.ask(task, read_draw, calls, words="solving least squares"))
+    schedules = [one["schedules"] for one in found]
+    seen: dict[str, Sequence[Seen]] = {
+        "C1": [_rise_with_data(one) for one in found],
+        "C2": [_rise_with_size(one) for one in found],
+        "C3": [ANYTHING if log is None else Seen(log, log) for log in schedules],
+    }
     figure = Figure(
         title="Critical batch size against data, a line per size",
         x="examples at a batch of one",
         y="B_2x",
-        lines=tuple(lines),
+        lines=tuple(
+            Line(
+                name=f"{dimension} dimensions",
+                places=[math.exp(data) for data, _ in points],
+                values=[math.exp(b) for _, b in points],
+            )
+            for dimension, points in zip(DIMENSIONS, found[0]["points"], strict=True)
+            if points is not None
+        ),
         logarithmic=(True, True),
     )
-    seen: dict[str, Sequence[Seen]] = {"C1": exactly(c1), "C2": exactly(c2), "C3": c3}
     return Measured(
         seen=seen,
         figures=(figure,),
         notes=(
-            f"Schedules are compared in {_MIDDLE} dimensions at a batch of {_NOISY}, to {_LEVEL} "
+            f"Schedules are compared in {MIDDLE} dimensions at a batch of {NOISY}, to {LEVEL} "
             f"of the initial loss, each at its best of 16 rates; the average forgets half in "
             f"{half_life:g} steps, the best on four other draws.",
         ),
     )
 
 
-def _draw(seed: int) -> Array:
-    """Squares of initial weights."""
-    return np.square(np.random.default_rng(seed).standard_normal(max(_DIMENSIONS)))
+def _choose_half_life(lab: Lab, task: Task) -> float:
+    """The one that takes the fewest steps on draws that no claim is judged on."""
+    calls = [(seed, lab.is_control) for seed in lab.pilot]
+    answers = lab.ask(task, read_half_lives, calls, words="choosing how much is averaged")
+    logs = np.array(cast(list[list[float | None]], answers), dtype=float)
+    return float(HALF_LIVES[int(np.argmin(np.nan_to_num(logs, nan=math.inf).sum(axis=0)))])
 
 
-def _curvatures(lab: Lab, dimension: int) -> Array:
-    i = np.arange(1, dimension + 1, dtype=float)
-    return 1 / i if lab.is_control else i**-2
+def _rise_with_data(found: AtDraw) -> Seen:
+    """The slope of the log of B_2x on that of the data, at one size."""
+    points = found["points"][DIMENSIONS.index(MIDDLE)]
+    return ANYTHING if points is None else _slope(points)
 
 
-def _sorted(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
-    ordered = sorted((data, b) for b, data in points)
-    return [data for data, _ in ordered], [b for _, b in ordered]
+def _rise_with_size(found: AtDraw) -> Seen:
+    """Its slope on the log of the size, where each size's own line is at one amount of data."""
+    middle = found["points"][DIMENSIONS.index(MIDDLE)]
+    if middle is None:
+        return ANYTHING
+    data = float(np.median([place for place, _ in middle]))
+    at_data: list[tuple[float, float]] = []
+    for dimension, points in zip(DIMENSIONS, found["points"], strict=True):
+        if points is None:
+            return ANYTHING
+        x, y = zip(*sorted(points), strict=True)
+        at_data.append((math.log(dimension), float(np.interp(data, x, y))))
+    return _slope(at_data)
 
 
-def _slope(points: Sequence[tuple[float, float]]) -> float:
+def _slope(points: Sequence[tuple[float, float]]) -> Seen:
     x, y = zip(*points, strict=True)
-    return float(np.polyfit(list(x), list(y), 1)[0])
+    slope = float(np.polyfit(x, y, 1)[0])
+    return Seen(slope, slope)
 
 
 STUDY = Published(

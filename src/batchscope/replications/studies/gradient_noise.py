@@ -14,8 +14,8 @@ from batchscope.gallery.digits import load_split
 from batchscope.gallery.digits_mlp import task as digits
 from batchscope.instruments.checkpoint import reach_checkpoint
 from batchscope.replications.lab import Lab
+from batchscope.replications.least_squares import least_steps
 from batchscope.replications.published import Figure, Line, Measured, Published
-from batchscope.replications.studies.critical_batch import least_steps
 from batchscope.task import Task
 
 Gradients = npt.NDArray[np.float32]
