@@ -83,9 +83,15 @@ def test_a_rate_is_tuned_in_as_many_epochs_as_the_middle_one_takes(tmp_path: Pat
         }
         for rate in (0.032, 0.1, 0.32)
     }
-    assert found == 0.32
+    assert found.rate == 0.32
     assert {run.configuration.seed for run in runs} == {10_000, 10_001}
     assert epochs[0.1] == {40.0}
     (at_most,) = epochs[0.032]
     assert epochs[0.32] == {at_most}
     assert 1 <= at_most < 40
+    whole = lab.train(
+        task, [8], rates=[0.32], budget=f"40ep until {target}", seeds=range(10_000, 10_002)
+    )
+    assert found.steps == {
+        seed: whole.reach((8, 0.32, seed), target, "step") for seed in (10_000, 10_001)
+    }

@@ -1,8 +1,8 @@
 """Learning rates that a replication tries, and the best between them."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,14 @@ _RUNGS = (-1, 0, 1)
 _LONGER = 1.5
 # A parabola that bends less than rounding does has no lowest point.
 _FLAT = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """A rate, and the steps to the target of each seed that it was chosen by and got there."""
+
+    rate: float
+    steps: Mapping[int, float]
 
 
 def rates_by_square_root(rate: float, *, known: int, size: int) -> list[float]:
@@ -66,7 +74,7 @@ def tune_to_target(
     epochs: int,
     target: Target,
     most: int,
-) -> float:
+) -> Tuned:
     """The rate that gets to a target first on two other seeds, as `search_ladder` finds it.
 
     The others are trained for half as long again as the middle one takes at most: what takes
@@ -84,6 +92,7 @@ def tune_to_target(
         return lab.train(task, [size], rates=tried, budget=budget, seeds=seeds)
 
     first = train([middle], epochs)
+    runs = first
     taken = [first.reach((size, middle, seed), target, "examples") for seed in seeds]
     there = [examples for examples in taken if examples is not None]
     at_most = epochs
@@ -91,11 +100,14 @@ def tune_to_target(
         at_most = min(epochs, max(1, math.ceil(_LONGER * max(there) / task.train_size)))
 
     def choose(tried: Sequence[float]) -> float:
+        nonlocal runs
         others = train([rate for rate in tried if rate != middle], at_most)
         runs = replace(others, runs={**first.runs, **others.runs})
         return runs.choose_fastest(size, tried, seeds, target)
 
-    return search_ladder(rates, choose, most=most)
+    best = search_ladder(rates, choose, most=most)
+    steps = {seed: runs.reach((size, best, seed), target, "step") for seed in seeds}
+    return Tuned(best, {seed: count for seed, count in steps.items() if count is not None})
 
 
 def find_lowest(rates: Sequence[float], losses: Sequence[float]) -> float | None:

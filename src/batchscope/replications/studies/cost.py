@@ -21,7 +21,7 @@ from batchscope.optimizers import SGD
 from batchscope.replications.core_seconds import CORES, Times, Way, time_ways
 from batchscope.replications.lab import ANYTHING, Lab
 from batchscope.replications.published import Figure, Line, Measured, Published
-from batchscope.replications.rates import rates_by_square_root, tune_to_target
+from batchscope.replications.rates import Tuned, rates_by_square_root, tune_to_target
 from batchscope.task import Task
 
 # Half of the labels are drawn anew: gradients are noisy, and larger batches save steps for long.
@@ -114,16 +114,17 @@ def measure(lab: Lab) -> Measured:
     """Which sizes show a case is chosen on other seeds and a timing of their own."""
     task = make_task()
     sizes = _QUICK if lab.is_quick else _ALL
-    rates = {size: _choose_rate(lab, task, size) for size in sizes}
+    tuned = {size: _tune(lab, task, size) for size in sizes}
+    rates = {size: found.rate for size, found in tuned.items()}
     others = lab.short_pilot if lab.is_quick else lab.pilot
-    pilot = _count_steps(lab, task, rates, others)
+    pilot = {size: _count_others(lab, task, size, found, others) for size, found in tuned.items()}
     (first,) = _time(lab, task, {Way(size, cores) for size in sizes for cores in CORES}, count=1)
     mean = _mean_steps(pilot)
     critical = find_critical(mean)
     changes = _choose_changes(sizes, mean, first, critical)
     shown = {way for change in changes.values() for way in change}
     judged = {size: rates[size] for size in sizes if size in {way.size for way in shown}}
-    steps = _count_steps(lab, task, judged, lab.seeds)
+    steps = {size: _count_steps(lab, task, size, rate, lab.seeds) for size, rate in judged.items()}
     times = _time(lab, task, shown, count=len(lab.seeds))
 
     def ratios(name: str) -> list[Seen]:
@@ -176,25 +177,30 @@ def measure(lab: Lab) -> Measured:
     )
 
 
-def _choose_rate(lab: Lab, task: Task, size: int) -> float:
-    """The one that gets there first on the pilot."""
+def _tune(lab: Lab, task: Task, size: int) -> Tuned:
+    """The rate that gets there first on the pilot."""
     first = rates_by_square_root(_RATE, known=_AT, size=size)
     return tune_to_target(lab, task, size, first, epochs=_EPOCHS, target=_TARGET, most=_MOST_RATES)
 
 
-def _budget() -> str:
-    return f"{_EPOCHS}ep until {_TARGET}"
+def _count_others(
+    lab: Lab, task: Task, size: int, tuned: Tuned, seeds: range
+) -> dict[int, float | None]:
+    """Steps of the pilot's seeds: those that tuning had counted are not trained again."""
+    if not set(lab.short_pilot) <= set(tuned.steps):
+        # The others may have been stopped before all epochs.
+        return _count_steps(lab, task, size, tuned.rate, seeds)
+    rest = seeds[len(lab.short_pilot) :]
+    return {**tuned.steps, **(_count_steps(lab, task, size, tuned.rate, rest) if rest else {})}
 
 
 def _count_steps(
-    lab: Lab, task: Task, rates: Mapping[int, float], seeds: range
-) -> dict[int, dict[int, float | None]]:
-    """Batch size -> seed -> steps to the target; None where it was not reached."""
-    found: dict[int, dict[int, float | None]] = {}
-    for size, rate in rates.items():
-        runs = lab.train(task, [size], rates=[rate], budget=_budget(), seeds=seeds)
-        found[size] = {seed: runs.reach((size, rate, seed), _TARGET, "step") for seed in seeds}
-    return found
+    lab: Lab, task: Task, size: int, rate: float, seeds: range
+) -> dict[int, float | None]:
+    """Seed -> steps to the target; None where it was not reached."""
+    budget = f"{_EPOCHS}ep until {_TARGET}"
+    runs = lab.train(task, [size], rates=[rate], budget=budget, seeds=seeds)
+    return {seed: runs.reach((size, rate, seed), _TARGET, "step") for seed in seeds}
 
 
 def _mean_steps(steps: Mapping[int, Mapping[int, float | None]]) -> dict[int, float]:
