@@ -3,7 +3,9 @@
 import errno
 import os
 import platform
+import time
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from typing import Any, cast
 
 import psutil
@@ -12,7 +14,7 @@ import torch
 from batchscope.errors import InvalidInput
 from batchscope.records import Precision
 
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS, _LOOK_LASTS = 0.5, 10.0
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _KINDS = ("cuda", "mps", "cpu")
 _OUT_OF_MEMORY = (
@@ -97,10 +99,17 @@ def count_cores() -> int:
 
 
 def count_free_cores() -> int:
-    """Of them, those that no process was busy on for half a second; at least one."""
-    busy = psutil.cpu_percent(interval=_LOOK_SECONDS) / 100 * (psutil.cpu_count() or 1)
-    free = (psutil.cpu_count() or 1) - round(busy)
+    """Of them, those that no process was busy on for half a second of these ten; at least one."""
+    free = (psutil.cpu_count() or 1) - count_busy(int(time.monotonic() / _LOOK_LASTS))
     return max(1, min(count_cores(), free))
+
+
+# Many short studies, one after another, would look for as long as they train.
+@lru_cache(maxsize=1)
+def count_busy(period: int) -> int:
+    """Processors of the machine that are busy, looked at once in a period."""
+    del period
+    return round(psutil.cpu_percent(interval=_LOOK_SECONDS) / 100 * (psutil.cpu_count() or 1))
 
 
 def synchronize(device: torch.device) -> None:
