@@ -14,7 +14,7 @@ import json
 import math
 import multiprocessing
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -260,13 +260,20 @@ class Floor:
 POLICIES = {"ours": Ours, "thompson": Thompson, "floor": Floor}
 
 
-def score(folder: Path, setting: Setting, name: str, seed: int) -> list[float]:
-    """Cumulative cost over the oracle's: at 1, 3, 5, 10, once, twice and all recurrences."""
+def score(
+    folder: Path, setting: Setting, name: str, seed: int, *, only: Sequence[int] | None = None
+) -> list[float]:
+    """Cumulative cost over the oracle's: at 1, 3, 5, 10, once, twice and all recurrences.
+
+    Args:
+        only: positions of those that are asked for.
+    """
     recorded = read(folder, setting)
     sizes, limits = len(recorded.runs), len({limit for _, limit in recorded.costs})
     all_limits = 7
     # Each of these is announced beforehand; what is not is the same run further on.
-    counts = (1, 3, 5, 10, sizes, 2 * sizes, 2 * sizes * all_limits)
+    every = (1, 3, 5, 10, sizes, 2 * sizes, 2 * sizes * all_limits)
+    counts = [every[at] for at in only] if only else every
     # Where one power limit is on offer its price per epoch is what Thompson sampling knows too.
     timings = 0.0 if name == "thompson" and limits == 1 else len(recorded.costs)
     charge = timings * TIMING_EPOCHS * recorded.costs[recorded.default, HIGHEST_WATTS]
