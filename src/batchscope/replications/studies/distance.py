@@ -1,10 +1,10 @@
 """Chang 2020 and Shen 2018: large batches stay near the initial weights."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -170,6 +170,20 @@ def _loss(model: nn.Module, batch: Any) -> torch.Tensor:
     return F.cross_entropy(model(batch[0]), batch[1])
 
 
+class _Layers(TypedDict):
+    """What training made of the layers.
+
+    Attributes:
+        apart: batch size, in words -> how far each layer went.
+        middles: of the bins of the last hidden layer's weights.
+        densities: the initial weights and each batch size -> the density in each bin.
+    """
+
+    apart: dict[str, list[float]]
+    middles: list[float]
+    densities: dict[str, list[float]]
+
+
 def make_task(material: Material, *, optimizer: OptimizerSpec | None = None) -> Task:
     """Plain SGD unless another optimizer is given."""
     return Task(
@@ -235,15 +249,10 @@ def measure(lab: Lab) -> Measured:
         lines=lines,
         logarithmic=(True, False),
     )
-    try:
-        ends = {size: _train(task, size, lab.first_seed, share=1.0) for size in (32, 1024)}
-        of_layers = (_draw_layers(ends), _draw_weights(ends))
-    except CannotTell:
-        # One of the two diverged.
-        of_layers = ()
+    (layers,) = lab.ask(task, _read_layers, [(lab.first_seed,)], words="reading the layers")
     return Measured(
         seen=seen,
-        figures=(figure, *of_layers),
+        figures=(figure, *_draw_layers(cast(_Layers | None, layers))),
         causes={"C1": by_epochs.explain(32, 1024)},
         notes=(
             f"The rate for 1,024 was raised {rate / _RATE:.0f} times, chosen on four other seeds.",
@@ -300,40 +309,54 @@ def _weights(model: FromStart) -> Iterator[tuple[Array, Array]]:
             yield now.detach().numpy(), start.numpy()
 
 
-def _draw_layers(ends: Mapping[int, FromStart]) -> Figure:
-    lines = [
-        Line(name=f"batch size {size}", places=list(range(1, len(apart) + 1)), values=apart)
-        for size, apart in ((size, measure_layers(model)) for size, model in ends.items())
-    ]
-    return Figure(
-        title=f"Distance of each layer after {_EPOCHS} epochs, as a share of its initial size, one "
-        "seed",
-        x="layer",
-        y="distance over initial norm",
-        lines=tuple(lines),
-        logarithmic=(False, False),
+def _read_layers(task: Task, seed: int, *, report: Callable[[object], None]) -> _Layers | None:
+    """What 32 and 1,024 made of the layers; None where one of the two diverged."""
+    del report
+    try:
+        ends = {f"batch size {size}": _train(task, size, seed, share=1.0) for size in (32, 1024)}
+    except CannotTell:
+        return None
+    weights: dict[str, Array] = {}
+    for name, model in ends.items():
+        now, start = list(_weights(model))[-2]
+        weights |= {"initial": start, name: now}
+    most = max(float(np.abs(each).max()) for each in weights.values())
+    edges = np.linspace(-most, most, _BINS + 1)
+    return _Layers(
+        apart={name: measure_layers(model) for name, model in ends.items()},
+        middles=((edges[1:] + edges[:-1]) / 2).tolist(),
+        densities={
+            name: np.histogram(each, edges, density=True)[0].tolist()
+            for name, each in weights.items()
+        },
     )
 
 
-def _draw_weights(ends: Mapping[int, FromStart]) -> Figure:
-    """The histogram of the last hidden layer's weights, before and after."""
-    shown: dict[str, Array] = {}
-    for size, model in ends.items():
-        now, start = list(_weights(model))[-2]
-        shown |= {"initial": start, f"batch size {size}": now}
-    most = max(float(np.abs(weights).max()) for weights in shown.values())
-    edges = np.linspace(-most, most, _BINS + 1)
-    middles = [float(place) for place in (edges[1:] + edges[:-1]) / 2]
-    lines: list[Line] = []
-    for name, weights in shown.items():
-        heights, _ = np.histogram(weights, edges, density=True)
-        lines.append(Line(name=name, places=middles, values=[float(h) for h in heights]))
-    return Figure(
-        title=f"Weights of the last hidden layer after {_EPOCHS} epochs, one seed",
-        x="weight",
-        y="density",
-        lines=tuple(lines),
-        logarithmic=(False, False),
+def _draw_layers(found: _Layers | None) -> tuple[Figure, ...]:
+    if found is None:
+        return ()
+    return (
+        Figure(
+            title=f"Distance of each layer after {_EPOCHS} epochs, as a share of its initial size, "
+            "one seed",
+            x="layer",
+            y="distance over initial norm",
+            lines=tuple(
+                Line(name=name, places=list(range(1, len(apart) + 1)), values=apart)
+                for name, apart in found["apart"].items()
+            ),
+            logarithmic=(False, False),
+        ),
+        Figure(
+            title=f"Weights of the last hidden layer after {_EPOCHS} epochs, one seed",
+            x="weight",
+            y="density",
+            lines=tuple(
+                Line(name=name, places=found["middles"], values=heights)
+                for name, heights in found["densities"].items()
+            ),
+            logarithmic=(False, False),
+        ),
     )
 
 
