@@ -97,12 +97,3 @@ def test_distance_holds_at_equal_epochs_and_not_at_equal_updates(tmp_path: Path)
     assert verdicts["C1"] == "holds"
     assert verdicts["O1"] == "holds"
     assert {one.claim.id: one.verdict for one in control.judged}["C1"] != "holds"
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_every_study_goes_through_with_two_seeds(tmp_path: Path) -> None:
-    store = str(tmp_path / "store.db")
-    for name in NAMES:
-        found = reproduce(name, seeds=2, store=store)
-        assert {one.verdict for one in found.judged} == {"cannot tell"}

@@ -1,3 +1,4 @@
+import math
 import os
 import resource
 import signal
@@ -183,10 +184,9 @@ def test_an_evaluation_that_exhausts_memory_has_its_own_smaller_size() -> None:
 
     task = replace(hidden_task(6, size=6), loss=loss)
 
-    most = 2
-    assert (fit(task).max_batch_size, fit(task).eval_batch_size) == (6, 2)
-    most = 0
-    assert (fit(task).max_batch_size, fit(task).eval_batch_size) == (6, 0)
+    for most in (2, 0):
+        found = fit(task)
+        assert (found.max_batch_size, found.eval_batch_size) == (6, most)
 
 
 def test_a_loader_that_returns_none_is_a_sentence_and_no_lack_of_memory() -> None:
@@ -273,18 +273,15 @@ def test_under_a_real_address_space_limit_it_is_what_fits_in_a_fresh_process(
     )
     assert done.returncode == 0, done.stderr
 
+    # It is what a plain script can take, to two in a hundred.
     ours = int(done.stdout)
-    low, high = ours // 2, 2 * ours
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    print(f"ours {ours}, a plain script {low}")
-    assert ours == pytest.approx(low, rel=0.02)
+    assert fits(math.floor(0.98 * ours))
+    assert not fits(math.ceil(1.02 * ours))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("limit", [1, 2, 7, 33, 150, 777])
+@pytest.mark.parametrize("limit", [1, 33, 777])
 def test_hidden_limits_are_found_through_real_processes(limit: int) -> None:
     found = fit(hidden_task(limit, size=1_000))
 
@@ -294,7 +291,7 @@ def test_hidden_limits_are_found_through_real_processes(limit: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("megabytes", [450, 500, 560, 640, 720, 900])
+@pytest.mark.parametrize("megabytes", [450, 640, 900])
 def test_real_memory_limits_are_found_through_real_processes(
     tmp_path: Path, megabytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
