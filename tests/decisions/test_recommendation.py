@@ -46,7 +46,7 @@ def recommend(
     curves: list[Curve],
     objective: str = "time",
     *,
-    timed_again: Mapping[int, Sequence[float]] | None = None,
+    timed_again: Sequence[Mapping[int, Sequence[float]]] = (),
     memory: MemoryNeed | None = None,
     slowdowns: Mapping[int, Estimate] | None = None,
     **terms: Any,
@@ -58,7 +58,7 @@ def recommend(
         terms=Terms(objective=objective, **terms),
         timings=Timings(
             seconds=dict.fromkeys(sizes, (0.01, 0.011, 0.0105)),
-            again=timed_again or {},
+            again=timed_again,
             slowdowns=slowdowns or {},
         ),
         spent=Spent(runs=len(curves), examples=1, seconds=1.0),
@@ -384,7 +384,7 @@ def test_a_machine_whose_speed_drifts_is_said_to(rng: np.random.Generator) -> No
 
     # The steps of a study are timed to take 10.5 ms.
     quiet, loud = (
-        recommend(curves, timed_again=dict.fromkeys(sizes, [seconds] * 9))
+        recommend(curves, timed_again=[dict.fromkeys(sizes, [seconds] * 9)])
         for seconds in (0.011, 0.014)
     )
 
@@ -398,6 +398,25 @@ def test_a_machine_whose_speed_drifts_is_said_to(rng: np.random.Generator) -> No
         math.sqrt(0.014 / 0.011)
     )
     assert loud.predicted.seconds.high > quiet.predicted.seconds.high
+
+
+def test_a_time_at_which_other_programs_ran_is_told_by_a_third_and_does_not_count(
+    rng: np.random.Generator,
+) -> None:
+    curves = make_study(rng, critical=64, overhead=64, seeds=5)
+
+    # The steps of a study are timed to take 10.5 ms.
+    alike, odd = (
+        recommend(curves, timed_again=[{64: [first] * 9}, {64: [0.011] * 9}])
+        for first in (0.011, 0.055)
+    )
+
+    (said,) = [reason for reason in odd.reasons if "disturbed" in reason]
+    assert "a step took 10.5, 55.0 and 11.0 ms" in said
+    assert isinstance(alike.predicted.seconds, Interval)
+    assert isinstance(odd.predicted.seconds, Interval)
+    assert odd.predicted.seconds.value == pytest.approx(alike.predicted.seconds.value, rel=0.05)
+    assert odd.predicted.seconds.high < 1.3 * alike.predicted.seconds.high
 
 
 def test_two_seeds_that_got_there_do_not_give_way_to_three_of_which_one_missed() -> None:
@@ -492,4 +511,4 @@ def test_a_limit_is_of_what_training_takes_on_a_machine_that_became_slower(
     assert recommend(curves, deadline=0.55).batch_size == 256
     # At half the speed after the runs it is 1.4 times as long, of one size timed again as of all.
     with pytest.raises(CannotTell, match=r"the\s+nearest\s+is\s+batch\s+size\s+512"):
-        recommend(curves, deadline=0.55, timed_again={64: [0.021] * 9})
+        recommend(curves, deadline=0.55, timed_again=[{64: [0.021] * 9}])

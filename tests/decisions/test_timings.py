@@ -1,6 +1,6 @@
 import pytest
 
-from batchscope.decisions.timings import Timings
+from batchscope.decisions.timings import Timings, leave_out_disturbed
 from batchscope.estimate import Interval, NotIdentified
 
 TOOK = Interval(value=10.0, low=8.0, high=12.5, unit="s")
@@ -9,7 +9,7 @@ TOOK = Interval(value=10.0, low=8.0, high=12.5, unit="s")
 def make_timings(**slowdowns: Interval | NotIdentified) -> Timings:
     return Timings(
         seconds={32: [0.01, 0.02, 0.03], 64: [0.1, 0.1]},
-        again={32: [0.04]},
+        again=[{32: [0.04]}],
         slowdowns={int(size[1:]): ratio for size, ratio in slowdowns.items()},
     )
 
@@ -21,6 +21,23 @@ def test_a_drift_that_was_seen_at_one_size_is_that_of_all() -> None:
     assert timings.at_each_time(64) == [[0.1, 0.1], [pytest.approx(0.2), pytest.approx(0.2)]]
     assert timings.own(64) == [[0.1, 0.1]]
     assert timings.at_each_time(128) == []
+
+
+def test_of_three_times_the_one_apart_from_both_others_was_disturbed() -> None:
+    assert leave_out_disturbed([1.0, 1.1, 9.0]) == [0, 1]
+    assert leave_out_disturbed([9.0, 1.0, 1.9]) == [1, 2]
+    # Nothing says which: each is apart from one that is not apart from the third.
+    assert leave_out_disturbed([1.0, 1.9, 3.0]) == [0, 1, 2]
+    assert leave_out_disturbed([1.0, 9.0, 81.0]) == [0, 1, 2]
+    assert leave_out_disturbed([1.0, 9.0]) == [0, 1]
+    assert leave_out_disturbed([1.0]) == [0]
+
+
+def test_a_third_time_of_one_size_is_one_of_all() -> None:
+    timings = Timings(seconds={32: [0.01], 64: [0.1]}, again=[{32: [0.09]}, {32: [0.01]}])
+
+    assert timings.at_each_time(32) == [[0.01], [0.09], [0.01]]
+    assert timings.at_each_time(64) == [[0.1], [pytest.approx(0.9)], [pytest.approx(0.1)]]
 
 
 def test_what_is_not_split_takes_no_longer() -> None:

@@ -1,6 +1,7 @@
+import statistics
 import threading
 from contextlib import closing
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 import batchscope as bs
 from batchscope.studies.cost import count_examples
+from batchscope.studies.fingerprint import fingerprint
 from batchscope.studies.progress import Unwatched
 from batchscope.studies.store import Store
 from batchscope.verbs.recommending import read_recommendation
@@ -180,6 +182,33 @@ def test_the_choice_is_timed_at_two_times_and_never_again(tmp_path: Path) -> Non
     # All that was trained or timed is paid for.
     trained = sum(map(count_examples, runs)) + row["plan"].get("trial_examples", 0)
     assert first.spent.examples == trained + measured[0].examples + noted["examples"]
+
+
+def test_where_two_times_are_apart_a_third_tells_which_was_disturbed(tmp_path: Path) -> None:
+    place = f"{tmp_path}/runs.db"
+    options: dict[str, Any] = {"batch_sizes": [8, 16], "store": place}
+    task = make_staying_task(budget=bs.epochs(10))
+    bs.profile(task, **options)
+    with closing(Store(place, create=False)) as store:
+        (quiet,) = store.read_measurements(fingerprint(task, None).digest)
+        # As if other programs had run beside it.
+        slow = [
+            replace(step, seconds=tuple(20 * one for one in step.seconds)) for step in quiet.steps
+        ]
+        store.save_measurement(replace(quiet, steps=tuple(slow)))
+
+    found = bs.recommend(task, target="train_loss<=0.6", effort="standard", jobs=1, **options)
+
+    with closing(Store(place, create=False)) as store:
+        noted = store.find_study(None)["plan"]["timed_again"]
+    assert len(noted["once_more"]) == len(noted["seconds"])
+    assert any("disturbed" in reason for reason in found.reasons)
+    assert isinstance(found.predicted.seconds, bs.Interval)
+    assert isinstance(found.predicted.steps, bs.Interval)
+    medians = [statistics.median(noted[name]) for name in ("seconds", "once_more")]
+    assert found.predicted.seconds.value == pytest.approx(
+        found.predicted.steps.value * statistics.geometric_mean(medians)
+    )
 
 
 def test_a_target_on_training_loss_is_read_on_training_data(tmp_path: Path) -> None:

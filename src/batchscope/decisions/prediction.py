@@ -8,6 +8,7 @@ import numpy as np
 from scipy import stats
 
 from batchscope.budget import Target
+from batchscope.decisions.timings import leave_out_disturbed
 from batchscope.estimate import Estimate, Interval, NotIdentified
 from batchscope.findings.analysis import log_to_target
 from batchscope.findings.beliefs import moderate_spread
@@ -57,7 +58,8 @@ def judge_pace(timings: Sequence[Sequence[float]]) -> Pace | None:
 
     A training averages over its steps, so that single slow ones hardly matter to it. What matters
     is by how much the median differs from one time to another, taken as at least what it does
-    within one, between three thirds that were timed in rounds.
+    within one, between three thirds that were timed in rounds. A time, or a third, that is apart
+    from all others was disturbed, and says nothing of what a training meets.
 
     Args:
         timings: the steps timed at each time, in seconds.
@@ -68,6 +70,8 @@ def judge_pace(timings: Sequence[Sequence[float]]) -> Pace | None:
     timings = [times for times in timings if len(times)]
     if not timings:
         return None
+    kept = leave_out_disturbed([float(np.median(times)) for times in timings])
+    timings = [timings[at] for at in kept]
     medians = [math.log(float(np.median(times))) for times in timings]
     count = len(medians)
     freedom = _USUAL_FREEDOM + count - 1
@@ -83,8 +87,9 @@ def judge_pace(timings: Sequence[Sequence[float]]) -> Pace | None:
 def _variance_within(times: Sequence[float]) -> float:
     if len(times) < _THIRDS:
         return 0.0
-    medians = [np.median(third) for third in np.array_split(np.array(times), _THIRDS)]
-    return float(np.var(np.log(medians), ddof=1))
+    medians = [float(np.median(third)) for third in np.array_split(np.array(times), _THIRDS)]
+    kept = [medians[at] for at in leave_out_disturbed(medians)]
+    return float(np.var(np.log(kept), ddof=1))
 
 
 def predict_training(

@@ -11,7 +11,7 @@ from batchscope.decisions.memory import MemoryNeed
 from batchscope.decisions.odds import NEAR, Odds
 from batchscope.decisions.prediction import Prediction
 from batchscope.decisions.terms import AXES, PRICED, Terms
-from batchscope.decisions.timings import Timings
+from batchscope.decisions.timings import Timings, leave_out_disturbed
 from batchscope.estimate import Estimate, Interval, write_number
 from batchscope.findings.analysis import TIME_MARGIN, Analysis, SizeFindings
 from batchscope.findings.plateau import Plateau
@@ -202,11 +202,14 @@ def _explain_drift(timings: Sequence[Sequence[float]]) -> list[str]:
     medians = [float(np.median(times)) for times in timings]
     if len(medians) < 2 or max(medians) < _DRIFT_SAID * min(medians):
         return []
-    before, after = (write_number(1000 * one) for one in (medians[0], medians[-1]))
-    return [
-        f"The machine's speed drifts: timed before the runs and after them, a step took {before} "
-        f"and {after} ms; the predicted time allows for that."
-    ]
+    *first, last = (write_number(1000 * one) for one in medians)
+    took = f"timed before the runs and after them, a step took {', '.join(first)} and {last} ms"
+    if len(leave_out_disturbed(medians)) < len(medians):
+        return [
+            f"Once other programs disturbed the timing: {took}. The predicted time is that of a "
+            "machine which has nothing else to do."
+        ]
+    return [f"The machine's speed drifts: {took}; the predicted time allows for that."]
 
 
 def _explain_usage(usage: Usage, terms: Terms) -> list[str]:

@@ -277,12 +277,11 @@ def _foresee_slowdowns(
     }
 
 
-def _read_again(plan: Mapping[str, Any]) -> dict[int, Sequence[float]]:
-    """Batch size -> its steps as timed after the last run, of the one that was."""
-    noted = plan.get("timed_again")
-    if noted is None or not noted["seconds"]:
-        return {}
-    return {noted["batch_size"]: noted["seconds"]}
+def _read_again(plan: Mapping[str, Any]) -> list[dict[int, Sequence[float]]]:
+    """At each time after the last run, batch size -> its steps, of the one that was timed."""
+    noted = plan.get("timed_again", {})
+    times = [noted.get(name, []) for name in ("seconds", "once_more")]
+    return [{noted["batch_size"]: seconds} for seconds in times if seconds]
 
 
 def _count(

@@ -1,21 +1,24 @@
 """Study a task: train it at each batch size, the learning rate re-tuned at each."""
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from batchscope.budget import Budget, Target
+from batchscope.decisions.timings import are_apart
 from batchscope.errors import BatchscopeError, CannotTell
 from batchscope.findings.power import MOST_SEEDS, POWER
 from batchscope.instruments.speed.steps import FEWEST_STEPS
 from batchscope.optimizers import starting_rate
-from batchscope.records import Run
+from batchscope.records import Run, StepTime
 from batchscope.studies.cost import (
     CostModel,
     charge_timing,
     count_examples,
+    race_allowance,
     timing_again_allowance,
     timing_allowance,
 )
@@ -240,7 +243,7 @@ def _carry_out(
         )
         trainer.train_all(runs.next_runs)
     store.note(name, expected_runs=len(runs.finished))
-    again = _time_again(store, name, design, prepared, runs.finished, watcher)
+    again = _time_again(store, name, design, prepared, runs.finished, watcher, seconds=seconds)
     _say_power(design, runs, watcher)
     too_large = smallest_too_large(runs.finished)
     if math.isfinite(too_large):
@@ -268,10 +271,17 @@ def _time_again(
     prepared: Prepared,
     runs: Sequence[Run],
     watcher: Watcher,
+    *,
+    seconds: Mapping[int, float],
 ) -> int:
-    """Time the choice of a race at a second time, once, and note it: a machine's speed drifts.
+    """Time the choice of a race at a second time, and note it: a machine's speed drifts.
 
-    What goes wrong with it is said, and does not take the answer away that the runs give.
+    Where the two are so far apart that one was disturbed, a third time tells which, if the examples
+    that the race may process are not spent. What goes wrong is said, and does not take the answer
+    away that the runs give.
+
+    Args:
+        seconds: batch size -> the median as timed at first.
 
     Returns:
         The examples processed for it, now or when it was noted.
@@ -283,8 +293,11 @@ def _time_again(
     size = None if examples is None else design.best_raced(runs)
     if examples is None or size is None or examples < FEWEST_STEPS * size:
         return 0
-    try:
-        step, processed = time_again(
+    left = race_allowance(design.plan, design.task.train_size) - design.spent
+    left -= sum(map(count_examples, runs))
+
+    def time_once() -> tuple[StepTime, int]:
+        return time_again(
             prepared.task,
             prepared.source,
             size,
@@ -294,11 +307,19 @@ def _time_again(
             examples=examples,
             watcher=watcher,
         )
+
+    try:
+        step, processed = time_once()
+        times = {"seconds": list(step.seconds)}
+        is_apart = step.seconds and are_apart(seconds[size], statistics.median(step.seconds))
+        if is_apart and left >= examples:
+            step, more = time_once()
+            times["once_more"] = list(step.seconds)
+            processed += more
     except (BatchscopeError, MemoryError) as error:
         watcher.say(f"The steps of batch size {size} could not be timed again: {error}")
         return 0
-    timed = {"batch_size": size, "seconds": list(step.seconds), "examples": processed}
-    store.note(name, timed_again=timed)
+    store.note(name, timed_again={"batch_size": size, "examples": processed, **times})
     return processed
 
 
