@@ -131,4 +131,5 @@ def test_the_intervals_of_held_out_sizes_cover_nine_in_ten(size: int) -> None:
 @pytest.mark.parametrize("size", [256, 4096, 8192])
 @pytest.mark.xfail(strict=True, reason="they are too wide: 96%, 100% and 100% of 1,000")
 def test_they_cover_nine_in_ten_where_nothing_is_shared_and_nothing_bends(size: int) -> None:
-    assert 0.87 <= coverage(size, 1000, is_plain=True) <= 0.93
+    # The first 300 of these tell it.
+    assert 0.87 <= coverage(size, 300, is_plain=True) <= 0.93
