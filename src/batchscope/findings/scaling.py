@@ -1,11 +1,12 @@
 """How steps to a target fall with the batch size: the curve, and the critical batch size in it."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
+from scipy import special
 
 from batchscope.estimate import Estimate, Interval, NotIdentified
 
@@ -29,6 +30,7 @@ _MISSED_BY = math.log(1.25)
 _SWEEPS, _BURN_IN = 40, 15
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+Places = np.ndarray[tuple[int, ...], np.dtype[np.intp]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,13 +108,14 @@ def fit_scaling(observed: Sequence[StepsToTarget]) -> ScalingFit | NotIdentified
             unit="examples",
         )
     table = _Table(observed)
+    grid = _Grid(table)
     rng = np.random.default_rng(0)
     if not table.censored.any():
-        posterior = _Posterior(table)
+        posterior = _Posterior(table, grid)
         return _summarize(table, [posterior], posterior.draw(_DRAWS, rng))
     kept: list[_Posterior] = []
     for sweep in range(_SWEEPS):
-        posterior = _Posterior(table)
+        posterior = _Posterior(table, grid)
         if sweep >= _BURN_IN:
             kept.append(posterior)
         table.impute(posterior.draw(1, rng), rng)
@@ -150,14 +153,13 @@ class _Table:
 
     def impute(self, drawn: "_Draws", rng: np.random.Generator) -> None:
         """Draw what censored runs would have needed, by one curve."""
-        from scipy import stats
-
         level, critical, alpha = drawn.curves[0]
         expected = level + np.logaddexp(0, alpha * (critical - np.log(self.sizes)))
         deviation = float(drawn.deviations[0])
         low = (self.bounds - expected) / deviation
-        draw = cast(Callable[..., Array], stats.truncnorm.rvs)
-        beyond = draw(np.minimum(low, 30.0), np.inf, random_state=rng)
+        # A standard normal beyond its lower end, by the log of its upper tail.
+        tail = special.log_ndtr(-np.minimum(low, 30.0)) + np.log1p(-rng.random(len(low)))
+        beyond = -cast(Array, special.ndtri_exp(tail))
         drawn_values = np.maximum(expected + deviation * beyond, self.bounds)
         self.values: Array = np.where(self.censored, drawn_values, self.values)
 
@@ -177,38 +179,63 @@ class _Draws:
         )
 
 
-class _Posterior:
-    """On the grid of B_c, alpha and the shared variance."""
+class _Grid:
+    """The curves that are weighed, and what of the runs does not depend on what they needed.
+
+    Attributes:
+        critical, alpha: log B_c and alpha of the curves.
+        shape: what they expect above log S_min, (B_c, alpha, distinct sizes); with the runs of each
+            seed summed, `expected`, (B_c, alpha, seeds).
+        share: of each seed's deviation that all its runs have, (shared variance, seeds).
+        precision: of the level, (shared variance,).
+        prior: and what else of the log posterior stays, (1, alpha, shared variance).
+    """
 
     def __init__(self, table: _Table) -> None:
-        self._table = table
-        sizes = np.log(table.sizes)
+        sizes = np.log(table.distinct)
         reach = _DECADES_BEYOND * math.log(10)
         self.critical: Array = np.linspace(sizes.min() - reach, sizes.max() + reach, _CURVE_POINTS)
         self.alpha: Array = ALPHA + ALPHA_SD * np.linspace(-3, 3, _ALPHA_POINTS)
+        distance = cast(Array, self.critical[:, None, None] - sizes)
+        self.shape: Array = np.logaddexp(0, self.alpha[None, :, None] * distance)
+        self.expected: Array = self.shape @ table.counts
+        shared = _SHARED[:, None] * table.block_sizes
+        self.share: Array = _SHARED[:, None] / (1 + shared)
+        self.weight: Array = 1 - self.share * table.block_sizes
+        self.precision: Array = (table.block_sizes * self.weight).sum(-1)
+        determinant = np.log1p(shared).sum(-1) + np.log(self.precision)
+        of_alpha = -0.5 * ((self.alpha - ALPHA) / ALPHA_SD) ** 2
+        self.prior: Array = of_alpha[None, :, None] - 0.5 * determinant
+
+
+class _Posterior:
+    """On the grid of B_c, alpha and the shared variance."""
+
+    def __init__(self, table: _Table, grid: _Grid) -> None:
+        self._table = table
+        self._grid = grid
+        self.critical, self.alpha = grid.critical, grid.alpha
         self.logs, self.levels, self.spreads = self._evaluate()
 
     def _evaluate(self) -> tuple[Array, Array, Array]:
         """Log posterior, best level and residual sum of squares, each (B_c, alpha, shared)."""
-        table, count = self._table, len(self._table.values)
-        distance: Array = self.critical[:, None, None] - np.log(table.distinct)
-        totals, counts = table.totals(), table.counts
-        shape = np.logaddexp(0, self.alpha[None, :, None] * distance)
-        means = totals.sum(1) / counts.sum(1)
+        table, grid, count = self._table, self._grid, len(self._table.values)
+        totals, counts = table.totals(), table.counts.sum(1)
+        means = totals.sum(1) / counts
         # Within a size the squares do not depend on the curve; between sizes they are about it.
-        within = float((table.values**2).sum() - means**2 @ counts.sum(1))
-        squares = (means - shape) ** 2 @ counts.sum(1) + within + table.rounding
-        sums = totals.sum(0) - shape @ counts
-        k = _SHARED[:, None] / (1 + _SHARED[:, None] * table.block_sizes)
-        weight = 1 - k * table.block_sizes
-        precision = (table.block_sizes * weight).sum(-1)
-        cross = sums @ weight.T
-        spread = squares[..., None] - sums**2 @ k.T - cross**2 / precision
-        spread = np.maximum(spread, 1e-12 * count)
-        determinant = np.log1p(_SHARED[:, None] * table.block_sizes).sum(-1) + np.log(precision)
-        prior = -0.5 * ((self.alpha - ALPHA) / ALPHA_SD) ** 2
-        logs = -0.5 * (count - 1) * np.log(spread) - 0.5 * determinant + prior[None, :, None]
-        return logs, cross / precision, spread
+        within = float((table.values**2).sum() - means**2 @ counts)
+        squares = (means - grid.shape) ** 2 @ counts + within + table.rounding
+        sums = totals.sum(0) - grid.expected
+        cross: Array = sums @ grid.weight.T
+        # In place: each of these arrays is a megabyte.
+        spread = np.subtract(squares[..., None], sums**2 @ grid.share.T)
+        level = cross / grid.precision
+        spread -= np.multiply(cross, level, out=cross)
+        np.maximum(spread, 1e-12 * count, out=spread)
+        logs = np.log(spread)
+        logs *= -0.5 * (count - 1)
+        logs += grid.prior
+        return logs, level, spread
 
     def expectation(self) -> tuple[Array, float]:
         """What the most probable curve expects of each run, and its deviation."""
@@ -222,16 +249,17 @@ class _Posterior:
     def draw(self, count: int, rng: np.random.Generator) -> _Draws:
         """Draws of the posterior."""
         table = self._table
-        weights = np.exp(self.logs - self.logs.max())
-        places = rng.choice(weights.size, size=count, p=(weights / weights.sum()).ravel())
-        c, a, r = np.unravel_index(places, weights.shape)
+        below = self.logs - self.logs.max()
+        below = np.exp(below, out=below).ravel()
+        np.cumsum(below, out=below)
+        drawn = below[-1] * rng.random(count)
+        places = cast(Places, np.searchsorted(below, drawn, side="right"))
+        c, a, r = np.unravel_index(places, self.logs.shape)
         steps = (float(self.critical[1] - self.critical[0]), float(self.alpha[1] - self.alpha[0]))
         critical = self.critical[c] + steps[0] * rng.uniform(-0.5, 0.5, count)
         alpha = self.alpha[a] + steps[1] * rng.uniform(-0.5, 0.5, count)
         variance = self.spreads[c, a, r] / rng.chisquare(max(1, len(table.values) - 1), count)
-        k = _SHARED[:, None] / (1 + _SHARED[:, None] * table.block_sizes)
-        precision = (table.block_sizes * (1 - k * table.block_sizes)).sum(-1)
-        noise = np.sqrt(variance / precision[r]) * rng.standard_normal(count)
+        noise = np.sqrt(variance / self._grid.precision[r]) * rng.standard_normal(count)
         return _Draws(
             curves=np.stack([self.levels[c, a, r] + noise, critical, alpha], axis=1),
             deviations=np.sqrt(variance * (1 + _SHARED[r])),
