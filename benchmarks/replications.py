@@ -38,10 +38,11 @@ def main(names: list[str], scale: str) -> None:
                 "verdicts": {one.claim.id: one.verdict for one in found.judged},
             }
             print(name, json.dumps(known[name]), flush=True)
+            studies = {name: known[name] for name in NAMES if name in known}
             document = {
-                "minutes": round(sum(one["seconds"] for one in known.values()) / 60, 1),
+                "minutes": round(sum(one["seconds"] for one in studies.values()) / 60, 1),
                 "command": f"python -m benchmarks.replications --scale {scale}",
-                "studies": {name: known[name] for name in NAMES if name in known},
+                "studies": studies,
             }
             results.write_text(json.dumps(document, indent=1) + "\n")
 

@@ -18,27 +18,30 @@ def with_norm() -> nn.Module:
 @pytest.mark.parametrize(
     ("norm", "shape"),
     [
-        (nn.BatchNorm1d(8), (64, 8)),
-        (nn.BatchNorm1d(8, affine=False), (64, 8, 5)),
-        (nn.BatchNorm2d(8, momentum=0.3), (64, 8, 4, 4)),
-        (nn.BatchNorm2d(8, momentum=None), (64, 8, 4, 4)),
-        (nn.BatchNorm3d(8, track_running_stats=False), (64, 8, 2, 3, 2)),
-        (nn.BatchNorm1d(8, affine=False, track_running_stats=False), (64, 8)),
-        # What is left over joins the other parts.
-        (nn.BatchNorm2d(8), (66, 8, 4, 4)),
+        (nn.BatchNorm1d(8), (128, 8)),
+        (nn.BatchNorm1d(8, affine=False), (128, 8, 5)),
+        (nn.BatchNorm2d(8, momentum=0.3), (128, 8, 4, 4)),
+        (nn.BatchNorm2d(8, momentum=None), (128, 8, 4, 4)),
+        (nn.BatchNorm3d(8, track_running_stats=False), (128, 8, 2, 3, 2)),
+        (nn.BatchNorm1d(8, affine=False, track_running_stats=False), (128, 8)),
+        # Few parts; and what is left over joins the others.
+        (nn.BatchNorm2d(8), (64, 8, 4, 4)),
+        (nn.BatchNorm2d(8), (130, 8, 4, 4)),
     ],
     ids=repr,
 )
-@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float64])
 def test_a_large_batch_is_normalised_as_its_parts_would_be_alone(
     norm: nn.Module, shape: tuple[int, ...], kind: torch.dtype
 ) -> None:
     torch.manual_seed(0)
     plain = nn.Sequential(copy.deepcopy(norm))
+    if kind == torch.float64:
+        plain.double()
     ghost = WithGhostBatches(lambda: copy.deepcopy(plain), 16)()
     weights = torch.randn(shape)
     x = torch.randn(shape).to(kind)
-    parts = [part.clone().requires_grad_() for part in x.tensor_split(4)]
+    parts = [part.clone().requires_grad_() for part in x.tensor_split(len(x) // 16)]
     whole = x.clone().requires_grad_()
 
     expected, found = torch.cat([plain(part) for part in parts]), ghost(whole)
@@ -51,6 +54,13 @@ def test_a_large_batch_is_normalised_as_its_parts_would_be_alone(
     for ours, theirs in zip(ghost.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad)
     assert copy.deepcopy(ghost)(x).dtype == kind
+
+
+def test_an_input_of_the_wrong_shape_is_refused_as_by_the_plain_norm() -> None:
+    ghost = WithGhostBatches(lambda: nn.Sequential(nn.BatchNorm2d(8)), 16)()
+
+    with pytest.raises(ValueError, match="expected 4D input"):
+        ghost(torch.randn(128, 8))
 
 
 def test_a_part_is_never_left_with_one_example() -> None:

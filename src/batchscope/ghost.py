@@ -7,6 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+# Parts from which on one call takes less time than one for each, for all that it copies.
+_MANY = 8
+
 
 class _InParts(nn.Module):
     """Normalises parts of a batch by their own moments."""
@@ -19,12 +22,14 @@ class _InParts(nn.Module):
     running_mean: torch.Tensor | None
     running_var: torch.Tensor | None
     num_batches_tracked: torch.Tensor | None
+    _check_input_dim: Callable[[torch.Tensor], None]
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         parts = len(input) // self.ghost_size
         if not self.training or parts < 2:
             return super().forward(input)
-        if len(input) % parts == 0 and self.momentum is not None:
+        self._check_input_dim(input)
+        if parts >= _MANY and len(input) % parts == 0 and self.momentum is not None:
             return self._normalise_at_once(input, parts, self.momentum)
         # What is left over joins the other parts: a part of one example has no variance.
         return torch.cat([super(_InParts, self).forward(x) for x in input.tensor_split(parts)])
@@ -48,8 +53,8 @@ class _InParts(nn.Module):
         )
         if self.running_mean is not None and self.running_var is not None:
             # As if one part had come after the other.
-            shares = momentum * (1 - momentum) ** torch.arange(parts - 1, -1, -1)
-            shares = shares.to(means)
+            ages = torch.arange(parts - 1, -1, -1, dtype=means.dtype, device=means.device)
+            shares = momentum * (1 - momentum) ** ages
             self.running_mean.mul_((1 - momentum) ** parts).add_(shares @ means.view(parts, -1))
             self.running_var.mul_((1 - momentum) ** parts).add_(shares @ variances.view(parts, -1))
         if self.num_batches_tracked is not None:

@@ -103,12 +103,16 @@ def test_a_loss_that_is_linear_in_some_weights_or_in_all_is_flat_along_them() ->
             other = self.other.square() if self.is_bent else self.other
             return self.straight.sum() + other.sum() + 0 * x.sum()
 
-    def multiply(is_bent: bool) -> np.ndarray:
-        model = partial(Mixed, is_bent=is_bent)
-        return surface_of(make_task(model=model, loss=outcome, metrics={})).hessian()(np.ones(4))
+    bent, flat = (
+        surface_of(make_task(model=partial(Mixed, is_bent=is_bent), loss=outcome, metrics={}))
+        for is_bent in (True, False)
+    )
 
-    np.testing.assert_array_equal(multiply(is_bent=True), [0, 0, 2, 2])
-    np.testing.assert_array_equal(multiply(is_bent=False), np.zeros(4))
+    np.testing.assert_array_equal(bent.hessian()(np.ones(4)), [0, 0, 2, 2])
+    np.testing.assert_array_equal(flat.hessian()(np.ones(4)), np.zeros(4))
+    for estimate in (find_top_eigenvalue(flat), estimate_trace(flat)):
+        assert isinstance(estimate, Interval)
+        assert (estimate.low, estimate.value, estimate.high) == (0, 0, 0)
 
 
 def test_the_intervals_of_hutchinsons_trace_cover() -> None:

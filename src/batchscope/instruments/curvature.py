@@ -171,6 +171,9 @@ def find_top_eigenvalue(surface: SubsetLoss, *, seed: int = 0) -> Estimate:
         dense = np.stack([multiply(row) for row in np.eye(size)])
         value = float(np.linalg.eigvalsh((dense + dense.T) / 2)[-1])
         return Interval(value=value, low=value, high=value, unit="")
+    if not multiply(start).any():
+        # The eigensolver takes no vector that vanishes.
+        return Interval(value=0.0, low=0.0, high=0.0, unit="")
     operator = cast(Any, linalg.LinearOperator)((size, size), matvec=multiply, dtype=np.float64)
     try:
         values, vectors = cast(Any, linalg.eigsh)(

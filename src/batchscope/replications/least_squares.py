@@ -37,7 +37,7 @@ class AtDraw(TypedDict):
             the two does not get there.
     """
 
-    points: list[list[tuple[float, float]] | None]
+    points: list[list[list[float]] | None]
     schedules: float | None
 
 
@@ -52,6 +52,8 @@ class _Bowl(nn.Module):
 
 def make_task(h: Array) -> Task:
     """Loss 1/2 sum h w^2, each example's gradient with noise of variance h.
+
+    It names the answers, which are computed without training it.
 
     Args:
         h: curvatures, shape (dimensions,).
@@ -91,13 +93,13 @@ def read_draw(
     """Critical batch sizes of every size at every target, and the two schedules."""
     del task, report
     draw = _draw(seed)
-    points: list[list[tuple[float, float]] | None] = []
+    points: list[list[list[float]] | None] = []
     schedules = None
     for dimension in DIMENSIONS:
         h, start = curvatures(dimension, is_flat=is_flat), draw[:dimension]
         whole = _losses(1e-9, 1, h, start, 0)
         read = [_critical(h, start, share * whole) for share in _TARGETS]
-        told = [point for point in read if point is not None]
+        told = [list(point) for point in read if point is not None]
         points.append(told if len(told) == len(read) else None)
         if dimension == MIDDLE:
             schedules = _compare_schedules(h, start, half_life)

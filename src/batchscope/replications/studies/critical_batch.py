@@ -155,16 +155,16 @@ def _rise_with_size(found: AtDraw) -> Seen:
     if middle is None:
         return ANYTHING
     data = float(np.median([place for place, _ in middle]))
-    at_data: list[tuple[float, float]] = []
+    at_data: list[list[float]] = []
     for dimension, points in zip(DIMENSIONS, found["points"], strict=True):
         if points is None:
             return ANYTHING
         x, y = zip(*sorted(points), strict=True)
-        at_data.append((math.log(dimension), float(np.interp(data, x, y))))
+        at_data.append([math.log(dimension), float(np.interp(data, x, y))])
     return _slope(at_data)
 
 
-def _slope(points: Sequence[tuple[float, float]]) -> Seen:
+def _slope(points: Sequence[Sequence[float]]) -> Seen:
     x, y = zip(*points, strict=True)
     slope = float(np.polyfit(x, y, 1)[0])
     return Seen(slope, slope)
