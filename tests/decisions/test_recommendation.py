@@ -411,7 +411,8 @@ def test_a_time_at_which_other_programs_ran_is_told_by_a_third_and_does_not_coun
         for first in (0.011, 0.055)
     )
 
-    (said,) = [reason for reason in odd.reasons if "disturbed" in reason]
+    (said,) = [reason for reason in odd.reasons if "Other programs" in reason]
+    assert "slowed the timing after them" in said
     assert "a step took 10.5, 55.0 and 11.0 ms" in said
     assert isinstance(alike.predicted.seconds, Interval)
     assert isinstance(odd.predicted.seconds, Interval)

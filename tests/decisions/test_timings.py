@@ -1,6 +1,6 @@
 import pytest
 
-from batchscope.decisions.timings import Timings, leave_out_disturbed
+from batchscope.decisions.timings import Timings, find_disturbed
 from batchscope.estimate import Interval, NotIdentified
 
 TOOK = Interval(value=10.0, low=8.0, high=12.5, unit="s")
@@ -23,21 +23,46 @@ def test_a_drift_that_was_seen_at_one_size_is_that_of_all() -> None:
     assert timings.at_each_time(128) == []
 
 
-def test_of_three_times_the_one_apart_from_both_others_was_disturbed() -> None:
-    assert leave_out_disturbed([1.0, 1.1, 9.0]) == [0, 1]
-    assert leave_out_disturbed([9.0, 1.0, 1.9]) == [1, 2]
-    # Nothing says which: each is apart from one that is not apart from the third.
-    assert leave_out_disturbed([1.0, 1.9, 3.0]) == [0, 1, 2]
-    assert leave_out_disturbed([1.0, 9.0, 81.0]) == [0, 1, 2]
-    assert leave_out_disturbed([1.0, 9.0]) == [0, 1]
-    assert leave_out_disturbed([1.0]) == [0]
+@pytest.mark.parametrize(
+    ("medians", "disturbed"),
+    [
+        ([1.0, 1.1, 9.0], 2),
+        ([9.0, 1.0, 1.9], 0),
+        # What is faster was not disturbed: the machine became slower.
+        ([1.0, 9.0, 9.0], None),
+        # Nothing says which: each is apart from one that is not apart from the third.
+        ([1.0, 1.9, 3.0], None),
+        ([1.0, 9.0, 81.0], None),
+        ([1.0, 9.0], None),
+        ([1.0], None),
+    ],
+)
+def test_of_three_times_the_slowest_was_disturbed_where_the_others_agree(
+    medians: list[float], disturbed: int | None
+) -> None:
+    assert find_disturbed([[median] * 9 for median in medians]) == disturbed
+
+
+def test_a_time_is_disturbed_too_where_a_third_of_it_was() -> None:
+    burst, quiet = [1.0] * 6 + [5.0] * 3, [1.0] * 9
+
+    assert find_disturbed([burst, quiet, quiet]) == 0
+    # A machine that got warm while it was timed stays as slow.
+    assert find_disturbed([burst, [5.0] * 9, [5.0] * 9]) is None
 
 
 def test_a_third_time_of_one_size_is_one_of_all() -> None:
     timings = Timings(seconds={32: [0.01], 64: [0.1]}, again=[{32: [0.09]}, {32: [0.01]}])
 
-    assert timings.at_each_time(32) == [[0.01], [0.09], [0.01]]
-    assert timings.at_each_time(64) == [[0.1], [pytest.approx(0.9)], [pytest.approx(0.1)]]
+    assert timings.at_each_time(32) == [[0.01], [0.01]]
+    assert timings.at_each_time(64) == [[0.1], [pytest.approx(0.1)]]
+
+
+def test_where_the_first_time_was_disturbed_nothing_narrow_is_said_of_other_sizes() -> None:
+    timings = Timings(seconds={32: [0.2], 64: [0.1]}, again=[{32: [0.01]}, {32: [0.01]}])
+
+    assert timings.at_each_time(32) == [[0.01], [0.01]]
+    assert timings.at_each_time(64) == [[0.1], [pytest.approx(0.005)], [pytest.approx(0.005)]]
 
 
 def test_what_is_not_split_takes_no_longer() -> None:

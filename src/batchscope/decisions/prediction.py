@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats
 
 from batchscope.budget import Target
-from batchscope.decisions.timings import leave_out_disturbed
+from batchscope.decisions.timings import median_thirds
 from batchscope.estimate import Estimate, Interval, NotIdentified
 from batchscope.findings.analysis import log_to_target
 from batchscope.findings.beliefs import moderate_spread
@@ -19,7 +19,6 @@ from batchscope.findings.tuning import TunedSize
 # Of rented machines it was below 0.04 in one long study (Henning et al. 2025), and several times
 # that in others (Schad et al. 2010).
 _USUAL_DRIFT, _USUAL_FREEDOM = 0.1, 1
-_THIRDS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +57,7 @@ def judge_pace(timings: Sequence[Sequence[float]]) -> Pace | None:
 
     A training averages over its steps, so that single slow ones hardly matter to it. What matters
     is by how much the median differs from one time to another, taken as at least what it does
-    within one, between three thirds that were timed in rounds. A time, or a third, that is apart
-    from all others was disturbed, and says nothing of what a training meets.
+    within one, between three thirds that were timed in rounds.
 
     Args:
         timings: the steps timed at each time, in seconds.
@@ -70,8 +68,6 @@ def judge_pace(timings: Sequence[Sequence[float]]) -> Pace | None:
     timings = [times for times in timings if len(times)]
     if not timings:
         return None
-    kept = leave_out_disturbed([float(np.median(times)) for times in timings])
-    timings = [timings[at] for at in kept]
     medians = [math.log(float(np.median(times))) for times in timings]
     count = len(medians)
     freedom = _USUAL_FREEDOM + count - 1
@@ -85,11 +81,8 @@ def judge_pace(timings: Sequence[Sequence[float]]) -> Pace | None:
 
 
 def _variance_within(times: Sequence[float]) -> float:
-    if len(times) < _THIRDS:
-        return 0.0
-    medians = [float(np.median(third)) for third in np.array_split(np.array(times), _THIRDS)]
-    kept = [medians[at] for at in leave_out_disturbed(medians)]
-    return float(np.var(np.log(kept), ddof=1))
+    thirds = median_thirds(times)
+    return float(np.var(np.log(thirds), ddof=1)) if len(thirds) > 1 else 0.0
 
 
 def predict_training(

@@ -11,7 +11,7 @@ from batchscope.decisions.memory import MemoryNeed
 from batchscope.decisions.odds import NEAR, Odds
 from batchscope.decisions.prediction import Prediction
 from batchscope.decisions.terms import AXES, PRICED, Terms
-from batchscope.decisions.timings import Timings, leave_out_disturbed
+from batchscope.decisions.timings import Timings, find_disturbed
 from batchscope.estimate import Estimate, Interval, write_number
 from batchscope.findings.analysis import TIME_MARGIN, Analysis, SizeFindings
 from batchscope.findings.plateau import Plateau
@@ -200,15 +200,19 @@ def _speed_reason(size: int, step_seconds: Mapping[int, Sequence[float]]) -> lis
 
 def _explain_drift(timings: Sequence[Sequence[float]]) -> list[str]:
     medians = [float(np.median(times)) for times in timings]
-    if len(medians) < 2 or max(medians) < _DRIFT_SAID * min(medians):
+    if len(medians) < 2:
         return []
     *first, last = (write_number(1000 * one) for one in medians)
     took = f"timed before the runs and after them, a step took {', '.join(first)} and {last} ms"
-    if len(leave_out_disturbed(medians)) < len(medians):
+    disturbed = find_disturbed(timings)
+    if disturbed is not None:
+        when = "after them" if disturbed else "before the runs, by which batch sizes were compared"
         return [
-            f"Once other programs disturbed the timing: {took}. The predicted time is that of a "
-            "machine which has nothing else to do."
+            f"Other programs slowed the timing {when}: {took}. The predicted time leaves it out, "
+            "and is that of a machine with nothing else to do."
         ]
+    if max(medians) < _DRIFT_SAID * min(medians):
+        return []
     return [f"The machine's speed drifts: {took}; the predicted time allows for that."]
 
 

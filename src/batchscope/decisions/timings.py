@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import numpy as np
 
@@ -12,39 +13,46 @@ Steps = Mapping[int, Sequence[float]]
 
 # Of two times of the same steps: what a drifting machine hardly does, and other programs do.
 _APART = 2.0
+_THIRDS = 3
 
 
-def are_apart(one: float, other: float) -> bool:
-    """Whether two times are so different that one of them was disturbed.
+def median_thirds(times: Sequence[float]) -> list[float]:
+    """The medians of what was timed first, in the middle and last; of fewer steps their median."""
+    parts = np.array_split(np.array(times), _THIRDS if len(times) >= _THIRDS else 1)
+    return [float(np.median(part)) for part in parts]
+
+
+def are_apart(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether two timings of the same steps differ so much that something ran beside one of them.
+
+    By the slowest third of each, since what runs beside may have begun in between.
 
     Example:
-        >>> are_apart(0.9, 2.0), are_apart(1.1, 2.0)
+        >>> are_apart([1.0] * 9, [1.0] * 6 + [3.0] * 3), are_apart([1.1] * 9, [2.0] * 9)
         (True, False)
     """
-    return max(one, other) > _APART * min(one, other)
+    fast, slow = sorted(max(median_thirds(times)) for times in (one, other))
+    return slow > _APART * fast
 
 
-def leave_out_disturbed(medians: Sequence[float]) -> list[int]:
-    """The positions of those that tell how fast a machine is: all, or but one that is apart from
-    all others, where these are not apart from one another.
+def find_disturbed(timings: Sequence[Sequence[float]]) -> int | None:
+    """The position of a timing that other programs slowed: apart from two or more others that are
+    not apart from one another.
 
-    Of two that are apart nothing says which was disturbed.
+    What is faster than the others was not: they are what became of the machine.
 
     Example:
-        >>> leave_out_disturbed([1.0, 5.0, 1.2]), leave_out_disturbed([1.0, 5.0])
-        ([0, 2], [0, 1])
+        >>> find_disturbed([[1.0], [5.0], [1.2]]), find_disturbed([[1.0], [5.0], [5.0]])
+        (1, None)
     """
-    every = list(range(len(medians)))
-    for at in every:
-        others = [place for place in every if place != at]
-        times = [medians[place] for place in others]
-        if (
-            len(others) > 1
-            and not are_apart(min(times), max(times))
-            and all(are_apart(medians[at], other) for other in times)
-        ):
-            return others
-    return every
+    if len(timings) <= 2:
+        return None
+    slowest = max(range(len(timings)), key=lambda at: max(median_thirds(timings[at])))
+    others = [times for at, times in enumerate(timings) if at != slowest]
+    if any(are_apart(one, other) for one, other in combinations(others, 2)):
+        return None
+    is_alone = all(are_apart(timings[slowest], other) for other in others)
+    return slowest if is_alone else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,17 +75,32 @@ class Timings:
         return [times[batch_size] for times in (self.seconds, *self.again) if batch_size in times]
 
     def at_each_time(self, batch_size: int) -> list[Sequence[float]]:
-        """A size's steps at each time that any was timed: a drift is that of all sizes."""
+        """A size's steps at each time that any was timed: a drift is that of all sizes.
+
+        A timing that was disturbed is left out. Where that was the first, by which the drift of the
+        other sizes is known, nothing is left out for them.
+        """
         own = self.own(batch_size)
         if len(own) > 1 or batch_size not in self.seconds:
-            return own
-        drifts = [
-            float(np.median(again) / np.median(self.seconds[size]))
-            for times in self.again
-            for size, again in times.items()
-            if size in self.seconds
-        ]
-        return [*own, *([drift * seconds for seconds in own[0]] for drift in drifts)]
+            disturbed = find_disturbed(own)
+            return [times for at, times in enumerate(own) if at != disturbed]
+        return [*own, *([drift * seconds for seconds in own[0]] for drift in self._find_drifts())]
+
+    def _find_drifts(self) -> list[float]:
+        """By how much the steps of sizes that were timed again take longer than at first."""
+        drifts: list[float] = []
+        for size in dict.fromkeys(size for times in self.again for size in times):
+            if size not in self.seconds:
+                continue
+            own = self.own(size)
+            disturbed = find_disturbed(own)
+            first = float(np.median(own[0]))
+            drifts += [
+                float(np.median(own[at])) / first
+                for at in range(1, len(own))
+                if disturbed in (None, 0) or at != disturbed
+            ]
+        return drifts
 
     def slowdown(self, batch_size: int) -> float:
         """By what accumulating makes a step longer; where that is not known, the most it can be."""

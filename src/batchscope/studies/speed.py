@@ -16,7 +16,7 @@ from batchscope.studies.in_workers import time_on_devices
 from batchscope.studies.progress import Watcher
 from batchscope.studies.store import Store
 from batchscope.task import Task
-from batchscope.training.devices import choose_device, count_cores, count_free_cores
+from batchscope.training.devices import choose_device, count_busy, count_cores, count_free_cores
 from batchscope.training.provenance import Origin, describe_machine
 from batchscope.workers.keeping import open_processes
 from batchscope.workers.pool import OwnProcess
@@ -109,6 +109,8 @@ def time_again(
     Args:
         examples: to process, about.
     """
+    # Seconds ago it may have been another machine: that is what is asked here.
+    count_busy.cache_clear()
     threads = torch.get_num_threads() if source is None else _count_threads(watcher)
     arguments = ((batch_size,), precision, device_name, devices, examples)
     (step,), processed = _time_now(task, source, arguments, watcher, threads=threads)

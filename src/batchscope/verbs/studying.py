@@ -1,7 +1,6 @@
 """Study a task: train it at each batch size, the learning rate re-tuned at each."""
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -243,7 +242,7 @@ def _carry_out(
         )
         trainer.train_all(runs.next_runs)
     store.note(name, expected_runs=len(runs.finished))
-    again = _time_again(store, name, design, prepared, runs.finished, watcher, seconds=seconds)
+    again = _time_again(store, name, design, prepared, runs.finished, watcher, first=measured.steps)
     _say_power(design, runs, watcher)
     too_large = smallest_too_large(runs.finished)
     if math.isfinite(too_large):
@@ -272,7 +271,7 @@ def _time_again(
     runs: Sequence[Run],
     watcher: Watcher,
     *,
-    seconds: Mapping[int, float],
+    first: Sequence[StepTime],
 ) -> int:
     """Time the choice of a race at a second time, and note it: a machine's speed drifts.
 
@@ -281,7 +280,7 @@ def _time_again(
     away that the runs give.
 
     Args:
-        seconds: batch size -> the median as timed at first.
+        first: as timed before the runs.
 
     Returns:
         The examples processed for it, now or when it was noted.
@@ -293,6 +292,7 @@ def _time_again(
     size = None if examples is None else design.best_raced(runs)
     if examples is None or size is None or examples < FEWEST_STEPS * size:
         return 0
+    seconds = {step.batch_size: step.seconds for step in first}
     left = race_allowance(design.plan, design.task.train_size) - design.spent
     left -= sum(map(count_examples, runs))
 
@@ -308,19 +308,18 @@ def _time_again(
             watcher=watcher,
         )
 
+    timed: dict[str, Any] = {"batch_size": size, "examples": 0}
     try:
         step, processed = time_once()
-        times = {"seconds": list(step.seconds)}
-        is_apart = step.seconds and are_apart(seconds[size], statistics.median(step.seconds))
-        if is_apart and left >= examples:
+        timed |= {"seconds": list(step.seconds), "examples": processed}
+        store.note(name, timed_again=timed)
+        if left >= examples and step.seconds and are_apart(seconds[size], step.seconds):
             step, more = time_once()
-            times["once_more"] = list(step.seconds)
-            processed += more
+            timed |= {"once_more": list(step.seconds), "examples": processed + more}
+            store.note(name, timed_again=timed)
     except (BatchscopeError, MemoryError) as error:
         watcher.say(f"The steps of batch size {size} could not be timed again: {error}")
-        return 0
-    store.note(name, timed_again={"batch_size": size, "examples": processed, **times})
-    return processed
+    return timed["examples"]
 
 
 def _say_power(design: StudyDesign, runs: StudyRuns, watcher: Watcher) -> None:
