@@ -58,13 +58,13 @@ def make_task(h: Array) -> Task:
     Args:
         h: curvatures, shape (dimensions,).
     """
-    curvatures = torch.from_numpy(h).float()
+    bends = torch.from_numpy(h).float()
     generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(_EXAMPLES, len(h), generator=generator) * curvatures.sqrt()
+    noise = torch.randn(_EXAMPLES, len(h), generator=generator) * bends.sqrt()
 
     def loss(model: nn.Module, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
         weights = cast(_Bowl, model).weights
-        return 0.5 * (curvatures * weights.square()).sum() + model(batch[0]).mean()
+        return 0.5 * (bends * weights.square()).sum() + model(batch[0]).mean()
 
     return Task(
         name="least-squares",
