@@ -51,6 +51,7 @@ task = bs.Task(
 # Files whose few tests start many processes: begun last, one of them would run beside nothing.
 LONG_FILES = (
     "test_all_studies.py",
+    "test_recorded_jobs.py",
     "test_interruption.py",
     "test_cli.py",
     "test_ray_pool.py",
