@@ -1,4 +1,4 @@
-"""Batch norm over ghost batches: all parts in one call, and one after another."""
+"""Batch norm over ghost batches: many small parts in one call, and one after another."""
 
 import time
 from collections.abc import Callable, Iterator

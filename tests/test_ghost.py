@@ -18,15 +18,16 @@ def with_norm() -> nn.Module:
 @pytest.mark.parametrize(
     ("norm", "shape"),
     [
-        (nn.BatchNorm1d(8), (128, 8)),
-        (nn.BatchNorm1d(8, affine=False), (128, 8, 5)),
-        (nn.BatchNorm2d(8, momentum=0.3), (128, 8, 4, 4)),
-        (nn.BatchNorm2d(8, momentum=None), (128, 8, 4, 4)),
-        (nn.BatchNorm3d(8, track_running_stats=False), (128, 8, 2, 3, 2)),
-        (nn.BatchNorm1d(8, affine=False, track_running_stats=False), (128, 8)),
-        # Few parts; and what is left over joins the others.
+        (nn.BatchNorm1d(8), (256, 8)),
+        (nn.BatchNorm1d(8, affine=False), (256, 8, 5)),
+        (nn.BatchNorm2d(8, momentum=0.3), (256, 8, 4, 4)),
+        (nn.BatchNorm2d(8, momentum=None), (256, 8, 4, 4)),
+        (nn.BatchNorm3d(8, track_running_stats=False), (256, 8, 2, 3, 2)),
+        (nn.BatchNorm1d(8, affine=False, track_running_stats=False), (256, 8)),
+        # Few parts, large ones, and what is left over joins the others.
+        (nn.BatchNorm2d(8), (256, 8, 12, 12)),
         (nn.BatchNorm2d(8), (64, 8, 4, 4)),
-        (nn.BatchNorm2d(8), (130, 8, 4, 4)),
+        (nn.BatchNorm2d(8), (260, 8, 4, 4)),
     ],
     ids=repr,
 )
@@ -60,7 +61,7 @@ def test_an_input_of_the_wrong_shape_is_refused_as_by_the_plain_norm() -> None:
     ghost = WithGhostBatches(lambda: nn.Sequential(nn.BatchNorm2d(8)), 16)()
 
     with pytest.raises(ValueError, match="expected 4D input"):
-        ghost(torch.randn(128, 8))
+        ghost(torch.randn(256, 8))
 
 
 def test_a_part_is_never_left_with_one_example() -> None:

@@ -1,14 +1,15 @@
 """Batch normalisation over a fixed number of examples while the batch size moves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-# Parts from which on one call takes less time than one for each, for all that it copies.
-_MANY = 8
+# So many parts, of so few numbers, take less time in one call, for all that it copies.
+_MANY, _SMALL = 16, 2**14
 
 
 class _InParts(nn.Module):
@@ -29,10 +30,15 @@ class _InParts(nn.Module):
         if not self.training or parts < 2:
             return super().forward(input)
         self._check_input_dim(input)
-        if parts >= _MANY and len(input) % parts == 0 and self.momentum is not None:
-            return self._normalise_at_once(input, parts, self.momentum)
         # What is left over joins the other parts: a part of one example has no variance.
-        return torch.cat([super(_InParts, self).forward(x) for x in input.tensor_split(parts)])
+        size, longer = divmod(len(input), parts)
+        is_small = parts >= _MANY and input.numel() <= parts * _SMALL
+        if is_small and not longer and self.momentum is not None:
+            return self._normalise_at_once(input, parts, self.momentum)
+        # The gradient of a split is joined at once; of slices each would be as long as the batch.
+        sizes = [size + 1] * longer + [size] * (parts - longer)
+        pieces = cast(Sequence[torch.Tensor], cast(Any, input).split(sizes))
+        return torch.cat([super(_InParts, self).forward(piece) for piece in pieces])
 
     def _normalise_at_once(self, input: torch.Tensor, parts: int, momentum: float) -> torch.Tensor:
         """Parts of one size, side by side as if each had channels of its own."""
