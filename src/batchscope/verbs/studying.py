@@ -4,20 +4,16 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any, cast
 
 from batchscope.budget import Budget, Target
-from batchscope.decisions.timings import are_apart
-from batchscope.errors import BatchscopeError, CannotTell
+from batchscope.errors import CannotTell
 from batchscope.findings.power import MOST_SEEDS, POWER
-from batchscope.instruments.speed.steps import FEWEST_STEPS
 from batchscope.optimizers import starting_rate
-from batchscope.records import Run, StepTime
+from batchscope.records import Run
 from batchscope.studies.cost import (
     CostModel,
     charge_timing,
     count_examples,
-    race_allowance,
     timing_again_allowance,
     timing_allowance,
 )
@@ -26,7 +22,7 @@ from batchscope.studies.executor import Executor
 from batchscope.studies.fingerprint import Fingerprint
 from batchscope.studies.plan import Plan
 from batchscope.studies.progress import Unwatched, Watcher
-from batchscope.studies.speed import median_seconds, time_again
+from batchscope.studies.speed import median_seconds
 from batchscope.studies.store import DEFAULT_STORE, Store
 from batchscope.studies.study_runs import StudyRuns
 from batchscope.studies.too_large import smallest_too_large
@@ -37,6 +33,7 @@ from batchscope.verbs.preparing import Prepared, introduce, open_pool, prepare
 from batchscope.verbs.profiling import measure
 from batchscope.verbs.settings import write_settings
 from batchscope.verbs.settling import settle
+from batchscope.verbs.timing_again import time_choice_again
 from batchscope.workers.pool import Pool
 
 
@@ -242,7 +239,9 @@ def _carry_out(
         )
         trainer.train_all(runs.next_runs)
     store.note(name, expected_runs=len(runs.finished))
-    again = _time_again(store, name, design, prepared, runs.finished, watcher, first=measured.steps)
+    again = time_choice_again(
+        store, name, design, prepared, runs.finished, watcher, first=measured.steps
+    )
     _say_power(design, runs, watcher)
     too_large = smallest_too_large(runs.finished)
     if math.isfinite(too_large):
@@ -261,65 +260,6 @@ def _carry_out(
         grid_examples=cost.grid_examples,
         settings=str(settings),
     )
-
-
-def _time_again(
-    store: Store,
-    name: str,
-    design: StudyDesign,
-    prepared: Prepared,
-    runs: Sequence[Run],
-    watcher: Watcher,
-    *,
-    first: Sequence[StepTime],
-) -> int:
-    """Time the choice of a race at a second time, and note it: a machine's speed drifts.
-
-    Where the two are so far apart that one was disturbed, a third time tells which, if the examples
-    that the race may process are not spent. What goes wrong is said, and does not take the answer
-    away that the runs give.
-
-    Args:
-        first: as timed before the runs.
-
-    Returns:
-        The examples processed for it, now or when it was noted.
-    """
-    noted = (store.read_plan(name) or {}).get("timed_again")
-    if isinstance(noted, Mapping):
-        return int(cast(Mapping[str, Any], noted)["examples"])
-    examples = timing_again_allowance(design.plan, design.task.train_size)
-    size = None if examples is None else design.best_raced(runs)
-    if examples is None or size is None or examples < FEWEST_STEPS * size:
-        return 0
-    seconds = {step.batch_size: step.seconds for step in first}
-    left = race_allowance(design.plan, design.task.train_size) - design.spent
-    left -= sum(map(count_examples, runs))
-
-    def time_once() -> tuple[StepTime, int]:
-        return time_again(
-            prepared.task,
-            prepared.source,
-            size,
-            precision=design.plan.precision,
-            device_name=prepared.device_name,
-            devices=design.plan.devices,
-            examples=examples,
-            watcher=watcher,
-        )
-
-    timed: dict[str, Any] = {"batch_size": size, "examples": 0}
-    try:
-        step, processed = time_once()
-        timed |= {"seconds": list(step.seconds), "examples": processed}
-        store.note(name, timed_again=timed)
-        if left >= examples and step.seconds and are_apart(seconds[size], step.seconds):
-            step, more = time_once()
-            timed |= {"once_more": list(step.seconds), "examples": processed + more}
-            store.note(name, timed_again=timed)
-    except (BatchscopeError, MemoryError) as error:
-        watcher.say(f"The steps of batch size {size} could not be timed again: {error}")
-    return timed["examples"]
 
 
 def _say_power(design: StudyDesign, runs: StudyRuns, watcher: Watcher) -> None:
