@@ -130,7 +130,7 @@ def fit(
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Find the largest batch that fits in memory, each size tried in a fresh process.
+    """Find the largest batch that fits in memory, each size tried in a process of its own.
 
     With --memory and a --device that is not here, a prediction that runs nothing.
 

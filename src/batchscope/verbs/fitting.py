@@ -26,7 +26,7 @@ def fit(
     precision: str | None = None,
     watcher: Watcher | None = None,
 ) -> Fit | FitPrediction:
-    """Find the largest batch to train on and to evaluate, each size tried in a fresh process.
+    """Find the largest batch to train on and to evaluate, each size tried in a process of its own.
 
     Nothing in this process changes: no weight, no gradient, no random number. For a device that is
     not here, with `memory` given, the answer is a prediction from tensors without data.

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,12 @@ import batchscope as bs
 from batchscope.errors import CannotTell, InvalidTask, WorkerDied
 from batchscope.estimate import Interval
 from batchscope.instruments.memory.largest import Fit, order_by_size
+from batchscope.instruments.memory.limits import MemoryLimit
+from batchscope.instruments.memory.probing import probe_memory, read_start
 from batchscope.instruments.memory.search import Probe, search_largest
+from batchscope.workers.calls import TaskFunction
+from batchscope.workers.pool import ProcessPool
+from batchscope.workers.travel import FileTask
 
 from ...conftest import make_task
 
@@ -238,6 +244,24 @@ try:
 except (RuntimeError, MemoryError):
     sys.exit(3)
 """
+
+
+@pytest.mark.slow
+def test_a_forked_process_reads_what_one_of_its_own_does(tmp_path: Path) -> None:
+    source = FileTask(path=str(tmp_path / "pixels.py"), text=PIXELS, name="task")
+    limit = MemoryLimit(amount=3 * 2**30, kind="resident", words="as given")
+
+    def ask(function: TaskFunction, *arguments: object, once: bool) -> Any:
+        with ProcessPool(source, count=1, threads=1, once=once) as pool:
+            return pool.ask("probe", function, *arguments)
+
+    # Above 128 images all that is kept is mapped for itself, which no process does differently.
+    arguments = (200, "training", limit, "float32", "cpu", None)
+    own = ask(probe_memory, *arguments, None, once=True)
+    forked = ask(probe_memory, *arguments, ask(read_start, once=True), once=False)
+
+    # A library's code counts twice where it is used before the reading and after it.
+    assert 0.98 * own.peak <= forked.peak <= 1.04 * own.peak
 
 
 @pytest.mark.slow

@@ -10,11 +10,18 @@ from scipy import stats
 from batchscope.errors import CannotTell, InvalidTask, WorkerDied
 from batchscope.estimate import Estimate, Interval, NotIdentified, write_number
 from batchscope.instruments.memory.limits import MemoryLimit
-from batchscope.instruments.memory.probing import Anatomy, Mode, ProbeReading, probe_memory
+from batchscope.instruments.memory.probing import (
+    Anatomy,
+    Mode,
+    ProbeReading,
+    probe_memory,
+    read_start,
+)
 from batchscope.instruments.memory.search import Probe, search_largest
 from batchscope.records import Precision
 from batchscope.task import Examples, Task, tensors_of
 from batchscope.training.devices import count_cores
+from batchscope.workers.forking import can_fork
 from batchscope.workers.pool import ProcessPool
 from batchscope.workers.travel import TaskSource
 
@@ -126,7 +133,7 @@ def find_largest(
     largest: int | None = None,
     report: Callable[[ProbeReading], None] = lambda _: None,
 ) -> Fit:
-    """Search the largest batch for training and for evaluation, each probe in a fresh process.
+    """Search the largest batch for training and for evaluation, each probe in a process of its own.
 
     Args:
         headroom: share of the limit that stays free, in [0, 1).
@@ -139,6 +146,9 @@ def find_largest(
     kept = replace(limit, amount=int(limit.amount * (1 - headroom)))
     tried: list[ProbeReading] = []
     orders: dict[Mode, list[int] | None] = {}
+    # The addresses of a forked process are not those of a plain script.
+    is_forked = kept.kind == "resident" and can_fork()
+    start = _read_start(source) if is_forked else None
 
     def run(mode: Mode, size: int) -> ProbeReading:
         if mode not in orders:
@@ -147,7 +157,7 @@ def find_largest(
         worst = None if order is None else order[:size]
         has_fitted = any(r.mode == mode and r.outcome == "fits" for r in tried)
         reading = _probe_in_child(
-            source, size, mode, kept, precision, device_name, worst, may_crash=has_fitted
+            source, size, mode, kept, precision, device_name, worst, start, may_crash=has_fitted
         )
         tried.append(reading)
         report(reading)
@@ -249,6 +259,11 @@ class _Refused(Exception):
     """A batch norm wants more than one example."""
 
 
+def _read_start(source: TaskSource) -> int:
+    with ProcessPool(source, count=1, threads=count_cores(), once=True) as pool:
+        return cast(int, pool.ask("the memory of a process", read_start))
+
+
 def _probe_in_child(
     source: TaskSource,
     size: int,
@@ -257,15 +272,15 @@ def _probe_in_child(
     precision: Precision,
     device_name: str | None,
     order: list[int] | None,
+    start: int | None,
     *,
     may_crash: bool,
 ) -> ProbeReading:
     """Run one size; a crash where smaller ones ran tells of memory, and else of a bug."""
-    with ProcessPool(source, count=1, threads=count_cores(), once=True) as pool:
-        label = f"batch size {size}"
+    arguments = (size, mode, limit, precision, device_name, order, start)
+    with ProcessPool(source, count=1, threads=count_cores(), once=start is None) as pool:
         try:
-            asked = pool.ask(label, probe_memory, size, mode, limit, precision, device_name, order)
-            return cast(ProbeReading, asked)
+            return cast(ProbeReading, pool.ask(f"batch size {size}", probe_memory, *arguments))
         except WorkerDied as died:
             error, code = died, died.worker_exit_code
     if code in _KILLED:

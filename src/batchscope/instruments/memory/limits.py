@@ -81,8 +81,12 @@ def count_memory_kills() -> int:
     return int(counts.get("oom_kill", 0))
 
 
-def bound_this_process(limit: MemoryLimit) -> None:
-    """Fail an allocation beyond the limit here, and be the first that the kernel would kill."""
+def bound_this_process(limit: MemoryLimit, *, resident: int) -> None:
+    """Fail an allocation beyond the limit here, and be the first that the kernel would kill.
+
+    Args:
+        resident: what counts as resident now, in bytes.
+    """
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
     if resource is None or limit.kind != "resident":
@@ -91,7 +95,7 @@ def bound_this_process(limit: MemoryLimit) -> None:
     if "VmData" not in status:
         return
     # Private writable memory is what grows; the rest of what is resident stays as it is.
-    room = max(0, limit.amount - status["VmRSS"])
+    room = max(0, limit.amount - resident)
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     wanted = status["VmData"] + room
     soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)

@@ -1,5 +1,6 @@
 """One batch size run in a process of its own: what it took, or that memory ran out."""
 
+import importlib
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -62,6 +63,11 @@ class ProbeReading:
     anatomy: Anatomy | None = None
 
 
+def read_start(task: Task, *, report: Callable[[object], None]) -> int:
+    """Bytes that are resident where a process has the task and is about to train."""
+    return _prepare()
+
+
 def probe_memory(
     task: Task,
     batch_size: int,
@@ -70,6 +76,7 @@ def probe_memory(
     precision: Precision,
     device_name: str | None,
     largest_examples: Sequence[int] | None,
+    start: int | None,
     *,
     report: Callable[[object], None],
 ) -> ProbeReading:
@@ -79,11 +86,13 @@ def probe_memory(
 
     Args:
         largest_examples: indices of the largest first; None where all are alike.
+        start: that is read in a process of its own, where this one was forked and has resident only
+            what it has touched; None where this is one.
     """
     device = choose_device(device_name)
-    # What is loaded on first use must be there before the limit is.
-    seed_everything(0)
-    bound_this_process(limit)
+    resident = _prepare()
+    untouched = 0 if start is None else start - resident
+    bound_this_process(limit, resident=resident + untouched)
     try:
         part = "train" if mode == "training" else "val"
         batches = Batches(task, task.datasets[part], device)
@@ -110,9 +119,17 @@ def probe_memory(
         batch_size=batch_size,
         mode=mode,
         outcome="fits",
-        peak=_read_peak(limit, device),
+        peak=_read_peak(limit, device, untouched=untouched),
         anatomy=anatomy,
     )
+
+
+def _prepare() -> int:
+    """Load what is loaded on first use, and return the bytes that are resident then."""
+    seed_everything(0)
+    # By the first optimizer, in any script.
+    importlib.import_module("torch._dynamo")
+    return read_status().get("VmRSS", 0)
 
 
 def _train(
@@ -194,7 +211,10 @@ def _forget_peak(device: torch.device) -> None:
         forget_peak()
 
 
-def _read_peak(limit: MemoryLimit, device: torch.device) -> int | None:
+def _read_peak(limit: MemoryLimit, device: torch.device, *, untouched: int) -> int | None:
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device)
-    return read_status().get("VmPeak" if limit.kind == "address space" else "VmHWM")
+    if limit.kind == "address space":
+        return read_status().get("VmPeak")
+    peak = read_status().get("VmHWM")
+    return None if peak is None else peak + untouched
