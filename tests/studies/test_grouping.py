@@ -47,11 +47,13 @@ def test_groups_that_are_left_are_the_same_groups_again() -> None:
     assert sorted(again, key=len) == sorted((job for job in first if job != done), key=len)
 
 
-def test_two_runs_are_trained_one_by_one() -> None:
-    assert [len(job) for job in form_jobs(runs_at(4, count=2), {4: 16}, cost=lambda _: 1.0)] == [
-        1,
-        1,
-    ]
+@pytest.mark.parametrize(("members", "lengths"), [(16, [1, 1]), (2, [2])])
+def test_two_runs_share_a_program_only_where_it_was_tried_with_two(
+    members: int, lengths: list[int]
+) -> None:
+    jobs = form_jobs(runs_at(4, count=2), {4: members}, cost=lambda _: 1.0)
+
+    assert [len(job) for job in jobs] == lengths
 
 
 class Heard(Unwatched):
@@ -118,13 +120,29 @@ def test_too_few_runs_for_two_workers_are_trained_one_by_one() -> None:
     with ProcessPool(pack_task(task), count=2, threads=1) as pool:
         found = find_together(
             pool,
-            runs_at(4, count=4, task=task),
+            runs_at(4, count=2, task=task),
             train_size=task.train_size,
             device_name="cpu",
             watcher=Unwatched(),
         )
 
     assert found == ({}, 0)
+
+
+def test_two_runs_of_each_size_share_a_program_where_that_gains() -> None:
+    task = make_task()
+    # So long that most of their steps are lists of operations, which take a fourth of the time.
+    wanted = [replace(run, budget=bs.epochs(1_000)) for run in runs_at(2, 4, count=2, task=task)]
+
+    found, _ = find_together(
+        OwnProcess(task),
+        wanted,
+        train_size=task.train_size,
+        device_name="cpu",
+        watcher=Unwatched(),
+    )
+
+    assert found == {2: 2, 4: 2}
 
 
 def test_runs_that_are_over_sooner_than_a_trial_of_them_are_not_tried() -> None:

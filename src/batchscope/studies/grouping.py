@@ -20,8 +20,9 @@ _MOST_TRIED = 16
 _LEAST_GAIN = 1.15
 # Of the time of the runs, what the least gain saves: a trial that costs more does not pay.
 _LARGEST_TRIAL = 1 - 1 / _LEAST_GAIN
-# A program of two has little to share.
-_LEAST_MEMBERS = 3
+_LEAST_MEMBERS = 2
+# Fewer that are left of a larger program leave a worker idle for little.
+_LEAST_LEFT = 3
 
 Job = tuple[Configuration, ...]
 
@@ -44,7 +45,9 @@ def form_jobs(
     jobs: list[Job] = []
     for size in dict.fromkeys(c.batch_size for c in wanted):
         runs = [c for c in wanted if c.batch_size == size]
-        members = together.get(size, 1) if len(runs) >= _LEAST_MEMBERS else 1
+        members = together.get(size, 1)
+        if len(runs) < min(members, _LEAST_LEFT):
+            members = 1
         jobs += [tuple(runs[i : i + members]) for i in range(0, len(runs), members)]
     return sorted(jobs, key=lambda job: (-sum(map(cost, job)), job[0].key))
 
