@@ -27,6 +27,8 @@ Mode = Literal["training", "evaluation"]
 
 # The second step holds what the optimizer has made in the first beside all activations.
 _STEPS = 2
+# Numbers that all threads work on.
+_SHARED_BY_THREADS = 2**20
 _BATCH_NORM_REFUSAL = "Expected more than 1 value per channel"
 
 
@@ -90,9 +92,11 @@ def probe_memory(
             what it has touched; None where this is one.
     """
     device = choose_device(device_name)
-    resident = _prepare()
-    untouched = 0 if start is None else start - resident
-    bound_this_process(limit, resident=resident + untouched)
+    touched = _prepare()
+    resident = touched if start is None else start
+    if limit.kind == "resident" and resident > limit.amount:
+        return ProbeReading(batch_size=batch_size, mode=mode, outcome="out of memory")
+    bound_this_process(limit, resident=resident)
     try:
         part = "train" if mode == "training" else "val"
         batches = Batches(task, task.datasets[part], device)
@@ -119,16 +123,18 @@ def probe_memory(
         batch_size=batch_size,
         mode=mode,
         outcome="fits",
-        peak=_read_peak(limit, device, untouched=untouched),
+        peak=_read_peak(limit, device, untouched=resident - touched),
         anatomy=anatomy,
     )
 
 
 def _prepare() -> int:
-    """Load what is loaded on first use, and return the bytes that are resident then."""
+    """Load and start what is so on first use, and return the bytes that are resident then."""
     seed_everything(0)
     # By the first optimizer, in any script.
     importlib.import_module("torch._dynamo")
+    # Where a thread cannot be started, its library ends the process.
+    torch.ones(_SHARED_BY_THREADS).add_(1)
     return read_status().get("VmRSS", 0)
 
 
