@@ -63,9 +63,9 @@ def find_together(
     """The batch sizes whose runs are trained sooner by one program than one after another.
 
     Larger batches gain less, so that the sizes are tried upwards until one gains nothing. Where
-    a trial takes a large part of what these runs do, there is none: later rounds have few runs of a
-    size, which share nothing. Where there are fewer batch sizes than workers, each size has as many
-    programs as leave none idle.
+    a trial takes a large part of what these runs do, there is none. Later rounds have few runs of a
+    size, which share what was found for the first. Where there are fewer batch sizes than workers,
+    each size has as many programs as leave none idle.
 
     Returns:
         Batch size -> how many of its runs share a program, and the examples that were processed to
