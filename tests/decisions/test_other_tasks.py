@@ -6,7 +6,7 @@ import pytest
 
 from batchscope.decisions.other_tasks import History, OtherTask, read_history
 from batchscope.estimate import Interval, NotIdentified
-from batchscope.findings.scaling import StepsToTarget
+from batchscope.findings.to_target import StepsToTarget
 
 SIZES = [8, 32, 128, 512, 2048]
 

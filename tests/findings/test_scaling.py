@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from batchscope.estimate import Interval, NotIdentified
-from batchscope.findings.scaling import ScalingFit, StepsToTarget, fit_scaling
+from batchscope.findings.scaling import ScalingFit, fit_scaling
+from batchscope.findings.to_target import StepsToTarget
 
 SIZES = [8, 16, 32, 64, 128, 256, 512, 1024, 2048]
 

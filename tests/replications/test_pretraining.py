@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from batchscope.errors import InvalidInput
-from batchscope.findings.scaling import StepsToTarget
+from batchscope.findings.to_target import StepsToTarget
 from batchscope.gallery.stdlib_lm import cut_windows
 from batchscope.replications import pretraining
 from batchscope.replications.pretraining import choose_setting, make_task, measure_growth

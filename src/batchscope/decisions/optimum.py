@@ -8,7 +8,8 @@ import numpy as np
 from scipy import stats
 
 from batchscope.estimate import Estimate, Interval, NotIdentified
-from batchscope.findings.scaling import Array, ScalingFit
+from batchscope.findings.scaling import ScalingFit
+from batchscope.findings.scaling_posterior import Array
 
 _GRID_POINTS = 241
 _OCTAVES_BEYOND = 2.0

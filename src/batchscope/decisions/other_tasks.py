@@ -10,14 +10,9 @@ import numpy as np
 
 from batchscope.estimate import Estimate, Interval, NotIdentified
 from batchscope.findings.beliefs import moderate_spread
-from batchscope.findings.scaling import (
-    ALPHA,
-    ALPHA_SD,
-    SD_PER_DOUBLING,
-    ScalingFit,
-    StepsToTarget,
-    fit_scaling,
-)
+from batchscope.findings.scaling import SD_PER_DOUBLING, ScalingFit, fit_scaling
+from batchscope.findings.scaling_posterior import ALPHA, ALPHA_SD
+from batchscope.findings.to_target import StepsToTarget
 
 _LEAST_TASKS = 3
 _CONFIDENCE = 0.9

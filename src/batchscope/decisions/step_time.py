@@ -13,7 +13,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from batchscope.estimate import Estimate, Interval, NotIdentified
-from batchscope.findings.scaling import Array
+from batchscope.findings.scaling_posterior import Array
 
 # Timings below which the law's seven parameters are guesses.
 _LEAST_TIMINGS = 10

@@ -10,13 +10,8 @@ from batchscope.budget import Target
 from batchscope.decisions.other_tasks import History
 from batchscope.estimate import Estimate, Interval, NotIdentified, scale
 from batchscope.findings.critical import observe
-from batchscope.findings.scaling import (
-    LEAST_SIZES,
-    ScalingFit,
-    StepsToTarget,
-    fit_scaling,
-)
-from batchscope.findings.to_target import bracket_target
+from batchscope.findings.scaling import LEAST_SIZES, ScalingFit, fit_scaling
+from batchscope.findings.to_target import StepsToTarget, bracket_target
 from batchscope.findings.tuning import TunedSize
 
 _CONFIDENCE = 0.9

@@ -12,8 +12,13 @@ from batchscope.budget import Target
 from batchscope.estimate import Estimate, Interval, NotIdentified, finite_or_none
 from batchscope.findings.curves import Curve
 from batchscope.findings.plateau import pooled_deviation
-from batchscope.findings.scaling import ScalingFit, StepsToTarget, fit_scaling
-from batchscope.findings.to_target import bracket_target, is_reached_before, relative_steps
+from batchscope.findings.scaling import ScalingFit, fit_scaling
+from batchscope.findings.to_target import (
+    StepsToTarget,
+    bracket_target,
+    is_reached_before,
+    relative_steps,
+)
 from batchscope.findings.tuning import TunedSize
 
 Regime = Literal["perfect scaling", "diminishing returns", "maximal data parallelism"]

@@ -1,11 +1,28 @@
 """When a run reached its target, interpolated between evaluations."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from batchscope.budget import Target
 from batchscope.findings.curves import Curve, Values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepsToTarget:
+    """What one run needed.
+
+    Attributes:
+        steps: above 0; where censored, those that it took without getting there.
+        gap: the log of the ratio of the two evaluations between which it got there; 0 if exact.
+    """
+
+    batch_size: int
+    seed: int
+    steps: float
+    is_censored: bool = False
+    gap: float = 0.0
 
 
 def reach_target(curve: Curve, target: Target, axis: str) -> float:

@@ -9,7 +9,9 @@ import torch
 from scipy import optimize
 from torch import nn
 
-from batchscope.findings.scaling import Array, ScalingFit, StepsToTarget, fit_scaling
+from batchscope.findings.scaling import ScalingFit, fit_scaling
+from batchscope.findings.scaling_posterior import Array
+from batchscope.findings.to_target import StepsToTarget
 from batchscope.optimizers import SGD
 from batchscope.task import Task
 

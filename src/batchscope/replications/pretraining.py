@@ -12,7 +12,8 @@ from batchscope.budget import Target
 from batchscope.errors import CannotTell, InvalidInput
 from batchscope.estimate import Interval
 from batchscope.findings.claims import Seen
-from batchscope.findings.scaling import ScalingFit, StepsToTarget, fit_scaling
+from batchscope.findings.scaling import ScalingFit, fit_scaling
+from batchscope.findings.to_target import StepsToTarget
 from batchscope.gallery import stdlib_lm
 from batchscope.optimizers import AdamW
 from batchscope.replications.formats.texts import read_texts

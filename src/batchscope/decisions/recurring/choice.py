@@ -8,7 +8,7 @@ import numpy.typing as npt
 from scipy import special
 
 from batchscope.decisions.recurring.giving_up import Ends
-from batchscope.findings.scaling import Array
+from batchscope.findings.scaling_posterior import Array
 
 _OUTCOMES = 12
 _LEAST_NOISE, _LEAST_EPOCHS = 1e-6, 1e-3

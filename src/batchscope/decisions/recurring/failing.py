@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from batchscope.findings.scaling import Array
+from batchscope.findings.scaling_posterior import Array
 
 # Of runs, by chance: a tenth, worth as much as four runs' evidence.
 _FAILS, _RUNS = 0.1, 4

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from batchscope.decisions.recurring.drift import PRIOR_RUNS
-from batchscope.findings.scaling import Array
+from batchscope.findings.scaling_posterior import Array
 
 # Of what the best that works costs, for a batch size that may never get there.
 _TWICE = 2.0

@@ -11,7 +11,7 @@ from batchscope.decisions.recurring.choice import Choice, choose, guess
 from batchscope.decisions.recurring.failing import see_chances
 from batchscope.decisions.recurring.history import History
 from batchscope.decisions.recurring.worlds import WORLDS, Seen, believe_cost, believe_epochs
-from batchscope.findings.scaling import Array
+from batchscope.findings.scaling_posterior import Array
 
 # Where nothing was timed, of the cost per epoch at one batch size.
 _TIMED_VARIANCE = 1e-4

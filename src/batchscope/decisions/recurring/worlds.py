@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from batchscope.findings.scaling import Array
+from batchscope.findings.scaling_posterior import Array
 
 WORLDS = 256
 # Of what the forms leave: about a fifth between batch sizes an octave apart, a third at most.

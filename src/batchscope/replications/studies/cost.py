@@ -13,8 +13,9 @@ from batchscope.decisions.cost import Prices, Use, cost_of, explain_change
 from batchscope.errors import CannotTell
 from batchscope.estimate import Interval
 from batchscope.findings.claims import Claim, Seen
-from batchscope.findings.scaling import ScalingFit, StepsToTarget, fit_scaling
+from batchscope.findings.scaling import ScalingFit, fit_scaling
 from batchscope.findings.seeds import estimate_over_seeds
+from batchscope.findings.to_target import StepsToTarget
 from batchscope.gallery.digits import load_split
 from batchscope.metrics import error_rate
 from batchscope.optimizers import SGD
