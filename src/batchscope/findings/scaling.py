@@ -93,7 +93,7 @@ def fit_scaling(observed: Sequence[StepsToTarget]) -> ScalingFit | NotIdentified
     rng = np.random.default_rng(0)
     if not table.censored.any():
         posterior = Posterior(table, grid)
-        return _summarize(table, posterior, [posterior.profiles()], posterior.draw(_DRAWS, rng))
+        return _summarize(table, posterior, [posterior.profiles], posterior.draw(_DRAWS, rng))
     each = -(-_DRAWS // (_SWEEPS - _BURN_IN))
     for _ in range(_BURN_IN):
         table.impute(Posterior(table, grid).draw(1, rng), rng)
@@ -102,7 +102,7 @@ def fit_scaling(observed: Sequence[StepsToTarget]) -> ScalingFit | NotIdentified
     while True:
         posterior = Posterior(table, grid)
         parts.append(posterior.draw(each, rng))
-        profiles.append(posterior.profiles())
+        profiles.append(posterior.profiles)
         if len(parts) == _SWEEPS - _BURN_IN:
             return _summarize(table, posterior, profiles, Draws.join(parts))
         table.impute(parts[-1], rng)

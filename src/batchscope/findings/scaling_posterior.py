@@ -18,7 +18,7 @@ _CURVE_POINTS = 301
 _ALPHA_POINTS = 61
 # Variance that seeds share over that which they do not: from none to ten times as much.
 _SHARED = np.array([0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0])
-# Of a log posterior, below the highest: all so far below are drawn once in 10^12 times.
+# Of a log posterior, below the highest: all so far below would be drawn once in 10^12 times.
 _NEVER = 40.0
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
@@ -130,7 +130,7 @@ class Grid:
         self.prior: Array = np.tile(of_alpha[:, None] - 0.5 * determinant, (_CURVE_POINTS, 1))
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def make_grid(distinct: tuple[float, ...], counts: tuple[tuple[float, ...], ...]) -> Grid:
     """The grid of several targets, which the same runs may get to, is one.
 
@@ -154,6 +154,7 @@ class Posterior:
     Attributes:
         logs: of the posterior, up to a constant, (curves, shared variance).
         spreads: residual sums of squares, each curve at its best level, likewise.
+        profiles: by which intervals are read as open.
     """
 
     def __init__(self, table: RunTable, grid: Grid) -> None:
@@ -167,6 +168,11 @@ class Posterior:
         self.logs: Array = np.log(self.spreads)
         self.logs *= -0.5 * (len(self._about) - 1)
         self.logs += grid.prior
+        cube = self.logs.reshape(_CURVE_POINTS, _ALPHA_POINTS, -1)
+        self.profiles = Profiles(
+            any_alpha=self.logs.reshape(_CURVE_POINTS, -1).max(1),
+            at_one=cube[:, _ALPHA_POINTS // 2].max(-1),
+        )
 
     def _square(self) -> Array:
         """The quadratic form in what runs needed, less what each curve expects."""
@@ -187,11 +193,6 @@ class Posterior:
         rest = self._totals.sum(0) - grid.shape[curves] @ self._table.counts
         return self._middle - grid.mean[curves] + (grid.weight[shared] * rest).sum(-1)
 
-    def profiles(self) -> Profiles:
-        """By which intervals are read as open."""
-        logs = self.logs.reshape(_CURVE_POINTS, _ALPHA_POINTS, -1)
-        return Profiles(any_alpha=logs.max((1, 2)), at_one=logs[:, _ALPHA_POINTS // 2].max(-1))
-
     def expectation(self) -> tuple[Array, float]:
         """What the most probable curve expects of each run, and its deviation."""
         curve, shared = np.unravel_index([int(np.argmax(self.logs))], self.logs.shape)
@@ -203,12 +204,13 @@ class Posterior:
     def draw(self, count: int, rng: np.random.Generator) -> Draws:
         """Draws of the posterior."""
         grid = self._grid
-        logs = self.logs.ravel()
-        highest = logs.max()
-        near = np.flatnonzero(logs > highest - _NEVER)
-        below = np.cumsum(np.exp(logs[near] - highest))
-        drawn = cast(Places, np.searchsorted(below, below[-1] * rng.random(count), side="right"))
-        curves, shared = np.unravel_index(near[drawn], self.logs.shape)
+        profile = self.profiles.any_alpha
+        rows = np.flatnonzero(profile > profile.max() - _NEVER)
+        first = int(rows[0]) * _ALPHA_POINTS
+        below = self.logs[first : (int(rows[-1]) + 1) * _ALPHA_POINTS] - profile.max()
+        below = np.cumsum(np.exp(below, out=below))
+        places = cast(Places, np.searchsorted(below, below[-1] * rng.random(count), side="right"))
+        curves, shared = np.divmod(places + first * len(_SHARED), len(_SHARED))
         c, a = np.divmod(curves, _ALPHA_POINTS)
         steps = (float(grid.critical[1] - grid.critical[0]), float(grid.alpha[1] - grid.alpha[0]))
         critical = grid.critical[c] + steps[0] * rng.uniform(-0.5, 0.5, count)
