@@ -1,7 +1,9 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import optimize
 
 from batchscope.decisions.optimum import find_optimum
 from batchscope.estimate import Interval, NotIdentified
@@ -41,6 +43,23 @@ def test_the_interval_covers_the_root_of_knee_times_critical_batch_size() -> Non
 @pytest.mark.slow
 def test_coverage_over_a_thousand_draws() -> None:
     assert 0.92 <= cover(1000) <= 0.98
+
+
+@pytest.mark.parametrize("alpha", [0.75, 1.0, 1.3])
+def test_without_doubt_it_is_where_the_product_is_least(alpha: float) -> None:
+    rng = np.random.default_rng(0)
+    fit = replace(draw_fit(rng, 100), draws=np.tile([5.0, math.log(100), alpha], (50, 1)))
+    times = {size: (1e-3 + 2e-5 * size,) for size in SIZES}
+
+    found = find_optimum(fit, times)
+
+    def take(log: float) -> float:
+        return (1 + (100 / math.exp(log)) ** alpha) * (1e-3 + 2e-5 * math.exp(log))
+
+    least = math.exp(optimize.minimize_scalar(take, bounds=(2, 8), options={"xatol": 1e-9}).x)
+    assert isinstance(found, Interval)
+    # Timings without noise are taken to be off by a millionth.
+    assert (found.low, found.value, found.high) == pytest.approx((least,) * 3, rel=1e-4)
 
 
 def test_where_steps_cost_the_same_at_every_size_only_a_bound_is_known() -> None:

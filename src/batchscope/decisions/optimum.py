@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
+from scipy.optimize import elementwise
 
 from batchscope.estimate import Estimate, Interval, NotIdentified
 from batchscope.findings.scaling import ScalingFit
 from batchscope.findings.scaling_posterior import Array
 
-_GRID_POINTS = 241
 _OCTAVES_BEYOND = 2.0
 _LEAST_SIZES = 3
 _OPEN = 0.025
@@ -42,16 +42,12 @@ def find_optimum(fit: ScalingFit, step_seconds: Mapping[int, Sequence[float]]) -
     fixed, each = _draw_step_times(timed, count=len(fit.draws))
     low = math.log(min(fit.smallest, min(timed))) - _OCTAVES_BEYOND * math.log(2)
     high = math.log(max(fit.largest, max(timed))) + _OCTAVES_BEYOND * math.log(2)
-    logs = np.linspace(low, high, _GRID_POINTS)
-    _, critical, alpha = fit.draws.T
-    steps = np.logaddexp(0, alpha[:, None] * (critical[:, None] - logs))
-    seconds = np.log(np.maximum(fixed[:, None] + each[:, None] * np.exp(logs), 1e-300))
-    best = logs[np.argmin(steps + seconds, axis=1)]
+    best = _find_minima(fit.draws, fixed, each, low, high)
     ends = np.quantile(best, [_OPEN, 0.5, 1 - _OPEN])
     bottom, value, top = (float(math.exp(x)) for x in ends)
-    is_below, is_above = ends[0] <= logs[0], ends[2] >= logs[-1]
-    if not logs[0] < ends[1] < logs[-1]:
-        side = "smaller" if ends[1] <= logs[0] else "larger"
+    is_below, is_above = ends[0] <= low, ends[2] >= high
+    if not low < ends[1] < high:
+        side = "smaller" if ends[1] <= low else "larger"
         return NotIdentified(
             reason=f"it lies at {side} batch sizes than the curves tell",
             remedy=f"{side} batch sizes",
@@ -65,6 +61,32 @@ def find_optimum(fit: ScalingFit, step_seconds: Mapping[int, Sequence[float]]) -
         high=math.inf if is_above else top,
         unit="examples",
     )
+
+
+def _find_minima(curves: Array, fixed: Array, each: Array, low: float, high: float) -> Array:
+    """Of each draw the log batch size of the least steps times seconds between two ends.
+
+    The logs of both curves are convex in that of the batch size, so that their sum has one minimum:
+    where it begins to rise.
+    """
+    _, critical, alpha = curves.T
+    # Where steps cost the same at every size they never take longer.
+    knee = np.full(len(fixed), math.inf)
+    np.divide(fixed, each, out=knee, where=each > 0)
+    with np.errstate(divide="ignore"):
+        knee = np.log(knee)
+
+    def rise(logs: Array, knee: Array, critical: Array, alpha: Array) -> Array:
+        falls = alpha * special.expit(alpha * (critical - logs))
+        return cast(Array, special.expit(logs - knee) - falls)
+
+    best = np.full(len(fixed), high)
+    best[rise(np.array(low), knee, critical, alpha) >= 0] = low
+    inside = (best == high) & (rise(np.array(high), knee, critical, alpha) > 0)
+    of_inside = (knee[inside], critical[inside], alpha[inside])
+    found = cast(Any, elementwise.find_root)(rise, (low, high), args=of_inside)
+    best[inside] = found.x
+    return best
 
 
 def _draw_step_times(timed: Mapping[int, float], *, count: int) -> tuple[Array, Array]:
