@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from batchscope.estimate import Interval, NotIdentified
-from batchscope.instruments.speed.law import find_jumps, fit_step_times
+from batchscope.instruments.speed.law import find_jumps, fit_law, fit_step_times, law_at
 from batchscope.records import StepTime
 
 POLLUX = Path(__file__).parents[4] / "shared" / "data" / "pollux" / "step_times.csv"
@@ -39,6 +39,21 @@ def test_an_affine_law_and_its_knee_are_found(rng: np.random.Generator) -> None:
     assert law.knee.value == pytest.approx(100, rel=0.06)
     assert law.knee.unit == "images"
     assert law.jumps == ()
+
+
+def test_the_fit_is_never_further_off_than_the_law_that_the_steps_were_drawn_from() -> None:
+    rng = np.random.default_rng(0)
+    sizes = np.array(SIZES, dtype=float)
+
+    def cost(law: np.ndarray, medians: np.ndarray) -> float:
+        misses = np.log(law_at(law, sizes) / medians) / 0.05
+        return float((np.sqrt(1 + misses**2) - 1).sum())
+
+    for _ in range(300):
+        law = np.array([rng.choice([1e-9, 0.012, 0.02]), 0.01, 1e-4])
+        medians = law_at(law, sizes) * np.exp(0.03 * rng.standard_normal(len(sizes)))
+
+        assert cost(fit_law(sizes, medians), medians) <= cost(law, medians)
 
 
 @pytest.mark.slow

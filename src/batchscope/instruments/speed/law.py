@@ -17,6 +17,10 @@ Floats = NDArray[np.float64]
 
 _RESAMPLES = 200
 _LEAST_SIZES = 4
+# Of the log of seconds: misses much beyond it count in proportion, not squared.
+_NOISE = 0.05
+# Of a step, that a part of it takes where a fit begins.
+_LEAST = 1e-3
 # A size that takes a fifth more than the law says is a jump, not noise.
 _JUMP = 1.2
 _UNIT = "s/step"
@@ -95,10 +99,7 @@ def fit_step_times(times: Sequence[StepTime], *, unit: str, seed: int = 0) -> St
     law = fit_law(sizes[smooth], medians[smooth])
     rng = np.random.default_rng(seed)
     draws = np.array(
-        [
-            fit_law(sizes[smooth], _resample(known, rng)[smooth], start=np.log(law))
-            for _ in range(_RESAMPLES)
-        ]
+        [fit_law(sizes[smooth], _resample(known, rng)[smooth]) for _ in range(_RESAMPLES)]
     )
     floor, fixed, each = (float(value) for value in law)
     misses = np.abs(law_at(law, sizes[smooth]) / medians[smooth] - 1)
@@ -135,24 +136,54 @@ def find_jumps(sizes: Floats, medians: Floats) -> tuple[Jump, ...]:
     return tuple(found)
 
 
-def fit_law(sizes: Floats, medians: Floats, *, start: Floats | None = None) -> Floats:
+def fit_law(sizes: Floats, medians: Floats) -> Floats:
     """floor, fixed and each, all above 0, of sizes in increasing order.
+
+    Where the smallest step is above the floor, what that takes stands for it.
 
     Args:
         medians: seconds per step.
-        start: their logarithms, where a near fit is known.
     """
-    if start is None:
-        rise = (medians[-1] - medians[0]) / (sizes[-1] - sizes[0])
-        slope = max(rise, 1e-3 * medians[-1] / sizes[-1])
-        fixed = max(medians[0] - slope * sizes[0], 1e-3 * medians[0])
-        start = np.log([medians.min(), fixed, slope])
+
+    def miss(law: Floats) -> Floats:
+        return np.log(law_at(law, sizes) / medians)
+
+    def cost(law: Floats) -> float:
+        return float((np.sqrt(1 + (miss(law) / _NOISE) ** 2) - 1).sum())
+
+    # From a start with too few or too many sizes at the floor a fit ends as a poor one.
+    start = min((_start(sizes, medians, flat) for flat in range(len(sizes) - 1)), key=cost)
+    has_floor = start[0] > start[1] + start[2] * sizes[0]
+
+    def law_of(logs: Floats) -> Floats:
+        return np.exp(logs) if has_floor else np.concatenate([[0.0], np.exp(logs)])
 
     def misses(logs: Floats) -> Floats:
-        return np.log(law_at(np.exp(logs), sizes) / medians)
+        return miss(law_of(logs))
 
-    found: Any = cast(Any, optimize).least_squares(misses, start, loss="soft_l1", f_scale=0.05)
-    return np.exp(found.x)
+    def slopes(logs: Floats) -> Floats:
+        floor, fixed, each = law_of(logs)
+        above = fixed + each * sizes
+        columns = np.stack([np.zeros_like(above), fixed / above, each * sizes / above], axis=1)
+        columns[above <= floor] = (1.0, 0.0, 0.0)
+        return columns[:, -len(logs) :]
+
+    begin = np.log(start if has_floor else start[1:])
+    found: Any = cast(Any, optimize).least_squares(
+        misses, begin, slopes, loss="soft_l1", f_scale=_NOISE
+    )
+    law = law_of(found.x)
+    return np.array([max(law[0], law[1] + law[2] * sizes[0]), law[1], law[2]])
+
+
+def _start(sizes: Floats, medians: Floats, flat: int) -> Floats:
+    """A law by so many sizes at the floor, and least squares of relative misses at the others."""
+    above, seconds = sizes[flat:], medians[flat:]
+    design = np.stack([1 / seconds, above / seconds], axis=1)
+    fixed, each = np.linalg.lstsq(design, np.ones(len(above)))[0]
+    floor = math.exp(float(np.log(medians[:flat]).mean())) if flat else 0.0
+    least = _LEAST * medians[0], _LEAST * medians[-1] / sizes[-1]
+    return np.array([floor, max(fixed, least[0]), max(each, least[1])])
 
 
 def law_at(law: Floats, sizes: Floats) -> Floats:
