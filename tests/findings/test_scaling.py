@@ -120,6 +120,31 @@ def test_the_interval_covers_where_a_tenth_of_the_runs_missed_the_target() -> No
     assert sum(covered) >= 25
 
 
+def test_a_lucky_seed_tells_what_its_runs_that_missed_the_target_would_have_needed() -> None:
+    rng = np.random.default_rng(4)
+    widths: list[float] = []
+    covered: list[bool] = []
+    for _ in range(30):
+        state = rng.bit_generator.state
+        found: list[Interval] = []
+        for horizon in (500_000, math.inf):
+            rng.bit_generator.state = state
+            fit = fit_scaling(
+                draw_runs(rng, sizes=SIZES[::2], critical=200, shared=0.3, seeds=4, horizon=horizon)
+            )
+            assert isinstance(fit, ScalingFit)
+            assert isinstance(fit.critical, Interval)
+            found.append(fit.critical)
+        logs = [math.log(one.high / one.low) for one in found]
+        widths.append(logs[0] / logs[1])
+        covered.append(found[0].low <= 200 <= found[0].high)
+
+    # Of 20 runs some six missed it; were each of them drawn by itself it would be above 3.
+    assert np.median(widths) < 2
+    # Of 30 at 95% fewer than 25 are covered once in two hundred.
+    assert sum(covered) >= 25
+
+
 def test_a_batch_size_that_the_curve_misses_is_named() -> None:
     runs = draw_runs(np.random.default_rng(1), critical=200)
     spoilt = [

@@ -10,6 +10,7 @@ from batchscope.estimate import Estimate, Interval, NotIdentified
 from batchscope.findings.scaling_posterior import (
     Array,
     Draws,
+    Grid,
     Posterior,
     Profiles,
     RunTable,
@@ -71,9 +72,9 @@ def fit_scaling(observed: Sequence[StepsToTarget]) -> ScalingFit | NotIdentified
     The posterior is computed on a grid of (B_c, alpha, share of the variance that a seed has at
     every batch size), S_min and the noise integrated out (a Student's t in the log of steps), with
     alpha ~ N(1, 0.1), B_c flat in its log, and Jeffreys' prior of the noise. What runs that did not
-    get there would have needed is drawn beyond their last step, in turn with the curve (Gibbs
-    sampling), so that not knowing it widens the interval. An interval is open where the
-    likelihood does not fall towards that side.
+    get there would have needed is drawn beyond their last step, in turn with the curve and with
+    what each seed has at every batch size (Gibbs sampling), so that not knowing it widens the
+    interval. An interval is open where the likelihood does not fall towards that side.
 
     Args:
         observed: runs at their batch size's best learning rate.
@@ -93,7 +94,8 @@ def fit_scaling(observed: Sequence[StepsToTarget]) -> ScalingFit | NotIdentified
     rng = np.random.default_rng(0)
     if not table.censored.any():
         posterior = Posterior(table, grid)
-        return _summarize(table, posterior, [posterior.profiles], posterior.draw(_DRAWS, rng))
+        drawn = posterior.draw(_DRAWS, rng)
+        return _summarize(table, grid, posterior, [posterior.profiles], drawn)
     each = -(-_DRAWS // (_SWEEPS - _BURN_IN))
     for _ in range(_BURN_IN):
         table.impute(Posterior(table, grid).draw(1, rng), rng)
@@ -104,12 +106,12 @@ def fit_scaling(observed: Sequence[StepsToTarget]) -> ScalingFit | NotIdentified
         parts.append(posterior.draw(each, rng))
         profiles.append(posterior.profiles)
         if len(parts) == _SWEEPS - _BURN_IN:
-            return _summarize(table, posterior, profiles, Draws.join(parts))
+            return _summarize(table, grid, posterior, profiles, Draws.join(parts))
         table.impute(parts[-1], rng)
 
 
 def _summarize(
-    table: RunTable, last: Posterior, profiles: Sequence[Profiles], drawn: Draws
+    table: RunTable, grid: Grid, last: Posterior, profiles: Sequence[Profiles], drawn: Draws
 ) -> ScalingFit:
     smallest, largest = int(table.sizes.min()), int(table.sizes.max())
     critical = drawn.curves[:, 1]
@@ -119,11 +121,11 @@ def _summarize(
     at_one = _average([one.at_one for one in profiles])
     rng = np.random.default_rng(3)
     weights = np.exp(at_one - at_one.max())
-    hyperbola = rng.choice(last.critical, size=_DRAWS, p=weights / weights.sum())
+    hyperbola = rng.choice(grid.critical, size=_DRAWS, p=weights / weights.sum())
     expected, deviation = last.expectation()
     return ScalingFit(
-        critical=_read_critical(widened, last.critical, profile),
-        hyperbola=_read_critical(hyperbola, last.critical, at_one),
+        critical=_read_critical(widened, grid.critical, profile),
+        hyperbola=_read_critical(hyperbola, grid.critical, at_one),
         least_steps=_interval(drawn.curves[:, 0], unit="steps")
         if not _is_flat(profile, -1)
         else NotIdentified(

@@ -53,10 +53,17 @@ class RunTable:
         return totals
 
     def impute(self, drawn: "Draws", rng: np.random.Generator) -> None:
-        """Draw what censored runs would have needed, by the first of some curves."""
+        """Draw what censored runs would have needed, by the first of some curves.
+
+        What a seed has at every batch size is drawn first, by what its runs needed so far.
+        """
         level, critical, alpha = drawn.curves[0]
+        deviation, shared = float(drawn.deviations[0]), float(drawn.shared[0])
         expected = level + np.logaddexp(0, alpha * (critical - np.log(self.sizes)))
-        deviation = float(drawn.deviations[0])
+        share = shared / (1 + shared * self.block_sizes)
+        luck = share * self.add_up(self.values - expected).sum(0)
+        luck += deviation * np.sqrt(share) * rng.standard_normal(len(share))
+        expected += luck[self._cell[1]]
         low = (self.bounds - expected) / deviation
         # A standard normal beyond its lower end, by the log of its upper tail.
         tail = special.log_ndtr(-np.minimum(low, 30.0)) + np.log1p(-rng.random(len(low)))
@@ -67,16 +74,24 @@ class RunTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Draws:
-    """Draws of (log S_min, log B_c, alpha), and of a run's deviation about the curve."""
+    """Draws of the posterior.
+
+    Attributes:
+        curves: (log S_min, log B_c, alpha), shape (draws, 3).
+        deviations: of a run about what its seed has at every batch size.
+        shared: variance of that, over the square of the former.
+    """
 
     curves: Array
     deviations: Array
+    shared: Array
 
     @staticmethod
     def join(parts: "Sequence[Draws]") -> "Draws":
         return Draws(
             curves=np.concatenate([part.curves for part in parts]),
             deviations=np.concatenate([part.deviations for part in parts]),
+            shared=np.concatenate([part.shared for part in parts]),
         )
 
 
@@ -87,7 +102,7 @@ class Grid:
     needed less what the curve expects. Its part in the curve alone is the same whatever they did.
 
     Attributes:
-        critical, alpha: log B_c and alpha; a curve for each of both, alpha changing first.
+        critical, alpha: log B_c and alpha; a curve for each pair, alpha changing fastest.
         shape: what curves expect, less its mean over the runs, (curves, distinct sizes).
         mean: that mean, above log S_min, (curves,).
         share: of each seed's deviation that all its runs have, (shared variance, seeds).
@@ -105,7 +120,7 @@ class Grid:
         self.alpha: Array = ALPHA + ALPHA_SD * np.linspace(-3, 3, _ALPHA_POINTS)
         products = cast(Array, self.critical[:, None] * self.alpha)
         of_sizes = np.exp(-self.alpha[:, None] * sizes)
-        # (B_c / B)^alpha; what a one beside it loses, the log would not show either.
+        # (B_c / B)^alpha; what is lost beside the one is 1e-16 of a log.
         powers = np.exp(products)[..., None] * of_sizes
         powers += 1
         shape = np.log(powers, out=powers).reshape(-1, len(sizes))
@@ -118,7 +133,7 @@ class Grid:
         precision = (block_sizes * (1 - self.share * block_sizes)).sum(-1)
         self.precision: Array = precision
         self.weight: Array = (1 - self.share * block_sizes) / precision[:, None]
-        # Numbers that rows of so few have in common go fastest through a product of matrices.
+        # In rows this short, a product of matrices is faster than numbers for all of them.
         of_seeds = shape @ counts
         level = of_seeds @ (self.weight * np.sqrt(precision)[:, None]).T
         squares = np.square(shape) @ np.repeat(runs[:, None], len(_SHARED), axis=1)
@@ -132,7 +147,7 @@ class Grid:
 
 @lru_cache(maxsize=8)
 def make_grid(distinct: tuple[float, ...], counts: tuple[tuple[float, ...], ...]) -> Grid:
-    """The grid of several targets, which the same runs may get to, is one.
+    """Several targets of the same runs share a grid.
 
     Args:
         counts: of the runs of each distinct size, by seed.
@@ -160,7 +175,6 @@ class Posterior:
     def __init__(self, table: RunTable, grid: Grid) -> None:
         self._table = table
         self._grid = grid
-        self.critical = grid.critical
         self._middle = float(table.values.mean())
         self._about = table.values - self._middle
         self._totals = table.add_up(self._about)
@@ -199,7 +213,8 @@ class Posterior:
         of_sizes = self.levels(curve, shared) + self._grid.mean[curve] + self._grid.shape[curve[0]]
         places = np.searchsorted(self._table.distinct, self._table.sizes)
         free = max(1, len(self._about) - 3)
-        return of_sizes[places], math.sqrt(float(self.spreads[curve[0], shared[0]]) / free)
+        squares = float(self.spreads[curve[0], shared[0]]) * (1 + float(_SHARED[shared[0]]))
+        return of_sizes[places], math.sqrt(squares / free)
 
     def draw(self, count: int, rng: np.random.Generator) -> Draws:
         """Draws of the posterior."""
@@ -220,5 +235,6 @@ class Posterior:
         noise = np.sqrt(variance / grid.precision[shared]) * rng.standard_normal(count)
         return Draws(
             curves=np.stack([self.levels(curves, shared) + noise, critical, alpha], axis=1),
-            deviations=np.sqrt(variance * (1 + _SHARED[shared])),
+            deviations=np.sqrt(variance),
+            shared=_SHARED[shared],
         )
