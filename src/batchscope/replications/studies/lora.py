@@ -374,7 +374,7 @@ STUDY = Published(
     control="adapters that count for nothing",
     kills=("C1", "C2a", "C2b", "C3a", "C3b", "C4"),
     seeds={"quick": 5, "standard": 10},
-    minutes={"quick": 3, "standard": 25},
+    minutes={"quick": 3, "standard": 8},
     measure=measure,
     paper="a causal language model in model (config.json, safetensors, tokenizer.json) and JSON "
     "lines with a text in texts, cut into windows of up to 64 tokens",
