@@ -121,6 +121,16 @@ def test_a_target_that_an_untrained_network_has_is_refused() -> None:
         recommend(curves)
 
 
+def test_one_lucky_start_is_enough_to_refuse_a_target() -> None:
+    curves = [
+        make_curve(8, seed=seed, loss=[start, 0.04], step_seconds=0.01)
+        for seed, start in enumerate((2.0, 0.05, 2.0))
+    ]
+
+    with pytest.raises(CannotTell, match="already has .*, with 1 of 3 runs"):
+        recommend(curves)
+
+
 def test_it_explains_itself_by_the_two_curves(rng: np.random.Generator) -> None:
     found = recommend(make_study(rng, critical=400, overhead=100, seeds=5))
     text = found.explain()

@@ -50,6 +50,23 @@ def test_validation_loss_stands_in_for_a_perfect_metric() -> None:
     assert derive_target(sizes, ERROR) == Target("val_loss", 0.5, "<=")
 
 
+def test_validation_loss_stands_in_where_an_untrained_network_is_as_good_by_luck() -> None:
+    sizes = tune_sizes(
+        [make_curve(seed=s, error=[0.4 + 0.2 * s, 0.6, 0.5], loss=[2, 1, 0.4]) for s in range(3)],
+        ERROR,
+    )
+
+    assert derive_target(sizes, ERROR) == Target("val_loss", 0.5, "<=")
+
+
+def test_where_nothing_was_learned_there_is_no_target() -> None:
+    sizes = tune_sizes(
+        [make_curve(seed=s, error=[0.4, 0.5, 0.5], loss=[1, 2, 2]) for s in range(3)], ERROR
+    )
+
+    assert derive_target(sizes, ERROR) is None
+
+
 def test_a_share_that_is_better_when_higher_loses_a_quarter_of_what_is_missing() -> None:
     ranking = Ranking(quality="accuracy", higher=True)
     sizes = tune_sizes([make_curve(seed=s, accuracy=[0, 0.5, 0.96]) for s in range(2)], ranking)

@@ -10,7 +10,7 @@ from rich.console import Console
 
 import batchscope as bs
 from batchscope.decisions.comparing_costs import Costs
-from batchscope.errors import InvalidInput
+from batchscope.errors import CannotTell, InvalidInput
 from batchscope.reports.terminal_costs import show_costs
 
 from ..conftest import make_staying_task, make_task
@@ -230,3 +230,21 @@ def test_where_all_need_the_upgrade_there_is_nothing_to_compare_it_with(place: s
 
     assert "nothing at hand" in found.sentences[-1]
     assert not any("pay back" in sentence for sentence in found.sentences)
+
+
+def test_a_target_that_untrained_networks_have_is_refused(place: str) -> None:
+    with pytest.raises(CannotTell, match="an untrained network already has val_loss<=9"):
+        bs.cost(place, target="val_loss<=9")
+
+
+def test_carbon_is_said_where_it_is_known(place: str) -> None:
+    def show(prices: bs.Prices) -> str:
+        console = Console(width=80, file=io.StringIO())
+        show_costs(console, bs.cost(place, prices=prices, watts=300))
+        assert isinstance(console.file, io.StringIO)
+        return console.file.getvalue()
+
+    assert "CO2" not in show(bs.Prices(kilowatt_hour=0.3))
+    said = show(bs.Prices(kilowatt_hour=0.3, grams_per_kilowatt_hour=380))
+    assert "In grams of CO2: " in said
+    assert " at 4, " in said

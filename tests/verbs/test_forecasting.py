@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import batchscope as bs
-from batchscope.errors import InvalidInput
+from batchscope.errors import CannotTell, InvalidInput
 from batchscope.estimate import Interval, NotIdentified
 from batchscope.records import StepTime, name_kind
 from batchscope.studies.store import Store
@@ -288,3 +288,13 @@ def test_other_tasks_of_the_store_stand_in_for_a_curve(tmp_path: Path) -> None:
     assert 0.7 * eight < estimate.value < 1.4 * thirty_two
     assert estimate.high / estimate.low > 1.1
     assert found.error is not None
+
+
+def test_a_target_that_untrained_networks_have_is_refused(place: str) -> None:
+    with pytest.raises(CannotTell, match="an untrained network already has val_loss<=9"):
+        bs.forecast(place, [6], target="val_loss<=9")
+
+
+def test_a_price_of_electricity_needs_the_watts(place: str) -> None:
+    with pytest.raises(InvalidInput, match="watts"):
+        bs.forecast(place, [6], prices=bs.Prices(kilowatt_hour=0.3))

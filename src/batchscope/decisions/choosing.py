@@ -54,7 +54,7 @@ def choose(
         CannotTell: nothing reached the target, or an untrained network has it.
     """
     if objective != "quality":
-        _check_target(analysis)
+        check_target(analysis, where=f"recommend {analysis.task}")
     plateau = _find_plateau(analysis, objective, unit_cost)
     if plateau is None:
         return _choose_with_doubt(analysis, objective, unit_cost)
@@ -74,12 +74,20 @@ def choose(
     return Choice(size=fastest, plateau=plateau)
 
 
-def _check_target(analysis: Analysis) -> None:
+def check_target(analysis: Analysis, *, where: str) -> None:
+    """Refuse a target that runs had before their first step.
+
+    Raises:
+        CannotTell: with how many of them did.
+    """
     target = analysis.target
-    if target is not None and all(is_met_untrained(curve, target) for curve in analysis.curves):
+    if target is None:
+        return
+    met = sum(is_met_untrained(curve, target) for curve in analysis.curves)
+    if met:
         raise CannotTell(
-            f"an untrained network already has {target}: every batch size gets there in no time",
-            where=f"recommend {analysis.task}",
+            f"an untrained network already has {target}, with {met} of {len(analysis.curves)} runs",
+            where=where,
             expected="a target that training has to reach",
             do="a harder --target"
             if analysis.target_derived
@@ -161,6 +169,14 @@ def _choose_with_doubt(
     analysis: Analysis, objective: str, unit_cost: Callable[[int], float]
 ) -> Choice:
     target = analysis.target
+    if target is None and any(len(size.curves) > 1 for size in analysis.tuned):
+        raise CannotTell(
+            "no batch size ends better than an untrained network may be by luck: there is no "
+            "target to derive",
+            where=f"recommend {analysis.task}",
+            expected="runs that learn something",
+            do="a larger --budget, or other --learning-rates",
+        )
     if objective == "quality" or target is None:
         raise CannotTell(
             "with one seed per batch size nothing can be compared",

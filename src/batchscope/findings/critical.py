@@ -16,6 +16,7 @@ from batchscope.findings.scaling import ScalingFit, fit_scaling
 from batchscope.findings.to_target import (
     StepsToTarget,
     bracket_target,
+    is_met_untrained,
     is_reached_before,
     relative_steps,
 )
@@ -137,7 +138,7 @@ def _least_steps(
 def observe(curve: Curve, target: Target) -> StepsToTarget | None:
     """What a run needed to a target; None of one that diverged or was past it at its first look."""
     # What diverged or was stopped says nothing of how long the others take.
-    if not curve.finished or is_reached_before(curve, target):
+    if not curve.finished or is_reached_before(curve, target) or is_met_untrained(curve, target):
         return None
     if not len(curve.columns["examples"]):
         return None

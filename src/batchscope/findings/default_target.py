@@ -21,14 +21,15 @@ def derive_target(
     floor is reached by luck. A few seeds say little of their own spread, and the best size's is low
     by luck as well; so the deviation is pooled over the better half of the sizes. Validation loss
     stands in where the metric's best is perfect on every seed, since nothing is a quarter worse
-    than 0.
+    than 0, and where an untrained model is as good by luck.
 
     Args:
         least_seeds: of a size that counts; one says nothing of the deviation, and a quarter is all
             that is given.
 
     Returns:
-        None where no size has as many seeds that finished.
+        None where no size has as many seeds that finished, or none got further than an untrained
+        model.
     """
     for metric, higher in ((ranking.quality, ranking.higher), ("val_loss", False)):
         sign = -1.0 if higher else 1.0
@@ -54,8 +55,7 @@ def derive_target(
         value = float(np.mean(several[0]))
         slack = max(_quarter(sign * value, higher), _DEVIATIONS * deviation)
         room = min(_untrained(sizes, metric, sign), default=math.inf) - value
-        if room > 0:
-            slack = min(slack, room / 2)
+        slack = min(slack, room / 2)
         if slack > 0:
             target = sign * round_up(value + slack)
             return Target(metric, target, ">=" if higher else "<=")

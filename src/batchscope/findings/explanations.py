@@ -221,9 +221,10 @@ def explain_epochs(found: Sequence[EpochFindings]) -> list[Finding]:
             )
         saves = ""
         if isinstance(size.stopping_saves, Interval) and size.stopping_saves.value > 0:
+            lost = size.stopping_loses
             saves = (
                 f" Ending at a plateau would have saved {size.stopping_saves.value:.0%} of the "
-                f"budget and lost {size.stopping_loses}."
+                f"budget and lost {lost if isinstance(lost, Interval) else f'what is {lost}'}."
             )
         said.append(
             Finding(
@@ -239,7 +240,7 @@ def explain_epochs(found: Sequence[EpochFindings]) -> list[Finding]:
 
 def _write_change(bought: Estimate) -> str:
     if not isinstance(bought, Interval):
-        return f"changed it by {bought}"
+        return f"changed it by an amount that is {bought}"
     if bought.low <= 0 <= bought.high:
         return f"changed it by {bought}, which may be nothing"
     return f"made it {'worse' if bought.value > 0 else 'better'} by {_without_sign(bought)}"

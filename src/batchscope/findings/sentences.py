@@ -62,8 +62,9 @@ def _leave_open(
         return []
     trained = min(sizes[size].seeds for size in (plateau.best, *plateau.undecided))
     names = ", ".join(map(str, plateau.undecided))
+    subject = f"sizes {names} are" if len(plateau.undecided) > 1 else f"size {names} is"
     sentence = (
-        f"Whether batch size {names} is worse than {plateau.best} by {margin} is open with "
+        f"Whether batch {subject} worse than {plateau.best} by {margin} is open with "
         f"{trained} seeds"
     )
     needed = count_seeds(plateau.margin, plateau.deviation)

@@ -10,7 +10,7 @@ from batchscope.budget import Target
 from batchscope.estimate import Estimate, NotIdentified, finite_or_none
 from batchscope.findings.curves import Curve, test_column
 from batchscope.findings.seeds import estimate_over_seeds
-from batchscope.findings.to_target import is_reached_before, reach_target
+from batchscope.findings.to_target import is_met_untrained, is_reached_before, reach_target
 from batchscope.findings.tuning import TunedSize
 
 _NAMED = {"step": "steps", "seconds": "seconds per step"}
@@ -117,6 +117,13 @@ def _to_target(curves: Sequence[Curve], target: Target | None, axis: str, unit: 
             remedy="an evaluation before it, or a harder --target",
             unit=unit,
             high=max(needed) if math.isfinite(max(needed)) else None,
+        )
+    untrained = sum(is_met_untrained(curve, target) for curve in curves)
+    if untrained:
+        return NotIdentified(
+            reason=f"{untrained} of {len(curves)} seeds were there untrained",
+            remedy="a harder --target",
+            unit=unit,
         )
     estimate = estimate_over_seeds([max(x, 1e-9) for x in needed], unit=unit, log=True)
     if isinstance(estimate, NotIdentified) and not math.isfinite(max(needed)):

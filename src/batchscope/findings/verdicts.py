@@ -125,7 +125,7 @@ class _Judge:
     def judge(self) -> Verdict:
         quality = self._quality
         if quality.seeds < _LEAST_SEEDS:
-            return self._say("not_enough_seeds", 0.0, f"{quality.seeds} paired seeds")
+            return self._say("not_enough_seeds", 0.0, _count_pairs(quality.seeds))
         if quality.is_equivalent:
             return self._say("no_difference", 1 - max(quality.p_below, quality.p_above))
         if quality.is_better:
@@ -268,6 +268,10 @@ class _Judge:
             f"{seeds} seeds show a difference of the margin with a power of {power:.0%}; "
             f"{more} would with {POWER:.0%}"
         )
+
+
+def _count_pairs(count: int) -> str:
+    return f"{count} paired seed{'s' if count != 1 else ''}"
 
 
 def _judged_column(metric: str, tuned: Sequence[TunedSize]) -> str:

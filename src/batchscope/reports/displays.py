@@ -95,9 +95,10 @@ def figure(result: Result) -> go.Figure:
             return draw_memory(
                 tabulate_memory(result),
                 limit=result.limit.amount / 2**20,
-                title=f"{result.max_batch_size} {result.unit} fit, one more does not"
-                if result.bounded_by == "memory"
-                else f"All {result.max_batch_size} {result.unit} fit",
+                title={
+                    "memory": f"{result.max_batch_size} {result.unit} fit, one more does not",
+                    "data": f"All {result.max_batch_size} {result.unit} fit",
+                }.get(result.bounded_by, f"{result.max_batch_size} {result.unit} fit"),
             )
         case _ if isinstance(result, READINGS):
             shown = describe(result)

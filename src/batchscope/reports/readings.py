@@ -33,6 +33,17 @@ Reading = (
     | FitPrediction
 )
 READINGS = get_args(Reading)
+# By what bounds a fit.
+_FIT_ENDS = {
+    "memory": "one more runs out of memory",
+    "data": "all of the data fit",
+    "largest": "no larger one was to be tried",
+}
+_PREDICTED_ENDS = {
+    "memory": "as far as tensors tell",
+    "data": "all of the data",
+    "largest": "no larger one was asked for",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,7 +302,7 @@ def _describe_bottleneck(reading: Bottleneck) -> Description:
 
 def _describe_fit(reading: Fit) -> Description:
     limit = f"{write_number(reading.limit.amount / 2**20)} MiB, {reading.limit.words}"
-    end = "all of the data fit" if reading.bounded_by == "data" else "one more runs out of memory"
+    end = _FIT_ENDS[reading.bounded_by]
     sentences = [
         f"The largest batch to train on is {reading.max_batch_size} {reading.unit} ({end}); the "
         f"largest multiple of 8 is {reading.max_multiple_of_8}. To evaluate: "
@@ -320,7 +331,7 @@ def _describe_fit(reading: Fit) -> Description:
 
 
 def _describe_prediction(reading: FitPrediction) -> Description:
-    end = "all of the data" if reading.bounded_by == "data" else "as far as tensors tell"
+    end = _PREDICTED_ENDS[reading.bounded_by]
     return Description(
         title=f"A prediction for {reading.task} on {reading.device}: nothing was run",
         rows=reading.estimates,

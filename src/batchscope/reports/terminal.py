@@ -294,7 +294,8 @@ def _explain_table(console: Console, analysis: Analysis, *, marks: str) -> None:
     edge = "; * at the edge of the rates tried" if any(s.at_edge for s in analysis.sizes) else ""
     say(
         console,
-        f"Medians over seeds with 95% intervals; target {analysis.target}{marks}{edge}.",
+        "Means over seeds (medians where some missed the target) with 95% intervals; target "
+        f"{analysis.target}{marks}{edge}.",
     )
     if analysis.to_target_only:
         say(

@@ -39,6 +39,7 @@ def show_costs(console: Console, found: Costs) -> None:
         table.add_row(*row)
     console.print(table)
     _say_power(console, found.costs)
+    _say_carbon(console, found.costs, several=several)
     said = "* no other batch size is both faster and cheaper. Means with 95% intervals."
     if several:
         said = f"{said} After the x the devices."
@@ -85,6 +86,18 @@ def _say_power(console: Console, costs: Sequence[Cost]) -> None:
     known = {size: each for size, each in watts.items() if each is not None}
     if known:
         say(console, f"A device is taken to need {Power(known).words}.")
+
+
+def _say_carbon(console: Console, costs: Sequence[Cost], *, several: bool) -> None:
+    """In words: a column more would not go into 80."""
+    amounts = [
+        f"{write_number(grams.value)} at {cost.use.batch_size:,}"
+        + (f" x {cost.use.devices}" if several else "")
+        for cost in costs
+        if isinstance(grams := cost.carbon_grams, Interval) and grams.value > 0
+    ]
+    if amounts:
+        say(console, f"In grams of CO2: {', '.join(amounts)}.")
 
 
 def _write_odds(time: Odds, total: Odds) -> str:

@@ -334,11 +334,14 @@ class Advisor:
         if not chosen.is_best:
             return (
                 f"worth a try: knowing it saves {share} of a run on average, "
-                f"{write_number(left)} times{others}{drift}"
+                f"{left:,.0f} times{others}{drift}"
             )
         if self._is_settled():
             return f"the best known: nothing is to be gained by trying others{others}"
-        return f"the best known: trying another would save {share} of a run{others}{drift}"
+        return (
+            "the best known: trying another costs more than it would save, "
+            f"{share} of a run each time{others}{drift}"
+        )
 
 
 def read_settings(state: str) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from batchscope.budget import Target
+from batchscope.decisions.choosing import check_target
 from batchscope.decisions.comparing_costs import Costs, compare_costs
 from batchscope.decisions.cost import Prices, Use
 from batchscope.decisions.levels import weigh_quality
@@ -51,7 +52,7 @@ def cost(
     Raises:
         InvalidInput: a number makes no sense, steps on so many devices were not timed, or
             electricity has a price and the watts are not known.
-        CannotTell: no batch size reached the target with every seed.
+        CannotTell: no batch size reached the target with every seed, or runs had it untrained.
     """
     prices = prices or Prices()
     _check_upgrade(present, prices)
@@ -66,6 +67,7 @@ def cost(
             f"{counts} devices", where="devices", expected="counts from 1 on", do="mend the counts"
         )
     analysis = analyze(study, which=which, target=target)
+    check_target(analysis, where="cost")
     # What the runs had needs no timing of its own; of a table nobody knows what they had.
     is_own = counts == [own or counts[0]]
     timed = _read_timings(study, which, counts, is_own=is_own)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from batchscope.budget import Target, parse_target
+from batchscope.decisions.choosing import check_target
 from batchscope.decisions.cost import Cost, Prices, Use, cost_of
 from batchscope.decisions.other_tasks import History, OtherTask, read_history
 from batchscope.decisions.power import power_of
@@ -28,7 +29,7 @@ from batchscope.verbs.importing import is_table
 from batchscope.verbs.listing import read_measurement
 from batchscope.verbs.opening import find_row, open_study
 from batchscope.verbs.other_devices import foresee_on_devices
-from batchscope.verbs.powering import find_study_watts
+from batchscope.verbs.powering import check_powerless, find_study_watts
 from batchscope.verbs.studying import Study
 
 
@@ -105,13 +106,16 @@ def forecast(
 
     Raises:
         InvalidInput: a batch size is no whole number from 1 to the size of the training set, a
-            price or the number of devices makes no sense, a table has no timings of devices, or
-            the task is another one.
-        CannotTell: there is no target that runs reached, or the task cannot be laid out without
-            data.
+            price or the number of devices makes no sense, electricity has a price and the watts
+            are not known, a table has no timings of devices, or the task is another one.
+        CannotTell: there is no target that runs reached, some had it untrained, or the task cannot
+            be laid out without data.
     """
     _check_sizes(batch_sizes)
+    prices = prices or Prices()
     power = power_of(watts if watts is not None else find_study_watts(study, which))
+    if power is None:
+        check_powerless(prices)
     wanted = parse_target(target) if isinstance(target, str) else target
     analysis = analyze(study, which=which, target=wanted)
     if analysis.target is None:
@@ -121,6 +125,7 @@ def forecast(
             expected="runs that reach a target",
             do="name one with --target",
         )
+    check_target(analysis, where="forecast")
     _check_data(study, which, batch_sizes)
     history = None
     if is_too_few(observe_sizes(analysis.tuned, analysis.target)):
@@ -140,7 +145,7 @@ def forecast(
                 step_seconds=step_seconds.by_size[size],
                 watts=None if power is None else power.at(size),
             ),
-            prices or Prices(),
+            prices,
         )
         for size in batch_sizes
     )

@@ -17,7 +17,7 @@ from batchscope.instruments.memory.probing import (
     probe_memory,
     read_start,
 )
-from batchscope.instruments.memory.search import Probe, search_largest
+from batchscope.instruments.memory.search import Probe, say_bound, search_largest
 from batchscope.records import Precision
 from batchscope.task import Examples, Task, tensors_of
 from batchscope.training.devices import count_cores
@@ -40,7 +40,8 @@ class Fit:
 
     Attributes:
         max_batch_size: that can be trained on; 0 where nothing fits.
-        bounded_by: what ended the search: "memory" or "data".
+        bounded_by: what ended the search: "memory", "data", or "largest", the size that was
+            asked for at most.
         eval_batch_size: that can be evaluated; 0 where nothing fits.
         tried: what each batch size did, in order.
         limit: of the memory.
@@ -70,7 +71,7 @@ class Fit:
     def with_checkpointing(self) -> float | None:
         """A prediction: the batch that would fit if half of the activations were recomputed."""
         slope = self.bytes_per_example
-        if self.anatomy is None or not isinstance(slope, Interval) or self.bounded_by == "data":
+        if self.anatomy is None or not isinstance(slope, Interval) or self.bounded_by != "memory":
             return None
         kept = self.anatomy.activations / self.anatomy_at
         left = max(slope.value - _CHECKPOINTED * kept, 0.1 * slope.value)
@@ -205,7 +206,7 @@ def find_largest(
         unit=task.unit,
         device=device_words,
         max_batch_size=trained,
-        bounded_by="data" if trained == most else "memory",
+        bounded_by=say_bound(trained, most=most, train_size=task.train_size),
         eval_batch_size=evaluated,
         tried=tuple(tried),
         limit=kept,

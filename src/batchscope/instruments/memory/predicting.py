@@ -14,7 +14,7 @@ from batchscope.errors import CannotTell
 from batchscope.estimate import NotIdentified
 from batchscope.instruments.memory.limits import MemoryLimit
 from batchscope.instruments.memory.probing import Mode
-from batchscope.instruments.memory.search import Probe, search_largest
+from batchscope.instruments.memory.search import Probe, say_bound, search_largest
 from batchscope.instruments.without_data import lay_out, make_stepper, refusing_values
 from batchscope.records import Precision
 from batchscope.task import Task
@@ -134,7 +134,9 @@ def predict_largest(
         limit=limit,
         at_most=trained,
         eval_at_most=search("evaluation")[0],
-        bounded_by="data" if trained == min(task.train_size, largest or 2**31) else "memory",
+        bounded_by=say_bound(
+            trained, most=min(task.train_size, largest or 2**31), train_size=task.train_size
+        ),
         fixed_bytes=round(fixed),
         bytes_per_example=slope,
     )

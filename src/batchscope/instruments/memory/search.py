@@ -156,3 +156,14 @@ def _cut(
         else:
             high = middle - 1
     return low
+
+
+def say_bound(found: int, *, most: int, train_size: int) -> str:
+    """What ended a search for the largest batch, as `Fit.bounded_by` has it.
+
+    Args:
+        most: that was tried.
+    """
+    if found < most:
+        return "memory"
+    return "data" if found == train_size else "largest"
