@@ -48,6 +48,14 @@ def test_consumption_is_consumption_per_step_times_steps() -> None:
     assert value(found.examples) == pytest.approx(64 * 7200)
 
 
+def test_carbon_is_not_known_without_that_of_a_kilowatt_hour() -> None:
+    found = use(64, steps=7200, step=0.5, watts=300.0, prices=Prices(kilowatt_hour=0.3))
+
+    assert isinstance(found.kilowatt_hours, Interval)
+    assert isinstance(found.carbon_grams, NotIdentified)
+    assert found.carbon_grams.remedy == "--carbon"
+
+
 def test_what_fits_at_little_extra_time_per_step_is_said_to() -> None:
     small, large = use(64, steps=1000, step=1.0), use(128, steps=500, step=1.05)
     text = explain_change(small, large, Prices())

@@ -18,6 +18,9 @@ _HOUR = 3600.0
 _JOULES = 3.6e6
 # More time per step than this is no longer "little".
 _LITTLE = 0.1
+_NO_CARBON = NotIdentified(
+    reason="the carbon of a kilowatt-hour is not known", remedy="--carbon", unit="g CO2"
+)
 _NO_WATTS = NotIdentified(reason="watts are not known", remedy="batchscope energy", unit="kWh")
 
 
@@ -185,11 +188,14 @@ def usage_of(
     energy: Estimate = _NO_WATTS
     if watts is not None:
         energy = scale(seconds, devices * watts / _JOULES, unit="kWh")
+    carbon: Estimate = _NO_CARBON
+    if watts is None or prices.grams_per_kilowatt_hour > 0:
+        carbon = scale(energy, prices.grams_per_kilowatt_hour, unit="g CO2")
     price = price_per_second(prices, devices=devices, watts=watts)
     return Usage(
         device_hours=scale(seconds, devices / _HOUR, unit="device-hours"),
         kilowatt_hours=energy,
-        carbon_grams=scale(energy, prices.grams_per_kilowatt_hour, unit="g CO2"),
+        carbon_grams=carbon,
         money=_NO_WATTS if price is None else scale(seconds, price, unit=""),
     )
 
