@@ -92,3 +92,8 @@ def test_a_span_says_how_often_one_more_of_its_like_would_lie_within(count: int)
 def test_numbers_that_make_no_sense_are_refused() -> None:
     with pytest.raises(InvalidInput, match="tokens of 0"):
         extrapolate(1e9, 0)
+
+
+def test_a_batch_of_more_than_all_tokens_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="3,000,000,000 tokens, of 2,000,000,000 in all"):
+        extrapolate(1e9, 2e10, own=[OwnRun(parameters=1e8, tokens=2e9, batch_tokens=3e9)])

@@ -202,7 +202,7 @@ def extrapolate(parameters: float, tokens: float, *, own: Sequence[OwnRun] = ())
     Own runs are of the batch size; what laws say of the learning rate stays as published.
 
     Raises:
-        InvalidInput: a number is below 1.
+        InvalidInput: a number is below 1, or a run's batch larger than all its tokens.
 
     Example:
         >>> found = extrapolate(1e9, 2e10)
@@ -214,6 +214,14 @@ def extrapolate(parameters: float, tokens: float, *, own: Sequence[OwnRun] = ())
     for run in own:
         for name in run.__slots__:
             _check(name, getattr(run, name))
+        if run.batch_tokens > run.tokens:
+            raise InvalidInput(
+                f"a batch of {write_number(run.batch_tokens)} tokens, "
+                f"of {write_number(run.tokens)} in all",
+                where="--measured",
+                expected="parameters, all tokens and those of a batch, such as 1e8:2e9:65536",
+                do="mend the order of the numbers",
+            )
     said = [_ask(law, parameters, tokens, own) for law in LAWS]
     sizes = [one for one in said if one.law.unit == "tokens"]
     rates = [one for one in said if one.law.what == "learning rate"]
