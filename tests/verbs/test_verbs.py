@@ -255,3 +255,16 @@ def test_seeds_follow_from_the_difference_that_is_to_be_seen(tmp_path: Path) -> 
 def test_options_of_a_table_are_refused_on_a_store(study: bs.Study) -> None:
     with pytest.raises(bs.InvalidInput, match=r"(?s)not\s+a\s+table.*--map, --unit"):
         bs.analyze(study, mapping={"batch_size": "bs"}, unit="tokens")
+
+
+def test_one_worker_leaves_the_cores_of_other_programs_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("batchscope.verbs.preparing.count_cores", lambda: 4)
+    monkeypatch.setattr("batchscope.verbs.preparing.count_free_cores", lambda: 3)
+
+    found = bs.study(
+        make_task(), batch_sizes=[8], learning_rates=[0.1], store=str(tmp_path / "runs.db"), jobs=1
+    )
+
+    assert {run.provenance.threads for run in found.runs} == {3}

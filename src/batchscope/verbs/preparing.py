@@ -18,7 +18,7 @@ from batchscope.studies.store import Store
 from batchscope.studies.weighing import Weighing
 from batchscope.task import Task
 from batchscope.training.check import check_batch_sizes, check_task, explain_failure
-from batchscope.training.devices import choose_device, count_cores
+from batchscope.training.devices import choose_device, count_cores, count_free_cores
 from batchscope.training.evaluation import count_evaluated
 from batchscope.workers.keeping import open_processes
 from batchscope.workers.pool import OwnProcess, Pool
@@ -226,7 +226,11 @@ def _open_local(prepared: Prepared, jobs: int | None) -> Pool:
     cores = count_cores()
     count = jobs or (cores if prepared.device.type == "cpu" else 1)
     count = max(1, min(count, cores // prepared.plan.devices))
-    return open_processes(prepared.source, count=count, threads=max(1, cores // count))
+    threads = cores // count
+    if threads > 1:
+        # Threads that share a core with another program wait for one another, as in a timing.
+        threads = max(1, count_free_cores() // count)
+    return open_processes(prepared.source, count=count, threads=threads)
 
 
 def _load(given: Task | str, watcher: Watcher) -> tuple[Task, TaskSource | None]:
