@@ -75,7 +75,7 @@ def choose(
 
 
 def check_target(analysis: Analysis, *, where: str) -> None:
-    """Refuse a target that runs had before their first step.
+    """Refuse a target that runs at the best rates had before their first step.
 
     Raises:
         CannotTell: with how many of them did.
@@ -83,10 +83,11 @@ def check_target(analysis: Analysis, *, where: str) -> None:
     target = analysis.target
     if target is None:
         return
-    met = sum(is_met_untrained(curve, target) for curve in analysis.curves)
+    curves = [curve for size in analysis.tuned for curve in size.curves]
+    met = sum(is_met_untrained(curve, target) for curve in curves)
     if met:
         raise CannotTell(
-            f"an untrained network already has {target}, with {met} of {len(analysis.curves)} runs",
+            f"an untrained network already has {target}, with {met} of {len(curves)} runs",
             where=where,
             expected="a target that training has to reach",
             do="a harder --target"
@@ -169,7 +170,8 @@ def _choose_with_doubt(
     analysis: Analysis, objective: str, unit_cost: Callable[[int], float]
 ) -> Choice:
     target = analysis.target
-    if target is None and any(len(size.curves) > 1 for size in analysis.tuned):
+    finished = [sum(curve.finished for curve in size.curves) for size in analysis.tuned]
+    if objective != "quality" and target is None and max(finished, default=0) > 1:
         raise CannotTell(
             "no batch size ends better than an untrained network may be by luck: there is no "
             "target to derive",
