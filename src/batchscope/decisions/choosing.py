@@ -75,7 +75,7 @@ def choose(
 
 
 def check_target(analysis: Analysis, *, where: str) -> None:
-    """Refuse a target that runs at the best rates had before their first step.
+    """Refuse a target that most runs at the best rates had before their first step.
 
     Raises:
         CannotTell: with how many of them did.
@@ -85,7 +85,7 @@ def check_target(analysis: Analysis, *, where: str) -> None:
         return
     curves = [curve for size in analysis.tuned for curve in size.curves]
     met = sum(is_met_untrained(curve, target) for curve in curves)
-    if met:
+    if 2 * met > len(curves):
         raise CannotTell(
             f"an untrained network already has {target}, with {met} of {len(curves)} runs",
             where=where,

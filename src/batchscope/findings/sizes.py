@@ -119,7 +119,7 @@ def _to_target(curves: Sequence[Curve], target: Target | None, axis: str, unit: 
             high=max(needed) if math.isfinite(max(needed)) else None,
         )
     untrained = sum(is_met_untrained(curve, target) for curve in curves)
-    if untrained:
+    if 2 * untrained > len(curves):
         return NotIdentified(
             reason=f"{untrained} of {len(curves)} seeds were there untrained",
             remedy="a harder --target",

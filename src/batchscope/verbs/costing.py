@@ -52,7 +52,7 @@ def cost(
     Raises:
         InvalidInput: a number makes no sense, steps on so many devices were not timed, or
             electricity has a price and the watts are not known.
-        CannotTell: no batch size reached the target with every seed, or runs had it untrained.
+        CannotTell: no batch size reached the target with every seed, or most runs had it untrained.
     """
     prices = prices or Prices()
     _check_upgrade(present, prices)

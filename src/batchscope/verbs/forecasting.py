@@ -108,7 +108,7 @@ def forecast(
         InvalidInput: a batch size is no whole number from 1 to the size of the training set, a
             price or the number of devices makes no sense, electricity has a price and the watts
             are not known, a table has no timings of devices, or the task is another one.
-        CannotTell: there is no target that runs reached, some had it untrained, or the task cannot
+        CannotTell: there is no target that runs reached, most had it untrained, or the task cannot
             be laid out without data.
     """
     _check_sizes(batch_sizes)
