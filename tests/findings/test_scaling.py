@@ -139,7 +139,7 @@ def test_a_lucky_seed_tells_what_its_runs_that_missed_the_target_would_have_need
         widths.append(logs[0] / logs[1])
         covered.append(found[0].low <= 200 <= found[0].high)
 
-    # Of 20 runs some six missed it; were each of them drawn by itself it would be above 3.
+    # Of 20 runs some three missed it; were each of them drawn by itself it would be above 3.
     assert np.median(widths) < 2
     # Of 30 at 95% fewer than 25 are covered once in two hundred.
     assert sum(covered) >= 25
