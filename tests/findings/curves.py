@@ -51,5 +51,6 @@ def make_curve(
         learning_rate=lr,
         seed=seed,
         status=status,
+        step_seconds=step_seconds,
         columns=columns,
     )

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscope.budget import Target
-from batchscope.findings.to_target import reach_target
+from batchscope.findings.to_target import need_to_target, reach_target
 
 from .curves import make_curve
 
@@ -42,6 +42,16 @@ def test_a_metric_that_is_better_when_higher_is_read_upwards() -> None:
 
 def test_a_target_that_the_untrained_model_has_takes_no_step() -> None:
     assert reach_target(make_curve(), Target("val_loss", 3.0, "<="), "step") == 0
+
+
+def test_no_training_is_shorter_than_a_step() -> None:
+    curve = make_curve(64, step_seconds=0.5)
+    untrained, missed = Target("val_loss", 3.0, "<="), Target("val_loss", 0.1, "<=")
+
+    assert need_to_target(curve, untrained, "step") == 1
+    assert need_to_target(curve, untrained, "examples") == 64
+    assert need_to_target(curve, untrained, "seconds") == pytest.approx(0.5)
+    assert need_to_target(curve, missed, "step") == math.inf
 
 
 @given(st.lists(st.floats(-5, 5), min_size=2, max_size=20), st.floats(-5, 5))

@@ -33,7 +33,7 @@ from batchscope.findings.rate_exponent import RateExponent, find_rate_exponent
 from batchscope.findings.seeds import estimate_over_seeds
 from batchscope.findings.sentences import TIME_MARGIN, explain_sizes
 from batchscope.findings.sizes import SizeFindings, describe_size
-from batchscope.findings.to_target import reach_target
+from batchscope.findings.to_target import need_to_target
 from batchscope.findings.tuning import Ranking, TunedSize, tune_sizes
 from batchscope.findings.verdicts import Verdict, judge_sizes
 
@@ -317,8 +317,8 @@ def find_fastest(
 
 def log_to_target(curve: Curve, target: Target, axis: str) -> float:
     """The log of what a run needed to its target; infinite where it missed it or nobody knows."""
-    needed = reach_target(curve, target, axis)
-    return math.log(max(needed, 1e-9)) if math.isfinite(needed) else math.inf
+    needed = need_to_target(curve, target, axis)
+    return math.log(needed) if math.isfinite(needed) else math.inf
 
 
 def _final_value(curve: Curve, quality: str, higher: bool) -> float:

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 
 import numpy as np
 import polars as pl
@@ -25,6 +26,7 @@ class Curve:
     Attributes:
         status: "finished", "stopped" (before its budget was spent), "diverged" or "out_of_memory".
         constants: others that were tuned, in words; empty for none.
+        step_seconds: of the runs of its batch size, the median; NaN where none was timed.
         columns: each of shape (evaluations,): `step`, `examples`, `seconds` (NaN where unknown),
             losses and metrics.
     """
@@ -36,6 +38,7 @@ class Curve:
     status: str
     columns: Mapping[str, Values]
     constants: str = ""
+    step_seconds: float = math.nan
 
     @property
     def setting(self) -> tuple[float, str]:
@@ -182,12 +185,13 @@ def _read_all(frame: pl.DataFrame) -> list[Curve]:
         name: frame[name].cast(pl.Float64).fill_null(math.nan).to_numpy().copy() for name in names
     }
     nothing = np.full(len(frame), math.nan)
-    for name in ("train_loss", "val_loss", "seconds"):
+    for name in ("train_loss", "val_loss", "step", "seconds"):
         values.setdefault(name, nothing)
     counts = frame["run"].rle().struct.field("len").to_numpy().astype(np.int64)
     ends = np.cumsum(counts)
     starts = ends - counts
     heads = frame.select(c for c in RUN_COLUMNS if c in frame.columns)[starts]
+    step_seconds = _time_steps(heads["batch_size"], values, ends)
     return [
         Curve(
             run=str(head["run"]),
@@ -196,7 +200,22 @@ def _read_all(frame: pl.DataFrame) -> list[Curve]:
             constants=str(head.get("constants") or ""),
             seed=int(head["seed"]),
             status=str(head.get("status") or "finished"),
+            step_seconds=step_seconds.get(int(head["batch_size"]), math.nan),
             columns={name: column[start:end] for name, column in values.items()},
         )
         for head, start, end in zip(heads.iter_rows(named=True), starts, ends, strict=True)
     ]
+
+
+def _time_steps(
+    batch_sizes: pl.Series, values: Mapping[str, Values], ends: np.ndarray
+) -> dict[int, float]:
+    """Batch size -> median seconds per step of the runs that took a step and were timed."""
+    steps, seconds = (values[name][ends - 1] for name in ("step", "seconds"))
+    known = (steps > 0) & np.isfinite(seconds)
+    each: dict[int, list[float]] = {}
+    for size, step, second in zip(
+        batch_sizes.filter(pl.Series(known)), steps[known], seconds[known], strict=True
+    ):
+        each.setdefault(int(size), []).append(float(second / step))
+    return {size: median(ratios) for size, ratios in each.items()}

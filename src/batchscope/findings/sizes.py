@@ -10,7 +10,12 @@ from batchscope.budget import Target
 from batchscope.estimate import Estimate, NotIdentified, finite_or_none
 from batchscope.findings.curves import Curve, test_column
 from batchscope.findings.seeds import estimate_over_seeds
-from batchscope.findings.to_target import is_met_untrained, is_reached_before, reach_target
+from batchscope.findings.to_target import (
+    is_met_untrained,
+    is_reached_before,
+    need_to_target,
+    reach_target,
+)
 from batchscope.findings.tuning import TunedSize
 
 _NAMED = {"step": "steps", "seconds": "seconds per step"}
@@ -105,7 +110,7 @@ def _to_target(curves: Sequence[Curve], target: Target | None, axis: str, unit: 
             remedy="--seeds 3, or --target",
             unit=unit,
         )
-    needed = [reach_target(curve, target, axis) for curve in curves]
+    needed = [need_to_target(curve, target, axis) for curve in curves]
     if any(math.isnan(c.columns[axis][-1]) for c in curves if len(c.columns[axis])):
         return NotIdentified(
             reason=f"{_NAMED.get(axis, axis)} were not measured", remedy=_REMEDIES[axis], unit=unit
@@ -125,7 +130,7 @@ def _to_target(curves: Sequence[Curve], target: Target | None, axis: str, unit: 
             remedy="a harder --target",
             unit=unit,
         )
-    estimate = estimate_over_seeds([max(x, 1e-9) for x in needed], unit=unit, log=True)
+    estimate = estimate_over_seeds(needed, unit=unit, log=True)
     if isinstance(estimate, NotIdentified) and not math.isfinite(max(needed)):
         horizon = min(float(c.columns[axis][-1]) for c in curves)
         return NotIdentified(reason=estimate.reason, remedy=estimate.remedy, unit=unit, low=horizon)

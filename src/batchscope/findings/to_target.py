@@ -8,6 +8,9 @@ import numpy as np
 from batchscope.budget import Target
 from batchscope.findings.curves import Curve, Values
 
+# Where nobody counted steps.
+_NEXT_TO_NOTHING = 1e-9
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepsToTarget:
@@ -46,6 +49,19 @@ def reach_target(curve: Curve, target: Target, axis: str) -> float:
         return float(places[0])
     share = _share(float(values[at - 1]), float(values[at]), target.value)
     return float(places[at - 1] + share * (places[at] - places[at - 1]))
+
+
+def need_to_target(curve: Curve, target: Target, axis: str) -> float:
+    """What `reach_target` says, or what one step takes where that is more: no training is shorter,
+    also where an untrained network was there by luck.
+    """
+    needed = reach_target(curve, target, axis)
+    if not math.isfinite(needed):
+        return needed
+    if not math.isfinite(curve.columns["step"][-1]):
+        return max(needed, _NEXT_TO_NOTHING)
+    a_step = {"step": 1.0, "examples": float(curve.batch_size), "seconds": curve.step_seconds}
+    return max(needed, a_step[axis] if a_step[axis] > 0 else _NEXT_TO_NOTHING)
 
 
 def relative_steps(curve: Curve, target: Target) -> float:
