@@ -1,6 +1,11 @@
+import contextlib
+import os
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -26,6 +31,8 @@ from batchscope.training.provenance import Origin
 
 from ..conftest import fill, make_task
 from .claimants import claim_by_processes
+
+_NOBODY = 65534
 
 
 def train_one(seed: int = 0, lr: float = 0.1) -> Run:
@@ -81,6 +88,42 @@ def test_somebody_elses_database_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(StoreError, match=r"not\s+a\s+Batchscope\s+store"):
         Store(str(path), create=True)
+
+
+@pytest.fixture
+def frozen_folder() -> Iterator[Path]:
+    """A folder that this process cannot write in, as nobody where it is root."""
+    folder = Path(tempfile.mkdtemp())
+    try:
+        with closing(Store(str(folder / "runs.db"), create=True)) as store:
+            store.save_runs([train_one()])
+        folder.chmod(0o555)
+        with as_nobody():
+            yield folder
+    finally:
+        folder.chmod(0o755)
+        shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def as_nobody() -> Generator[None]:
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(_NOBODY)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+
+
+def test_a_store_where_nothing_can_be_written_is_read(frozen_folder: Path) -> None:
+    with closing(Store(str(frozen_folder / "runs.db"), create=False)) as store:
+        assert len(store.read_runs()) == 1
+        with pytest.raises(StoreError, match="readonly"):
+            store.save_task("0" * 16, name="mine", parts={}, facts={})
+
+    assert [path.name for path in frozen_folder.iterdir()] == ["runs.db"]
 
 
 def test_a_file_without_tables_is_said_to_be_empty_and_a_study_begins_in_it(tmp_path: Path) -> None:

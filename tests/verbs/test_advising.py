@@ -2,6 +2,7 @@ import math
 import sqlite3
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -289,6 +290,21 @@ def test_nothing_of_a_run_that_took_nothing_is_refused() -> None:
     assert one.ask().batch_size != 512
 
 
+def test_where_no_run_cost_anything_none_is_given_up_for_its_cost() -> None:
+    one = advisor()
+    one.tell(one.ask(), cost=0, reached=True, epochs=0)
+
+    assert one.ask().stop_cost is None
+
+
+def test_a_run_that_was_at_its_target_as_it_began_is_paid_for_as_an_epoch() -> None:
+    one, other = advisor(), advisor()
+    one.tell(one.ask(), cost=12.0, reached=True, epochs=0)
+    other.tell(other.ask(), cost=12.0, reached=True, epochs=1)
+
+    assert one.ask() == other.ask()
+
+
 @pytest.mark.parametrize(
     ("named", "said"),
     [
@@ -356,6 +372,19 @@ def test_a_store_of_studies_is_no_state(tmp_path: Path) -> None:
 
     with pytest.raises(StoreError, match=r"holds\s+studies"):
         advisor(str(place))
+
+
+@pytest.mark.parametrize("made", ["CREATE TABLE notes (id)", "CREATE TABLE events (id, day)"])
+def test_the_file_of_another_program_is_refused_and_left_alone(tmp_path: Path, made: str) -> None:
+    place = tmp_path / "theirs.db"
+    with closing(sqlite3.connect(place)) as theirs:
+        theirs.execute(made)
+    before = place.read_bytes()
+
+    with pytest.raises(StoreError, match=r"another\s+program"):
+        advisor(str(place))
+
+    assert place.read_bytes() == before
 
 
 def test_jobs_may_share_a_state_in_postgresql(postgresql: str) -> None:

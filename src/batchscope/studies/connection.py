@@ -1,5 +1,6 @@
 """How a store is reached: a path or a database URL, looked at before it is opened."""
 
+import os
 import shutil
 import sqlite3
 import time
@@ -101,17 +102,25 @@ def _check_folder(folder: Path) -> None:
         ) from error
 
 
-def connect(place: str, path: Path | None) -> sa.Engine:
+def connect(place: str, path: Path | None, *, create: bool) -> sa.Engine:
     """The engine of a store.
+
+    Args:
+        create: it is to be written; what is only read may lie where nothing can be.
 
     Raises:
         InvalidInput: the URL is none.
         StoreError: its driver is not installed.
     """
     if path is not None:
-        engine = sa.create_engine(
-            f"sqlite+pysqlite:///{path}", connect_args={"timeout": _BUSY_SECONDS}
-        )
+        url = f"sqlite+pysqlite:///{path}"
+        if not create and _is_frozen(path):
+            url = sa.URL.create(
+                "sqlite+pysqlite",
+                database=path.absolute().as_uri(),
+                query={"mode": "ro", "immutable": "1", "uri": "true"},
+            )
+        engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
         sa_event.listen(engine, "connect", _set_up_sqlite)
         return engine
     url = place.replace("postgresql://", "postgresql+psycopg://", 1)
@@ -131,6 +140,16 @@ def connect(place: str, path: Path | None) -> sa.Engine:
             expected="PostgreSQL's driver psycopg",
             do='pip install "batchscope[postgresql]"',
         ) from error
+
+
+def _is_frozen(path: Path) -> bool:
+    """Whether a store lies in a folder that cannot be written, where SQLite would make files to
+    share it; with a log beside it someone else may write it, or was killed.
+    """
+    can_write = os.access(
+        path.absolute().parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids
+    )
+    return not can_write and not Path(f"{path}-wal").exists()
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _: object) -> None:

@@ -71,7 +71,7 @@ class StoredEvents:
         self._path = path_of(place)
         if self._path is not None:
             check_path(self._path, create=True)
-        self._engine = connect(place, self._path)
+        self._engine = connect(place, self._path, create=True)
         self._lock = threading.RLock()
         through_outages(lambda _: self._make_table())
 
@@ -101,11 +101,27 @@ class StoredEvents:
                     expected="a place of the advisor's own",
                     do="name another, such as advisor.db",
                 )
+            if self._path is not None and self._is_foreign(connection):
+                raise StoreError(
+                    f"{self.place} is a database of another program",
+                    where=self.place,
+                    expected="a state of the advisor, or a file that is not there yet",
+                    do="name another, such as advisor.db",
+                )
             if not sa.inspect(connection).has_table(events.name):
                 connection.rollback()
                 self._take(connection)
                 metadata.create_all(connection)
                 connection.commit()
+
+    @staticmethod
+    def _is_foreign(connection: sa.Connection) -> bool:
+        """Whether a file has tables, and not the one of a state; a database may hold others too."""
+        inspector = sa.inspect(connection)
+        if not inspector.has_table(events.name):
+            return bool(inspector.get_table_names())
+        names = {column["name"] for column in inspector.get_columns(events.name)}
+        return names != set(events.columns.keys())
 
     def _take(self, connection: sa.Connection) -> None:
         if self._path is not None:

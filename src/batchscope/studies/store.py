@@ -46,7 +46,7 @@ class Store:
         if path is not None:
             check_path(path, create=create)
         is_new = path is not None and not path.exists()
-        self.engine = connect(place, path)
+        self.engine = connect(place, path, create=create)
         try:
             with self.speaking():
                 self._check_schema(create=create)

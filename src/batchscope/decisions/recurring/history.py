@@ -157,9 +157,11 @@ class History:
         if outcome.reached and outcome.progress:
             self._ways.append(self._follow(outcome))
         drifted: list[str] = []
-        if outcome.epochs > 0 and outcome.cost > 0:
+        # One that was at its target as it began is counted, and paid for, as the least there is.
+        epochs = max(outcome.epochs, self.least_epochs if outcome.reached else 0.0)
+        if epochs > 0 and outcome.cost > 0:
             setting = (outcome.batch_size, outcome.power_limit)
-            if self.costs.add(setting, outcome.cost / outcome.epochs):
+            if self.costs.add(setting, outcome.cost / epochs):
                 drifted.append("cost per epoch")
         took_others = is_drifting(size.logs, self.spread())
         if took_others or self._fails_anew(size):

@@ -135,11 +135,13 @@ class Planner:
         self, chosen: Choice, known: dict[int, tuple[float, float | None]], reached: Sequence[int]
     ) -> Next:
         is_best = chosen.at == chosen.best and reached[chosen.at] > 0
+        # Where no cost is known, those that runs were compared by have no unit.
+        stop_cost = min(chosen.stop_cost if known else math.inf, self._max_cost)
         return Next(
             batch_size=self._sizes[chosen.at],
             power_limit=known[chosen.at][1] if chosen.at in known else self._usual_limit(known),
-            stop_cost=min(chosen.stop_cost, self._max_cost),
-            stops_late=is_best and chosen.stop_cost < self._max_cost,
+            stop_cost=stop_cost,
+            stops_late=is_best and stop_cost < self._max_cost,
             is_best=is_best,
             is_expected=chosen.at == chosen.best,
             saving=chosen.saving,
