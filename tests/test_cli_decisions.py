@@ -69,12 +69,14 @@ def test_a_power_that_is_none_is_refused_by_its_own_words(wrong: str) -> None:
 
 def test_devices_are_compared_in_80_columns_and_guesses_say_so(tmp_path: Path) -> None:
     words = ("devices", "digits-mlp", "--price", "L4=0.7,A100-80GB=1.8", "--deadline", "2h")
+    words += ("--carbon", "400")
     done, document = (run_command(*words, *more, folder=tmp_path) for more in ((), ("--json",)))
 
     assert done.returncode == 0, done.stderr
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert "is the cheapest" in done.stdout
     assert "guesses" in done.stdout
+    assert "g CO2" in done.stdout
     found = json.loads(document.stdout)
     assert found["goal"] == "through one epoch"
     assert {"A100-80GB", "H100", "T4"} <= {one["device"] for one in found["devices"]}
@@ -103,6 +105,23 @@ def test_prices_and_timings_that_are_none_are_refused(tmp_path: Path) -> None:
         done = run_command("devices", "digits-mlp", *words, folder=tmp_path)
         assert done.returncode == 1
         assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("reproduce", "blobs", "--seeds", "0"), "0 seeds"),
+        (("reproduce", "blobs", "--first-seed", "-1"), "seeds from -1 on"),
+        (("cost", "--runs", "0"), "runs of 0"),
+    ],
+)
+def test_a_number_that_makes_no_sense_is_a_value_not_an_option_that_there_is_not(
+    tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    done = run_command(*words, folder=tmp_path)
+
+    assert done.returncode == 1
+    assert said in done.stderr
 
 
 def test_all_studies_at_once_have_no_original_data(tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ def test_default_sizes_are_powers_of_two_that_the_data_can_fill(train_size: int)
         {"batch_sizes": []},
         {"batch_sizes": [8, 32.5]},
         {"batch_sizes": [0]},
+        {"base": 64},
+        {"base": 64, "rule": "fitted"},
     ],
 )
 def test_what_there_is_not_is_refused(wrong: dict[str, object]) -> None:

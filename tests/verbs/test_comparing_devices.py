@@ -110,6 +110,12 @@ def test_a_timing_that_makes_no_sense_is_refused(table: str, size: int, seconds:
         bs.devices(make_staying_task(), table=table, measured=[timing])
 
 
+def test_a_target_without_a_study_that_says_its_steps_is_refused(table: str) -> None:
+    for said in ({"target": "loss<=0.5"}, {"which": "mine"}):
+        with pytest.raises(InvalidInput, match=r"no\s+store"):
+            bs.devices(make_staying_task(), table=table, **said)
+
+
 def test_a_store_that_is_not_there_is_named(table: str, tmp_path: Path) -> None:
     with pytest.raises(StoreError):
         bs.devices(make_staying_task(), store=str(tmp_path / "none.db"), table=table)

@@ -65,7 +65,7 @@ def cost(
         float, typer.Option("--engineering", help="Of the work on it, paid once.")
     ] = 0.0,
     runs: Annotated[
-        int, typer.Option("--runs", min=1, help="Over which what is paid once is spread.")
+        int, typer.Option("--runs", help="Over which what is paid once is spread.")
     ] = 1,
     present: Annotated[
         int | None,
@@ -128,7 +128,6 @@ def forecast(
         int | None,
         typer.Option(
             "--devices",
-            min=1,
             help="That share each step, of the study's kind. Default: as many as it had.",
         ),
     ] = None,

@@ -190,7 +190,7 @@ def runs(
             from batchscope.reports.terminal import show_runs
 
             name_study(result.study, result.task)
-            show_runs(make_console(), result.runs)
+            show_runs(make_console(), result)
 
 
 @app.command()

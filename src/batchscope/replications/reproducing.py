@@ -158,9 +158,12 @@ def reproduce(
             expected=" or ".join(get_args(Scale)),
             do="name one of these",
         )
-    if seeds is not None and seeds < 1:
+    if (seeds is not None and seeds < 1) or first_seed < 0:
         raise InvalidInput(
-            f"{seeds} seeds", where="--seeds", expected="a number from 1 on", do="mend the number"
+            f"seeds from {first_seed} on" if first_seed < 0 else f"{seeds} seeds",
+            where="--seeds, --first-seed",
+            expected="at least 1 seed, numbered from 0 or above",
+            do="mend the number, or leave it out",
         )
     chosen = cast(Scale, scale)
     _check_data(published, chosen, data, limit)

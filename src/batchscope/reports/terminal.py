@@ -1,7 +1,7 @@
 """Results in a terminal of 80 columns."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from rich.console import Console
 from rich.table import Table
@@ -13,11 +13,11 @@ from batchscope.findings.analysis import Analysis
 from batchscope.findings.claims import Judged
 from batchscope.findings.curves import test_column
 from batchscope.findings.sizes import SizeFindings
-from batchscope.records import Run
 from batchscope.replications.reproducing import Replication
 from batchscope.reports.endings import write_median
 from batchscope.reports.readings import Reading, describe
 from batchscope.reports.terminal_parts import make_table, say, say_command, shorten
+from batchscope.verbs.listing import RunList
 from batchscope.verbs.preview import Preview
 from batchscope.verbs.profiling import Profile
 from batchscope.verbs.standing import Standing
@@ -226,8 +226,9 @@ def show_recommendation(console: Console, recommendation: Recommendation) -> Non
     say_command(console, recommendation.next_command)
 
 
-def show_runs(console: Console, runs: Sequence[Run]) -> None:
+def show_runs(console: Console, found: RunList) -> None:
     """A row per run."""
+    runs, statuses = found.runs, found.statuses
     known = dict.fromkeys(name for run in runs for name in run.trajectory.columns)
     # The task's own metrics, each of which is read on training data as well.
     metrics = [name for name in known if f"train_{name}" in known]
@@ -240,7 +241,7 @@ def show_runs(console: Console, runs: Sequence[Run]) -> None:
             str(configuration.batch_size),
             f"{configuration.learning_rate:g}",
             str(configuration.seed),
-            run.status,
+            statuses[run.key],
             str(run.steps),
             *(
                 f"{trajectory.last(name):.4g}" if name in trajectory.columns else ""

@@ -238,8 +238,10 @@ def show_devices(console: Console, found: DeviceComparison) -> None:
     say(console, f"{found.task} in {found.precision}, {found.goal}")
     has_chance = any(one.chance is not None for one in found.devices)
     has_money = any(_money(one) is not None for one in found.devices)
+    has_carbon = any(_carbon(one) is not None for one in found.devices)
     heads = ["device", "batch size", "ms per step", "seconds"]
     heads += ["money"] if has_money else []
+    heads += ["g CO2"] if has_carbon else []
     heads += ["in time"] if has_chance else []
     table = make_table(*heads)
     for one in found.devices:
@@ -249,7 +251,7 @@ def show_devices(console: Console, found: DeviceComparison) -> None:
         assert one.step_seconds is not None
         assert one.seconds is not None
         split = "" if one.accumulation == 1 else f"\n{one.accumulation} x {one.micro_batch}"
-        money = _money(one)
+        money, carbon = _money(one), _carbon(one)
         row = [
             one.device if one.is_measured else f"{one.device} ?",
             f"{one.batch_size}{split}",
@@ -257,6 +259,7 @@ def show_devices(console: Console, found: DeviceComparison) -> None:
             shorten(one.seconds),
         ]
         row += ["no price" if money is None else shorten(money)] if has_money else []
+        row += ["no power" if carbon is None else shorten(carbon)] if has_carbon else []
         row += ["" if one.chance is None else f"{one.chance:.0%}"] if has_chance else []
         table.add_row(*row)
     console.print(table)
@@ -269,3 +272,8 @@ def show_devices(console: Console, found: DeviceComparison) -> None:
 def _money(one: OnDevice) -> Interval | None:
     money = None if one.usage is None else one.usage.money
     return money if isinstance(money, Interval) else None
+
+
+def _carbon(one: OnDevice) -> Interval | None:
+    carbon = None if one.usage is None else one.usage.carbon_grams
+    return carbon if isinstance(carbon, Interval) else None

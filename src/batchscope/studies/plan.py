@@ -17,6 +17,7 @@ from batchscope.records import Configuration, HyperParameters, Precision, count_
 from batchscope.studies.constants import check_tuned
 from batchscope.studies.plan_checks import (
     check_also_read,
+    check_base,
     check_evaluate_every,
     check_noise_scale,
     check_rates,
@@ -215,6 +216,8 @@ def make_plan(
     check_rates(learning_rates, exhaustive=exhaustive, rule=rule)
     if rule is not None:
         check_rule(rule, base)
+    if base != _BASE:
+        check_base(base, rule)
     chosen_schedule = parse_schedule(schedule)
     chosen_budget = resolve_budget(task, budget or task.budget)
     check_also_read(also_read, chosen_budget, chosen_schedule, task.train_size)
@@ -276,7 +279,7 @@ def make_plan(
         exhaustive=exhaustive,
         schedule=str(chosen_schedule),
         rule=rule,
-        base=_BASE if rule in (None, FITTED) else base,
+        base=base,
         noise_scale=None if noise_scale is None else float(noise_scale),
         detect=detect,
         tune=chosen_constants,

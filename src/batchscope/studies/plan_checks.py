@@ -122,6 +122,21 @@ def check_noise_scale(noise_scale: float, *, leads_rates: bool) -> None:
         )
 
 
+def check_base(base: int, rule: str | None) -> None:
+    """See that a rule begins at a base that was named.
+
+    Raises:
+        InvalidInput: there is no rule, or it finds its own.
+    """
+    if rule in (None, FITTED):
+        raise InvalidInput(
+            f"a base of {base}, and " + ("no rule" if rule is None else f"the rule {rule}"),
+            where="--base",
+            expected="a rule that moves the rates from there",
+            do="add for example --rule linear, or leave --base out",
+        )
+
+
 def check_rates(rates: Sequence[float] | None, *, exhaustive: bool, rule: str | None) -> None:
     """See that rates are above 0, and come from one place.
 

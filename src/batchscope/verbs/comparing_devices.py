@@ -75,6 +75,13 @@ def devices(
         deadline = parse_deadline(deadline)
     if deadline is not None:
         check_deadline(deadline)
+    if store is None and (target is not None or which is not None):
+        raise InvalidInput(
+            "a target or a study, and no store to read its steps from",
+            where="--target, --study",
+            expected="a store with a study of the task",
+            do="add --store batchscope.db, or leave them out for the time of an epoch",
+        )
     known = read_devices(table, prices=prices)
     prepared = prepare(
         task,
