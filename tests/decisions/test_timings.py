@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from batchscope.decisions.timings import Timings, find_disturbed
@@ -56,6 +58,22 @@ def test_a_third_time_of_one_size_is_one_of_all() -> None:
 
     assert timings.at_each_time(32) == [[0.01], [0.01]]
     assert timings.at_each_time(64) == [[0.1], [pytest.approx(0.1)]]
+
+
+def test_sizes_compare_as_at_first_at_the_speed_of_all_times() -> None:
+    settled = make_timings().settled
+
+    # A step of 32 took 0.02 s at first, and 0.04 again.
+    assert settled[32] == pytest.approx([math.sqrt(2) * one for one in (0.01, 0.02, 0.03)])
+    assert settled[64] == pytest.approx([math.sqrt(2) * one for one in (0.1, 0.1)])
+    once = Timings(seconds={32: [0.01]})
+    assert once.settled == once.seconds
+
+
+def test_what_was_disturbed_does_not_count_in_the_speed_of_all_times() -> None:
+    timings = Timings(seconds={32: [0.2], 64: [0.1]}, again=[{32: [0.01]}, {32: [0.01]}])
+
+    assert timings.settled == {32: [pytest.approx(0.01)], 64: [pytest.approx(0.005)]}
 
 
 def test_where_the_first_time_was_disturbed_nothing_narrow_is_said_of_other_sizes() -> None:

@@ -77,6 +77,11 @@ def test_where_two_times_are_apart_a_third_tells_which_was_disturbed(tmp_path: P
     assert found.predicted.seconds.value == pytest.approx(
         found.predicted.steps.value * statistics.geometric_mean(medians)
     )
+    for analysis in (found.analysis, bs.analyze(place)):
+        # What sizes are shown to take is at the speed that one training is predicted for.
+        size = next(size for size in analysis.tuned if size.batch_size == found.batch_size)
+        for curve in size.curves:
+            assert curve.step_seconds == pytest.approx(statistics.geometric_mean(medians))
 
 
 @pytest.mark.usefixtures("one_thread")

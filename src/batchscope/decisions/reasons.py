@@ -11,7 +11,7 @@ from batchscope.decisions.memory import MemoryNeed
 from batchscope.decisions.odds import NEAR, Odds
 from batchscope.decisions.prediction import Prediction
 from batchscope.decisions.terms import AXES, PRICED, Terms
-from batchscope.decisions.timings import Timings, find_disturbed
+from batchscope.decisions.timings import Timings, find_disturbed, median_thirds
 from batchscope.estimate import Estimate, Interval, write_number
 from batchscope.findings.analysis import TIME_MARGIN, Analysis, SizeFindings
 from batchscope.findings.plateau import Plateau
@@ -84,7 +84,7 @@ def _explain_choice(
         said.append(f"What a fresh training needs is not identified: {predicted.steps.reason}.")
     if terms.ranked_by in AXES:
         said += _comparisons(analysis, chosen, terms, timings)
-    said += _speed_reason(chosen.batch_size, timings.seconds)
+    said += _speed_reason(chosen.batch_size, timings)
     said += _explain_drift(timings.own(chosen.batch_size))
     if analysis.to_target_only:
         said += _explain_absent(analysis, timings.seconds)
@@ -181,10 +181,10 @@ def _comparisons(
     return said
 
 
-def _speed_reason(size: int, step_seconds: Mapping[int, Sequence[float]]) -> list[str]:
-    if size not in step_seconds:
+def _speed_reason(size: int, timings: Timings) -> list[str]:
+    if size not in timings.seconds:
         return []
-    medians = {b: float(np.median(times)) for b, times in step_seconds.items()}
+    medians = {b: float(np.median(times)) for b, times in timings.settled.items()}
     rates = {b: b / median for b, median in medians.items()}
     fastest = max(rates, key=lambda b: rates[b])
     most = (
@@ -192,9 +192,12 @@ def _speed_reason(size: int, step_seconds: Mapping[int, Sequence[float]]) -> lis
         if size == fastest
         else f"the most is {write_number(rates[fastest])}, at batch size {fastest}"
     )
+    timed = f"median of {len(timings.seconds[size])}"
+    if timings.again:
+        timed += ", at the mean speed before and after the runs"
     return [
-        f"A step takes {write_number(1000 * medians[size])} ms (median of "
-        f"{len(step_seconds[size])}), {write_number(rates[size])} examples per second; {most}."
+        f"A step takes {write_number(1000 * medians[size])} ms ({timed}), "
+        f"{write_number(rates[size])} examples per second; {most}."
     ]
 
 
@@ -202,18 +205,25 @@ def _explain_drift(timings: Sequence[Sequence[float]]) -> list[str]:
     medians = [float(np.median(times)) for times in timings]
     if len(medians) < 2:
         return []
-    *first, last = (write_number(1000 * one) for one in medians)
-    took = f"timed before the runs and after them, a step took {', '.join(first)} and {last} ms"
     disturbed = find_disturbed(timings)
     if disturbed is not None:
         when = "after them" if disturbed else "before the runs, by which batch sizes were compared"
+        slowest = [max(median_thirds(times)) for times in timings]
         return [
-            f"Other programs slowed the timing {when}: {took}. The predicted time leaves it out, "
-            "and is that of a machine with nothing else to do."
+            f"Other programs slowed the timing {when}: {_say_times(slowest)} in the slowest third "
+            "of each. The predicted time leaves it out, and is that of a machine with nothing else "
+            "to do."
         ]
     if max(medians) < _DRIFT_SAID * min(medians):
         return []
-    return [f"The machine's speed drifts: {took}; the predicted time allows for that."]
+    return [
+        f"The machine's speed drifts: {_say_times(medians)}; the predicted time allows for that."
+    ]
+
+
+def _say_times(seconds: Sequence[float]) -> str:
+    *first, last = (write_number(1000 * one) for one in seconds)
+    return f"timed before the runs and after them, a step took {', '.join(first)} and {last} ms"
 
 
 def _explain_usage(usage: Usage, terms: Terms) -> list[str]:

@@ -196,7 +196,7 @@ def recommend_from(
     predicted = _predict(analysis, chosen, _aim(analysis, terms), timings)
     step_costs = {
         size: [second_cost(size) * seconds for seconds in times]
-        for size, times in timings.seconds.items()
+        for size, times in timings.settled.items()
     }
     critical = analysis.critical
     optimum = None

@@ -74,6 +74,19 @@ class Timings:
         """A size's steps at each time that it was timed."""
         return [times[batch_size] for times in (self.seconds, *self.again) if batch_size in times]
 
+    @property
+    def settled(self) -> Steps:
+        """The steps of all sizes at the speed of all times: the first ones by one factor, that of
+        the geometric mean of the sizes that were timed again, so that sizes compare as they did.
+        """
+        logs = [
+            float(np.mean([math.log(np.median(times)) for times in self.at_each_time(size)]))
+            - math.log(np.median(self.seconds[size]))
+            for size in self._find_repeated()
+        ]
+        factor = math.exp(float(np.mean(logs))) if logs else 1.0
+        return {size: [factor * one for one in times] for size, times in self.seconds.items()}
+
     def at_each_time(self, batch_size: int) -> list[Sequence[float]]:
         """A size's steps at each time that any was timed: a drift is that of all sizes.
 
@@ -89,9 +102,7 @@ class Timings:
     def _find_drifts(self) -> list[float]:
         """By how much the steps of sizes that were timed again take longer than at first."""
         drifts: list[float] = []
-        for size in dict.fromkeys(size for times in self.again for size in times):
-            if size not in self.seconds:
-                continue
+        for size in self._find_repeated():
             own = self.own(size)
             disturbed = find_disturbed(own)
             first = float(np.median(own[0]))
@@ -101,6 +112,11 @@ class Timings:
                 if disturbed in (None, 0) or at != disturbed
             ]
         return drifts
+
+    def _find_repeated(self) -> list[int]:
+        """The sizes that were timed at first and again."""
+        again = dict.fromkeys(size for times in self.again for size in times)
+        return [size for size in again if size in self.seconds]
 
     def slowdown(self, batch_size: int) -> float:
         """By what accumulating makes a step longer; where that is not known, the most it can be."""

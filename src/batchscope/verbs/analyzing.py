@@ -12,13 +12,12 @@ from batchscope.findings.curves import Curve, keep_longest, read_curves, tabulat
 from batchscope.findings.read_at import read_curves_at
 from batchscope.findings.tuning import Ranking, keep_repeated
 from batchscope.studies.racing.race import derive_race_target
-from batchscope.studies.speed import median_seconds
 from batchscope.studies.store import Store
 from batchscope.training.schedules import parse_schedule
 from batchscope.verbs.importing import TableOptions, analyze_table, check_margin, is_table
-from batchscope.verbs.listing import read_measurement
 from batchscope.verbs.opening import find_row, open_study
 from batchscope.verbs.studying import Study
+from batchscope.verbs.timings import read_step_seconds
 
 # Columns of a run that are not of how good the model is.
 _NO_METRICS = ("step", "examples", "seconds", "gradient_norm", "learning_rate")
@@ -123,7 +122,6 @@ def analyze_row(
     """Draw findings from a study of a store. Its arguments are those of `analyze`."""
     plan = row["plan"]
     facts = store.read_task(row["fingerprint"])["facts"]
-    measured = read_measurement(store, row)
     runs = store.read_study(row["id"])
     is_race = plan.get("race", False)
     if is_race and target is not None:
@@ -149,7 +147,7 @@ def analyze_row(
     curves = read_curves(
         tabulate_runs(
             runs,
-            median_seconds(measured),
+            read_step_seconds(store, row),
             budget=budget,
             target=target if is_race else None,
             tuned=plan.get("tune", ()),

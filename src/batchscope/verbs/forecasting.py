@@ -26,11 +26,11 @@ from batchscope.task import Task
 from batchscope.verbs.analyzing import analyze, analyze_row
 from batchscope.verbs.foreseeing_memory import foresee_memory
 from batchscope.verbs.importing import is_table
-from batchscope.verbs.listing import read_measurement
 from batchscope.verbs.opening import find_row, open_study
 from batchscope.verbs.other_devices import foresee_on_devices
 from batchscope.verbs.powering import check_powerless, find_study_watts
 from batchscope.verbs.studying import Study
+from batchscope.verbs.timings import read_measurement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,13 +4,12 @@ from contextlib import closing
 from dataclasses import dataclass
 
 import polars as pl
-import sqlalchemy as sa
 
 from batchscope.budget import parse_budget
 from batchscope.findings.curves import tabulate_runs
-from batchscope.records import Measurement, Run
-from batchscope.studies.speed import find_measurement, median_seconds
+from batchscope.records import Run
 from batchscope.studies.store import Store
+from batchscope.verbs.timings import read_step_seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,15 +25,23 @@ class RunList:
     runs: tuple[Run, ...]
     frame: pl.DataFrame
 
+    @property
+    def statuses(self) -> dict[str, str]:
+        """Run -> how it ended; one that spent less than the study's budget was stopped."""
+        if self.frame.is_empty():
+            return {}
+        return dict(self.frame.select("run", "status").unique().iter_rows())
+
     def to_dict(self) -> dict[str, object]:
         """The runs as JSON, without their trajectories."""
+        statuses = self.statuses
         return {
             "study": self.study,
             "task": self.task,
             "runs": [
                 {
                     "key": run.key,
-                    "status": run.status,
+                    "status": statuses[run.key],
                     "steps": run.steps,
                     **run.configuration.to_dict(),
                     "provenance": run.provenance.to_dict(),
@@ -53,24 +60,10 @@ def list_runs(place: str, *, which: str | None = None) -> RunList:
     with closing(Store(place, create=False)) as store:
         row = store.find_study(which)
         runs = tuple(store.read_study(row["id"]))
-        measured = read_measurement(store, row)
+        seconds = read_step_seconds(store, row)
     return RunList(
         study=row["id"],
         task=row["task"],
         runs=runs,
-        frame=tabulate_runs(
-            runs, median_seconds(measured), budget=parse_budget(row["plan"]["budget"])
-        ),
-    )
-
-
-def read_measurement(store: Store, row: sa.RowMapping) -> Measurement | None:
-    """The step times of a study's task at all of its sizes, the latest, wherever measured."""
-    plan = row["plan"]
-    return find_measurement(
-        store,
-        row["fingerprint"],
-        precision=plan["precision"],
-        device_kind=plan["device_kind"],
-        batch_sizes=plan["batch_sizes"],
+        frame=tabulate_runs(runs, seconds, budget=parse_budget(row["plan"]["budget"])),
     )

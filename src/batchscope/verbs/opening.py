@@ -6,8 +6,8 @@ from contextlib import closing
 import sqlalchemy as sa
 
 from batchscope.studies.store import Store
-from batchscope.verbs.listing import read_measurement
 from batchscope.verbs.studying import Study
+from batchscope.verbs.timings import read_measurement
 
 
 def open_study(study: Study | str) -> closing[Store]:

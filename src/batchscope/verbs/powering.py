@@ -16,10 +16,10 @@ from batchscope.studies.store import Store
 from batchscope.task import Task
 from batchscope.training.provenance import describe_machine, find_origin
 from batchscope.verbs.importing import is_table
-from batchscope.verbs.listing import read_measurement
 from batchscope.verbs.opening import find_row, open_study
 from batchscope.verbs.preparing import Prepared, introduce, prepare
 from batchscope.verbs.studying import Study
+from batchscope.verbs.timings import read_measurement
 
 _BATCH_SIZE = 32
 

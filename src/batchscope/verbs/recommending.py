@@ -1,7 +1,7 @@
 """Recommend a batch size."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +16,8 @@ from batchscope.decisions.recommendation import (
     recommend_from,
 )
 from batchscope.decisions.terms import Terms, parse_deadline
-from batchscope.decisions.timings import Timings
-from batchscope.estimate import Estimate
-from batchscope.instruments.speed.foreseeing import foresee_slowdown
 from batchscope.optimizers import constants_to_paste
-from batchscope.records import Measurement, PowerReading, Run, StepTime
+from batchscope.records import Measurement, PowerReading, Run
 from batchscope.studies.cost import count_examples
 from batchscope.studies.plan import GRID_RATES, GRID_SEEDS
 from batchscope.studies.progress import Unwatched, Watcher
@@ -31,11 +28,11 @@ from batchscope.training.evaluation import horizon_examples
 from batchscope.verbs.analyzing import analyze_row
 from batchscope.verbs.asking import keep_asked, read_asked
 from batchscope.verbs.fitting import predict_need
-from batchscope.verbs.listing import read_measurement
 from batchscope.verbs.next_command import write_next_command
 from batchscope.verbs.opening import find_row, open_study
 from batchscope.verbs.powering import check_powerless, find_watts_here
 from batchscope.verbs.studying import Study, study
+from batchscope.verbs.timings import read_timings
 
 
 def recommend(
@@ -238,21 +235,10 @@ def _recommend(
 ) -> Recommendation:
     plan = row["plan"]
     runs = store.read_study(row["id"])
-    measured = read_measurement(store, row)
-    steps = () if measured is None else measured.steps
-    asked = set(plan["batch_sizes"])
     return recommend_from(
         analyze_row(store, row),
         terms=terms,
-        timings=Timings(
-            seconds={
-                step.batch_size: step.seconds
-                for step in steps
-                if step.seconds and step.batch_size in asked
-            },
-            again=_read_again(plan),
-            slowdowns={} if memory is None else _foresee_slowdowns(steps, memory, asked),
-        ),
+        timings=read_timings(store, row, memory),
         spent=_count(
             runs,
             [*store.read_measurements(row["fingerprint"]), *store.read_powers(row["fingerprint"])],
@@ -263,25 +249,6 @@ def _recommend(
         next_command=write_next_command(store, row, terms, memory),
         memory=memory,
     )
-
-
-def _foresee_slowdowns(
-    steps: Sequence[StepTime], memory: MemoryNeed, sizes: Iterable[int]
-) -> dict[int, Estimate]:
-    """Batch size -> the time of an accumulated step over that of a whole one, where it is split."""
-    splits = {size: memory.split(size) for size in sizes}
-    return {
-        size: foresee_slowdown(steps, size, part=part * memory.devices, parts=parts)
-        for size, (part, parts) in splits.items()
-        if parts > 1
-    }
-
-
-def _read_again(plan: Mapping[str, Any]) -> list[dict[int, Sequence[float]]]:
-    """At each time after the last run, batch size -> its steps, of the one that was timed."""
-    noted = plan.get("timed_again", {})
-    times = [noted.get(name, []) for name in ("seconds", "once_more")]
-    return [{noted["batch_size"]: seconds} for seconds in times if seconds]
 
 
 def _count(
