@@ -239,6 +239,7 @@ def show_devices(console: Console, found: DeviceComparison) -> None:
     has_chance = any(one.chance is not None for one in found.devices)
     has_money = any(_money(one) is not None for one in found.devices)
     has_carbon = any(_carbon(one) is not None for one in found.devices)
+    has_amounts = has_money or has_carbon
     heads = ["device", "batch size", "ms per step", "seconds"]
     heads += ["money"] if has_money else []
     heads += ["g CO2"] if has_carbon else []
@@ -258,13 +259,19 @@ def show_devices(console: Console, found: DeviceComparison) -> None:
             shorten(scale(one.step_seconds, 1000, unit="")),
             shorten(one.seconds),
         ]
-        row += ["no price" if money is None else shorten(money)] if has_money else []
-        row += ["no power" if carbon is None else shorten(carbon)] if has_carbon else []
+        # As uncertain as the seconds, in proportion: their intervals would say nothing more.
+        row += ["no price" if money is None else write_number(money.value)] if has_money else []
+        row += ["no power" if carbon is None else write_number(carbon.value)] if has_carbon else []
         row += ["" if one.chance is None else f"{one.chance:.0%}"] if has_chance else []
         table.add_row(*row)
     console.print(table)
     guessed = any(one.refusal is None and not one.is_measured for one in found.devices)
-    say(console, f"{'? a guess by what a step computes and moves. ' * guessed}95% intervals.")
+    say(
+        console,
+        f"{'? a guess by what a step computes and moves. ' * guessed}95% intervals"
+        + (", which hold in proportion for what follows from the seconds" * has_amounts)
+        + ".",
+    )
     for sentence in found.sentences:
         say(console, sentence)
 
