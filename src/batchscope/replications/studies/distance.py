@@ -390,7 +390,7 @@ STUDY = Published(
     control="equal updates at both batch sizes",
     kills=("C1",),
     seeds={"quick": 5, "standard": 10},
-    minutes={"quick": 1, "standard": 5},
+    minutes={"quick": 1, "standard": 2},
     measure=measure,
     paper="MNIST's four IDX files, or the photographs of PetImages/Cat and PetImages/Dog, of which "
     "a fifth tests",

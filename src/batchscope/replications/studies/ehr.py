@@ -225,7 +225,7 @@ STUDY = Published(
     kills=("C2", "C3b"),
     only_at={"C4": ("quick", "standard")},
     seeds={"quick": 6, "standard": 10},
-    minutes={"quick": 2, "standard": 8},
+    minutes={"quick": 2, "standard": 4},
     measure=measure,
     paper="events.csv (id, ICD_CODE, ICD_TYPE), phecodes.csv (ICD, ICD_TYPE, PheCode) and "
     "people.csv (id, sex), 3 people validating for 13 that are trained on",

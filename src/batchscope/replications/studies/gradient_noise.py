@@ -367,6 +367,6 @@ STUDY = Published(
     "no noise, are noted beside",
     kills=("C1a", "C1b", "C1c", "C2", "C3b", "C5", "C6"),
     seeds={"quick": 6, "standard": 12},
-    minutes={"quick": 1, "standard": 4},
+    minutes={"quick": 1, "standard": 2},
     measure=measure,
 )

@@ -365,7 +365,7 @@ STUDY = Published(
     control="equal updates at 32 and 512 (which stands for 2,048)",
     kills=("C1",),
     seeds={"quick": 5, "standard": 10},
-    minutes={"quick": 4, "standard": 12},
+    minutes={"quick": 4, "standard": 16},
     measure=measure,
     paper="the binary version of CIFAR-10 (data_batch_1.bin to data_batch_5.bin, test_batch.bin), "
     "for the image set that the source does not name",

@@ -154,6 +154,6 @@ STUDY = Published(
     control="both ways pre-allocated: loading is free",
     kills=("C1",),
     seeds={"quick": 5, "standard": 10},
-    minutes={"quick": 1, "standard": 3},
+    minutes={"quick": 1, "standard": 2},
     measure=measure,
 )

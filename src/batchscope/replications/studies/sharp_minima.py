@@ -307,7 +307,7 @@ STUDY = Published(
     control="softmax regression with weight decay, which has one minimum",
     kills=("C1a", "C1b", "C1c", "C2a", "C2b", "C2c", "C3", "C4"),
     seeds={"quick": 6, "standard": 10},
-    minutes={"quick": 2, "standard": 10},
+    minutes={"quick": 2, "standard": 4},
     measure=measure,
     paper="MNIST's four IDX files, packed or not, for the dense net of the source: batches of 256 "
     "beside a tenth of the data",
