@@ -170,17 +170,6 @@ def test_runs_are_exported_as_csv_with_a_row_per_evaluation(folder: Path) -> Non
     assert len(rows) > 20
 
 
-def test_how_runs_ended_reads_alike_in_csv_and_json(folder: Path) -> None:
-    table, document = (
-        run_command("runs", form, folder=folder).stdout for form in ("--csv", "--json")
-    )
-
-    rows = [row.split(",") for row in table.splitlines()[1:]]
-    found = {run["key"]: run["status"] for run in json.loads(document)["runs"]}
-    assert {row[0]: row[5] for row in rows} == found
-    assert "stopped" in found.values()
-
-
 def test_a_study_is_picked_by_its_task_and_an_unknown_one_refused(folder: Path) -> None:
     found = run_command("analyze", "--study", "mytask.py:task", folder=folder)
     missing = run_command("analyze", "--study", "nothing", folder=folder)

@@ -8,7 +8,7 @@ import numpy as np
 
 from batchscope.budget import Target
 from batchscope.findings.curves import Curve
-from batchscope.findings.to_target import is_met_untrained, reach_target
+from batchscope.findings.to_target import is_met_untrained, need_to_target
 from batchscope.studies.racing.race import Race, Trial
 
 # Batch size and learning rate.
@@ -92,7 +92,7 @@ class Ledger:
         curve = self.curves[trial]
         if curve.status in ("diverged", "out_of_memory"):
             return math.inf
-        return reach_target(curve, target, "step") * self.race.step_cost[trial.batch_size]
+        return need_to_target(curve, target, "step") * self.race.step_cost[trial.batch_size]
 
     def promise(self, trial: Trial) -> tuple[float, float, float]:
         """What runs of one length are ranked by, the least first.
