@@ -1,7 +1,10 @@
+import pytest
+
 from batchscope.budget import Target
 from batchscope.estimate import Interval, NotIdentified
+from batchscope.findings.collapse import Collapse
 from batchscope.findings.critical import CriticalBatchSize
-from batchscope.findings.explanations import explain_critical
+from batchscope.findings.explanations import explain_collapse, explain_critical
 
 NOTHING = NotIdentified(
     reason="nobody counted steps", remedy="--examples-per-epoch N", unit="steps"
@@ -33,3 +36,19 @@ def test_a_batch_of_images_is_counted_in_images() -> None:
     at_2x, *_ = (str(finding) for finding in explain_critical(CRITICAL, "images"))
 
     assert "316) images; the two-parameter hyperbola gives 294 (248 to 329) images" in at_2x
+
+
+@pytest.mark.parametrize(
+    ("off", "said"),
+    [
+        (("64-0",), "Off that curve lies run 64-0."),
+        (("64-0", "8-1"), "2 runs lie off that curve, such as 64-0, 8-1."),
+    ],
+)
+def test_runs_off_the_curve_are_counted(off: tuple[str, ...], said: str) -> None:
+    gamma = Interval(value=0.4, low=-0.3, high=1.1, unit="")
+    found = Collapse(
+        gamma=gamma, axis="cannot tell", scatter=(0.1, 0.1, 0.1), off_curve=off, levels=()
+    )
+
+    assert str(explain_collapse(found)[-1]) == said

@@ -158,11 +158,15 @@ def explain_collapse(collapse: Collapse | None) -> list[Finding]:
             )
         ]
     if collapse.off_curve:
-        runs = ", ".join(collapse.off_curve[:3])
+        first = ", ".join(collapse.off_curve[:3])
+        count = len(collapse.off_curve)
+        lie = (
+            f"{count} runs lie off that curve, such as" if count > 1 else "Off that curve lies run"
+        )
         said.append(
             Finding(
                 about="axis",
-                sentence=f"{len(collapse.off_curve)} runs lie off that curve, such as {runs}.",
+                sentence=f"{lie} {first}.",
             )
         )
     return said
