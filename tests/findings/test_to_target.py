@@ -44,13 +44,14 @@ def test_a_target_that_the_untrained_model_has_takes_no_step() -> None:
     assert reach_target(make_curve(), Target("val_loss", 3.0, "<="), "step") == 0
 
 
-def test_no_training_is_shorter_than_a_step() -> None:
+def test_a_target_that_the_untrained_model_has_counts_as_half_a_step() -> None:
     curve = make_curve(64, step_seconds=0.5)
-    untrained, missed = Target("val_loss", 3.0, "<="), Target("val_loss", 0.1, "<=")
+    untrained, soon, missed = (Target("val_loss", level, "<=") for level in (3.0, 1.95, 0.1))
 
-    assert need_to_target(curve, untrained, "step") == 1
-    assert need_to_target(curve, untrained, "examples") == 64
-    assert need_to_target(curve, untrained, "seconds") == pytest.approx(0.5)
+    assert need_to_target(curve, untrained, "step") == 0.5
+    assert need_to_target(curve, untrained, "examples") == 32
+    assert need_to_target(curve, untrained, "seconds") == pytest.approx(0.25)
+    assert 0 < need_to_target(curve, soon, "step") == reach_target(curve, soon, "step") < 0.5
     assert need_to_target(curve, missed, "step") == math.inf
 
 

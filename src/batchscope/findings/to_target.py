@@ -52,16 +52,16 @@ def reach_target(curve: Curve, target: Target, axis: str) -> float:
 
 
 def need_to_target(curve: Curve, target: Target, axis: str) -> float:
-    """What `reach_target` says, or what one step takes where that is more: no training is shorter,
-    also where an untrained network was there by luck.
+    """What `reach_target` says, above 0: a run that was there untrained needed something between
+    nothing and one step, and counts as half of that.
     """
     needed = reach_target(curve, target, axis)
-    if not math.isfinite(needed):
+    if needed > 0 or math.isnan(needed):
         return needed
     if not math.isfinite(curve.columns["step"][-1]):
-        return max(needed, _NEXT_TO_NOTHING)
+        return _NEXT_TO_NOTHING
     a_step = {"step": 1.0, "examples": float(curve.batch_size), "seconds": curve.step_seconds}
-    return max(needed, a_step[axis] if a_step[axis] > 0 else _NEXT_TO_NOTHING)
+    return a_step[axis] / 2 if a_step[axis] > 0 else _NEXT_TO_NOTHING
 
 
 def relative_steps(curve: Curve, target: Target) -> float:
