@@ -4,7 +4,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import median
 
 import numpy as np
 import polars as pl
@@ -211,11 +210,10 @@ def _time_steps(
     batch_sizes: pl.Series, values: Mapping[str, Values], ends: np.ndarray
 ) -> dict[int, float]:
     """Batch size -> median seconds per step of the runs that took a step and were timed."""
-    steps, seconds = (values[name][ends - 1] for name in ("step", "seconds"))
-    known = (steps > 0) & np.isfinite(seconds)
-    each: dict[int, list[float]] = {}
-    for size, step, second in zip(
-        batch_sizes.filter(pl.Series(known)), steps[known], seconds[known], strict=True
-    ):
-        each.setdefault(int(size), []).append(float(second / step))
-    return {size: median(ratios) for size, ratios in each.items()}
+    last = {name: values[name][ends - 1] for name in ("step", "seconds")}
+    steps, seconds = pl.col("step"), pl.col("seconds")
+    timed = pl.DataFrame({"batch_size": batch_sizes.cast(pl.Int64), **last}).filter(
+        steps > 0, steps.is_finite(), seconds.is_finite()
+    )
+    each = timed.group_by("batch_size").agg((seconds / steps).median())
+    return dict(each.iter_rows())
