@@ -6,7 +6,7 @@ from torch import nn
 
 import batchscope as bs
 from batchscope.records import Configuration
-from batchscope.studies.grouping import count_members, find_together, form_jobs
+from batchscope.studies.grouping import find_together, form_jobs
 from batchscope.studies.plan import configure, make_plan
 from batchscope.studies.progress import Unwatched
 from batchscope.workers.pool import OwnProcess, ProcessPool
@@ -73,6 +73,7 @@ def test_a_task_that_cannot_share_says_why_once() -> None:
         runs_at(4, 8, count=3, task=task),
         train_size=task.train_size,
         device_name="cpu",
+        cost=lambda _: 1.0,
         watcher=heard,
     )
 
@@ -93,26 +94,13 @@ def test_sizes_that_gain_are_found_upwards_by_measuring() -> None:
         runs_at(2, 4, count=12, task=task),
         train_size=task.train_size,
         device_name="cpu",
+        cost=lambda _: 1.0,
         watcher=Unwatched(),
     )
 
     # Twenty tiny layers, called once for twelve runs.
     assert found == {2: 12, 4: 12}
     assert examples == (2 + 4) * ((12 + 2) * 3 + (12 + 1) * 8)
-
-
-@pytest.mark.parametrize(
-    ("sizes", "workers", "members"),
-    [([4], 2, 6), ([2, 4], 2, 12), ([2, 4, 8], 2, 12), ([4], 5, 3), ([4], 0, 12)],
-)
-def test_runs_of_fewer_sizes_than_workers_are_split_among_all_workers(
-    sizes: list[int], workers: int, members: int
-) -> None:
-    assert count_members(12, sizes=len(sizes), workers=workers) == members
-
-    jobs = form_jobs(runs_at(*sizes, count=12), dict.fromkeys(sizes, members), cost=lambda _: 1.0)
-    assert len(jobs) >= workers - 1
-    assert {len(job) for job in jobs} == {members}
 
 
 def test_too_few_runs_for_two_workers_are_trained_one_by_one() -> None:
@@ -123,6 +111,7 @@ def test_too_few_runs_for_two_workers_are_trained_one_by_one() -> None:
             runs_at(4, count=2, task=task),
             train_size=task.train_size,
             device_name="cpu",
+            cost=lambda _: 1.0,
             watcher=Unwatched(),
         )
 
@@ -139,6 +128,7 @@ def test_two_runs_of_each_size_share_a_program_where_that_gains() -> None:
         wanted,
         train_size=task.train_size,
         device_name="cpu",
+        cost=lambda _: 1.0,
         watcher=Unwatched(),
     )
 
@@ -152,7 +142,12 @@ def test_runs_that_are_over_sooner_than_a_trial_of_them_are_not_tried() -> None:
     pool, watcher = OwnProcess(task), Unwatched()
 
     found = find_together(
-        pool, wanted, train_size=task.train_size, device_name="cpu", watcher=watcher
+        pool,
+        wanted,
+        train_size=task.train_size,
+        device_name="cpu",
+        cost=lambda _: 1.0,
+        watcher=watcher,
     )
 
     assert found == ({}, 0)

@@ -1,10 +1,12 @@
 """Which of the runs that are wanted share a program."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
 from typing import cast
 
 from batchscope.records import Configuration
+from batchscope.studies.balancing import Workload, balance, count_tried, cut
 from batchscope.studies.progress import Watcher
 from batchscope.task import Task
 from batchscope.training.devices import choose_device
@@ -12,8 +14,6 @@ from batchscope.training.evaluation import horizon_examples
 from batchscope.training.together import Together, measure_together, trial_examples
 from batchscope.workers.pool import Pool
 
-# Beyond, a member costs hardly less, and the weights of all no longer stay near the core.
-_MOST_MEMBERS = 24
 # A trial of more would cost more and tell little more.
 _MOST_TRIED = 16
 # What a measurement of a few steps cannot tell from nothing.
@@ -21,8 +21,6 @@ _LEAST_GAIN = 1.15
 # Of the time of the runs, what the least gain saves: a trial that costs more does not pay.
 _LARGEST_TRIAL = 1 - 1 / _LEAST_GAIN
 _LEAST_MEMBERS = 2
-# Fewer that are left of a larger program leave a worker idle for little.
-_LEAST_LEFT = 3
 
 Job = tuple[Configuration, ...]
 
@@ -45,10 +43,8 @@ def form_jobs(
     jobs: list[Job] = []
     for size in dict.fromkeys(c.batch_size for c in wanted):
         runs = [c for c in wanted if c.batch_size == size]
-        members = together.get(size, 1)
-        if len(runs) < min(members, _LEAST_LEFT):
-            members = 1
-        jobs += [tuple(runs[i : i + members]) for i in range(0, len(runs), members)]
+        rest = iter(runs)
+        jobs += [tuple(islice(rest, n)) for n in cut(len(runs), together.get(size, 1))]
     return sorted(jobs, key=lambda job: (-sum(map(cost, job)), job[0].key))
 
 
@@ -58,14 +54,18 @@ def find_together(
     *,
     train_size: int,
     device_name: str | None,
+    cost: Callable[[Configuration], float],
     watcher: Watcher,
 ) -> tuple[dict[int, int], int]:
     """The batch sizes whose runs are trained sooner by one program than one after another.
 
     Larger batches gain less, so that the sizes are tried upwards until one gains nothing. Where
     a trial takes a large part of what these runs do, there is none. Later rounds have few runs of a
-    size, which share what was found for the first. Where there are fewer batch sizes than workers,
-    each size has as many programs as leave none idle.
+    size, which share what was found for the first. A size has as many programs as keep all workers
+    busy.
+
+    Args:
+        cost: seconds of one run.
 
     Returns:
         Batch size -> how many of its runs share a program, and the examples that were processed to
@@ -74,10 +74,13 @@ def find_together(
     by_size: dict[int, list[Configuration]] = {}
     for configuration in wanted:
         by_size.setdefault(configuration.batch_size, []).append(configuration)
-    together: dict[int, int] = {}
-    examples = 0
+    workers, examples = pool.free, 0
+    found = {
+        size: Workload(count=len(runs), seconds=sum(map(cost, runs)) / len(runs))
+        for size, runs in by_size.items()
+    }
     for size, runs in sorted(by_size.items()):
-        members = count_members(len(runs), sizes=len(by_size), workers=pool.free)
+        members = count_tried(len(runs), sizes=len(by_size), workers=workers)
         whole = sum(horizon_examples(run.budget, train_size, size) for run in runs)
         tried = min(members, _MOST_TRIED)
         if members < _LEAST_MEMBERS or trial_examples(tried, size) > _LARGEST_TRIAL * whole:
@@ -85,28 +88,16 @@ def find_together(
         label = f"trying batch {size} together"
         watcher.begin(label)
         asked = pool.ask(label, try_together, tuple(runs[:tried]), device_name)
-        found = cast(Together, asked)
-        examples += found.examples
+        told = cast(Together, asked)
+        examples += told.examples
         watcher.end(label)
-        if found.reason is not None:
-            watcher.say(f"Runs are trained one by one: {found.reason}.")
-        if found.gain < _LEAST_GAIN:
+        if told.reason is not None:
+            watcher.say(f"Runs are trained one by one: {told.reason}.")
+        if told.gain < _LEAST_GAIN:
             break
-        together[size] = members
-    return together, examples
-
-
-def count_members(runs: int, *, sizes: int, workers: int) -> int:
-    """How many runs of a batch size would share a program, so that no worker is left idle.
-
-    Example:
-        >>> count_members(12, sizes=1, workers=2), count_members(12, sizes=2, workers=2)
-        (6, 12)
-        >>> count_members(35, sizes=2, workers=2)
-        18
-    """
-    share = math.ceil(min(1.0, sizes / max(1, workers)) * runs)
-    return math.ceil(share / math.ceil(share / _MOST_MEMBERS))
+        found[size] = replace(found[size], tried=tried, gain=told.gain)
+    shared = balance(found, workers=workers)
+    return {size: members for size, members in shared.items() if members > 1}, examples
 
 
 def try_together(

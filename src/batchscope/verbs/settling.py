@@ -1,12 +1,13 @@
 """What a study finds out before its first run, and keeps for when it goes on."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import cast
 
 from batchscope.errors import CannotTell
 from batchscope.estimate import Interval
 from batchscope.instruments.noise.along import measure_along
+from batchscope.records import Configuration
 from batchscope.studies.design import StudyDesign
 from batchscope.studies.grouping import find_together
 from batchscope.studies.progress import Watcher
@@ -40,14 +41,19 @@ def settle(
     prepared: Prepared,
     pool: Pool,
     watcher: Watcher,
+    *,
+    cost: Callable[[Configuration], float],
 ) -> Settled:
     """Find out what a study needs to know, or read what it found when it began.
+
+    Args:
+        cost: predicted seconds of one run.
 
     Raises:
         CannotTell: the noise scale that the rule needs is not identified.
     """
     kept = store.read_plan(name)
-    plan = design.plan.to_dict() if kept else _find_out(design, prepared, pool, watcher)
+    plan = design.plan.to_dict() if kept else _find_out(design, prepared, pool, watcher, cost)
     store.save_study(name, task=design.task.name, fingerprint=design.fingerprint, plan=plan)
     begun = store.read_plan(name) or plan
     return Settled(
@@ -58,7 +64,11 @@ def settle(
 
 
 def _find_out(
-    design: StudyDesign, prepared: Prepared, pool: Pool, watcher: Watcher
+    design: StudyDesign,
+    prepared: Prepared,
+    pool: Pool,
+    watcher: Watcher,
+    cost: Callable[[Configuration], float],
 ) -> dict[str, object]:
     design, examples = _measure_gain(design, prepared, watcher)
     plan = design.plan
@@ -71,6 +81,7 @@ def _find_out(
             first_round,
             train_size=design.task.train_size,
             device_name=prepared.device_name,
+            cost=cost,
             watcher=watcher,
         )
         examples += tried

@@ -222,7 +222,7 @@ def _carry_out(
     settings = write_settings(prepared, study=name, store=store.place, executor=executor, jobs=jobs)
     cost = CostModel(plan, seconds, train_size=task.train_size)
     with pool:
-        settled = settle(store, name, design, prepared, pool, watcher)
+        settled = settle(store, name, design, prepared, pool, watcher, cost=cost.predict)
         design = settled.design
         runs = StudyRuns(store, name, design)
         _announce(design, runs, cost, watcher, workers=pool.free)
