@@ -14,7 +14,7 @@ import torch
 from batchscope.errors import InvalidInput
 from batchscope.records import Precision
 
-_LOOK_SECONDS, _LOOK_LASTS = 0.5, 10.0
+_LOOK_SECONDS, _LOOK_LASTS = 0.5, 30.0
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _KINDS = ("cuda", "mps", "cpu")
 _OUT_OF_MEMORY = (
@@ -99,7 +99,7 @@ def count_cores() -> int:
 
 
 def count_free_cores() -> int:
-    """Of them, those that no process was busy on for half a second of these ten; at least one."""
+    """Of them, those free for half a second of these thirty; at least one."""
     free = (psutil.cpu_count() or 1) - count_busy(int(time.monotonic() / _LOOK_LASTS))
     return max(1, min(count_cores(), free))
 

@@ -101,7 +101,6 @@ def make_task() -> Task:
         loss=_loss,
         train=(inputs, torch.where(is_noisy, drawn, classes)),
         val=parts["val"],
-        test=parts["test"],
         optimizer=SGD(lr=_RATE, momentum=0.9),
         metrics={"error": error_rate},
         unit="images",

@@ -32,7 +32,7 @@ _ADAM_RATES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 _ADAM_BUDGET = "25ep"
 # The validation loss decides; the rate goes by the square root.
 _DECAYS = (0.03, 0.1, 0.3, 1.0, 3.0)
-_DECAYED = {32: 0.003, 512: 0.012}
+_DECAYED = {_BASE: 0.003, 512: 0.012}
 _KEPT = 1.1
 # Of a run that diverged: its loss is somewhere up to the untrained net's, ln 10.
 _LOSSES = (1e-4, math.log(10))
@@ -139,10 +139,26 @@ def _train(
     rates: Sequence[float],
     budget: str,
     seeds: range | None = None,
+    rule: str | None = None,
 ) -> Trained:
-    """With the warm-up of Goyal et al., in examples the same at every batch size."""
-    warmup = _WARMUP_EPOCHS * task.train_size
-    return lab.train(task, sizes, rates=rates, budget=budget, seeds=seeds, warmup=warmup)
+    """With the warm-up of Goyal et al., in examples the same at every batch size.
+
+    Of 40 epochs nothing is read before their end.
+
+    Args:
+        rule: that moves the rates from 32; None where they are every size's.
+    """
+    return lab.train(
+        task,
+        sizes,
+        rates=rates,
+        budget=budget,
+        seeds=seeds,
+        evaluate_every=_BUDGET,
+        warmup=_WARMUP_EPOCHS * task.train_size,
+        rule=rule,
+        base=_BASE,
+    )
 
 
 def measure(lab: Lab) -> Measured:
@@ -160,9 +176,9 @@ def measure(lab: Lab) -> Measured:
 
     # The control asks of the linear rule's own size what a constant rate does there.
     named = last if last > _BASE else beyond
-    base = _train(lab, task, [_BASE], rates=[base_rate], budget=_BUDGET)
-    at_last = _train(lab, task, [named], rates=[rate_of(named)], budget=_BUDGET)
-    after = _train(lab, task, [beyond], rates=[rate_of(beyond)], budget=_BUDGET)
+    rule = None if lab.is_control else "linear"
+    sizes = sorted({_BASE, named, beyond})
+    ruled = _train(lab, task, sizes, rates=[base_rate], budget=_BUDGET, rule=rule)
     constant = _train(lab, task, [named], rates=[base_rate], budget=_BUDGET)
     updates = epochs(_EPOCHS).steps(task.train_size, _BASE)
     by_updates = _train(lab, task, [named], rates=[rate_of(named)], budget=f"{updates}steps")
@@ -178,9 +194,11 @@ def measure(lab: Lab) -> Measured:
     )
     decays = _best_decays(lab, material)
     seen = {
-        "C1": [_loss_ratio(at_last, named, rate_of(named), base, base_rate, s) for s in lab.seeds],
-        "C1b": [_loss_ratio(after, beyond, rate_of(beyond), base, base_rate, s) for s in lab.seeds],
-        "C2": [_loss_ratio(constant, named, base_rate, base, base_rate, s) for s in lab.seeds],
+        "C1": [_loss_ratio(ruled, named, rate_of(named), ruled, base_rate, s) for s in lab.seeds],
+        "C1b": [
+            _loss_ratio(ruled, beyond, rate_of(beyond), ruled, base_rate, s) for s in lab.seeds
+        ],
+        "C2": [_loss_ratio(constant, named, base_rate, ruled, base_rate, s) for s in lab.seeds],
         "C3": [_exponent({b: grid[b] for b in (8, _BASE, named)}, s, less=1.0) for s in lab.seeds],
         "C3b": [
             _exponent(dict.fromkeys(_ADAM_SIZES, _Grid(adam, _ADAM_RATES)), s, less=0.5)
@@ -193,7 +211,7 @@ def measure(lab: Lab) -> Measured:
         ],
         "C5": [decays[512][s].minus(decays[32][s]) for s in lab.seeds],
         "O1": [
-            _loss_ratio(by_updates, named, rate_of(named), base, base_rate, s) for s in lab.seeds
+            _loss_ratio(by_updates, named, rate_of(named), ruled, base_rate, s) for s in lab.seeds
         ],
     }
     lines = tuple(
@@ -274,8 +292,9 @@ def _best_decays(lab: Lab, material: Material) -> dict[int, dict[int, Ends]]:
     losses: dict[tuple[int, int], list[float]] = {}
     for decay in _DECAYS:
         task = make_task(material, optimizer=AdamW(lr=_DECAYED[_BASE], weight_decay=decay))
+        rates = [_DECAYED[_BASE]]
+        runs = _train(lab, task, [*_DECAYED], rates=rates, budget=_ADAM_BUDGET, rule="sqrt")
         for size, rate in _DECAYED.items():
-            runs = _train(lab, task, [size], rates=[rate], budget=_ADAM_BUDGET)
             for seed in lab.seeds:
                 end = runs.last((size, rate, seed), "val_loss", censored=(_LOSSES[1], _LOSSES[1]))
                 losses.setdefault((size, seed), []).append(end.high)
