@@ -7,6 +7,7 @@ from batchscope.decisions.cost import (
     break_even_runs,
     cost_of,
     explain_change,
+    rank_total,
 )
 from batchscope.errors import InvalidInput
 from batchscope.estimate import Interval, NotIdentified
@@ -128,6 +129,28 @@ def test_electricity_without_watts_is_not_priced() -> None:
     priced = use(8, steps=10, step=1.0, watts=None, prices=Prices(kilowatt_hour=0.3))
 
     assert isinstance(priced.usage, NotIdentified)
+
+
+def test_without_a_price_money_is_not_known_and_not_nothing() -> None:
+    small, large = (use(b, steps=10, step=1.0, prices=Prices()) for b in (8, 16))
+
+    assert isinstance(small.usage, NotIdentified)
+    told = small.to_dict()["total"]
+    assert isinstance(told, dict)
+    assert (told["value"], told["reason"], told["remedy"]) == (
+        None,
+        "nothing has a price",
+        "--device-hour",
+    )
+    # Ranked, and told, by device-hours.
+    assert rank_total(small) == pytest.approx(10 / 3600)
+    assert "and so is the usage" in explain_change(small, large, Prices())
+
+
+def test_what_costs_nothing_costs_nothing() -> None:
+    free = use(8, steps=10, step=1.0, watts=0.0, prices=Prices(kilowatt_hour=0.3))
+
+    assert value(free.usage) == 0.0
 
 
 def test_a_price_below_0_is_refused() -> None:

@@ -22,6 +22,7 @@ _NO_CARBON = NotIdentified(
     reason="the carbon of a kilowatt-hour is not known", remedy="--carbon", unit="g CO2"
 )
 _NO_WATTS = NotIdentified(reason="watts are not known", remedy="batchscope energy", unit="kWh")
+_NO_PRICE = NotIdentified(reason="nothing has a price", remedy="--device-hour")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,11 @@ class Prices:
     hardware: float = 0.0
     engineering: float = 0.0
     runs: int = 1
+
+    @property
+    def has_usage(self) -> bool:
+        """Whether what a run takes has a price, apart from what is paid once."""
+        return max(self.device_hour, self.kilowatt_hour, self.waiting_hour) > 0
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
@@ -191,12 +197,15 @@ def usage_of(
     carbon: Estimate = _NO_CARBON
     if watts is None or prices.grams_per_kilowatt_hour > 0:
         carbon = scale(energy, prices.grams_per_kilowatt_hour, unit="g CO2")
-    price = price_per_second(prices, devices=devices, watts=watts)
+    money: Estimate = _NO_PRICE
+    if prices.has_usage:
+        price = price_per_second(prices, devices=devices, watts=watts)
+        money = _NO_WATTS if price is None else scale(seconds, price, unit="")
     return Usage(
         device_hours=scale(seconds, devices / _HOUR, unit="device-hours"),
         kilowatt_hours=energy,
         carbon_grams=carbon,
-        money=_NO_WATTS if price is None else scale(seconds, price, unit=""),
+        money=money,
     )
 
 

@@ -125,8 +125,7 @@ def _check_upgrade(present: int | None, prices: Prices) -> None:
             expected="the largest batch size that it fits, from 1 on",
             do="leave it out where all fit",
         )
-    has_usage = max(prices.device_hour, prices.kilowatt_hour, prices.waiting_hour) > 0
-    if prices.hardware + prices.engineering > 0 and not has_usage:
+    if prices.hardware + prices.engineering > 0 and not prices.has_usage:
         raise InvalidInput(
             "an upgrade has a price, and what it saves has none",
             where="--hardware, --engineering",

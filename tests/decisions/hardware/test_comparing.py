@@ -28,6 +28,7 @@ def compare(
     deadline: float | None = None,
     per_example: float = 1e6,
     can_split: bool = True,
+    kilowatt_hour: float = 0.3,
 ) -> DeviceComparison:
     # A step of 64 takes 0.128 s on SLOW, an eighth on FAST, timed on both.
     timings = [
@@ -42,7 +43,7 @@ def compare(
         steps={64: known(1000)},
         memory=StepMemory(fixed=5e8, per_example=per_example, can_split=can_split),
         precision="float32",
-        prices=Prices(kilowatt_hour=0.3),
+        prices=Prices(kilowatt_hour=kilowatt_hour),
         deadline=deadline,
     )
 
@@ -103,3 +104,14 @@ def test_a_device_without_a_price_costs_what_nobody_knows() -> None:
 
     assert found.cheapest is None
     assert any("give prices" in sentence for sentence in found.sentences)
+
+
+def test_a_device_for_nothing_costs_nothing_which_is_known() -> None:
+    found = compare(replace(SLOW, device_hour=0.0), FAST, kilowatt_hour=0.0)
+
+    assert found.cheapest == "SLOW"
+    by_name = {one.device: one.usage for one in found.devices}
+    slow = by_name["SLOW"]
+    assert slow is not None
+    assert isinstance(slow.money, Interval)
+    assert (slow.money.low, slow.money.value, slow.money.high) == (0.0, 0.0, 0.0)

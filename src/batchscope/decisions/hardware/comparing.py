@@ -10,7 +10,14 @@ from batchscope.decisions.hardware.table import Device
 from batchscope.decisions.limits import chance_within
 from batchscope.decisions.memory import MemoryNeed
 from batchscope.decisions.terms import Limit
-from batchscope.estimate import Estimate, Interval, NotIdentified, multiply, write_number
+from batchscope.estimate import (
+    Estimate,
+    Interval,
+    NotIdentified,
+    multiply,
+    scale,
+    write_number,
+)
 
 # Of a device's memory: what its driver, the allocator and libraries take besides tensors.
 _RESERVE = 0.1
@@ -207,9 +214,13 @@ def _need_on(device: Device, memory: StepMemory, largest: int) -> MemoryNeed:
 
 def _use(device: Device, seconds: Estimate, prices: Prices) -> Usage:
     """What the training takes at the device's full power and its price."""
-    own = replace(prices, device_hour=device.device_hour or 0.0)
+    if device.device_hour is None:
+        usage = usage_of(seconds, prices, watts=device.watts)
+        return replace(usage, money=_NO_PRICE)
+    own = replace(prices, device_hour=device.device_hour)
     usage = usage_of(seconds, own, watts=device.watts)
-    return usage if device.device_hour is not None else replace(usage, money=_NO_PRICE)
+    # A device for nothing has a price as well.
+    return usage if own.has_usage else replace(usage, money=scale(seconds, 0.0, unit=""))
 
 
 def _refuse(device: Device, why: str) -> OnDevice:
