@@ -41,6 +41,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> str:
     return store
 
 
+def copy_store(place: str, folder: Path) -> str:
+    """To be added to: all tests of this file read the other one."""
+    return str(shutil.copy(place, folder / "runs.db"))
+
+
 def step_seconds(size: int) -> float:
     """Of a device that takes 1 ms for any step and 0.1 ms more for each example."""
     return 1e-3 + 1e-4 * size
@@ -90,20 +95,38 @@ def test_each_size_that_was_run_is_predicted_from_the_others(found: Forecast) ->
     assert found.step_seconds.error is not None
 
 
-def test_a_size_that_was_timed_is_not_predicted(place: str, found: Forecast) -> None:
-    timed = bs.profile(make_task(budget=bs.epochs(20)), batch_sizes=[6], store=place).sizes[0]
+def test_a_size_that_was_timed_is_not_predicted(
+    place: str, found: Forecast, tmp_path: Path
+) -> None:
+    store = copy_store(place, tmp_path)
+    timed = bs.profile(make_task(budget=bs.epochs(20)), batch_sizes=[6], store=store).sizes[0]
 
-    use = bs.forecast(place, [6]).costs[0].use
+    use = bs.forecast(store, [6]).costs[0].use
 
     assert use.step_seconds == timed.step_seconds
     assert use.step_seconds != found.costs[0].use.step_seconds
 
 
-def test_where_memory_ran_out_nothing_is_forecast(place: str) -> None:
-    kept = {size: step_seconds(size) for size in SIZES}
-    keep_times(place, kept | {32: None})
+def test_steps_that_were_timed_again_move_what_all_sizes_take(place: str, tmp_path: Path) -> None:
+    store_path = copy_store(place, tmp_path)
+    again = {"batch_size": 8, "examples": 0, "seconds": [4 * step_seconds(8)] * 21}
+    with closing(Store(store_path, create=False)) as store:
+        store.note(store.find_study(None)["id"], timed_again=again)
 
-    below, at, beyond = bs.forecast(place, [6, 32, 64]).costs
+    known, unknown = bs.forecast(store_path, [16, 64]).costs
+
+    # Between a time and four times that lies twice it, and so `runs` and `analyze` have it.
+    assert isinstance(known.use.step_seconds, Interval)
+    assert known.use.step_seconds.value == pytest.approx(2 * step_seconds(16))
+    assert isinstance(unknown.use.step_seconds, Interval)
+    assert unknown.use.step_seconds.value == pytest.approx(2 * step_seconds(64), rel=1e-3)
+
+
+def test_where_memory_ran_out_nothing_is_forecast(place: str, tmp_path: Path) -> None:
+    store = copy_store(place, tmp_path)
+    keep_times(store, {size: step_seconds(size) for size in (6, *SIZES)} | {32: None})
+
+    below, at, beyond = bs.forecast(store, [6, 32, 64]).costs
 
     assert isinstance(below.seconds, Interval)
     for cost in (at, beyond):
@@ -166,8 +189,7 @@ def shared_seconds(size: int, count: int) -> float:
 
 
 def test_on_more_devices_the_timings_on_several_numbers_tell(place: str, tmp_path: Path) -> None:
-    store = str(tmp_path / "runs.db")
-    shutil.copy(place, store)
+    store = copy_store(place, tmp_path)
     keep_shared(store, SIZES, [1, 2, 3])
 
     costs = bs.forecast(store, [8, 24], devices=4, prices=bs.Prices(device_hour=36.0)).costs
@@ -191,8 +213,7 @@ def test_on_more_devices_the_timings_on_several_numbers_tell(place: str, tmp_pat
 def test_how_far_the_law_of_devices_is_off_is_shown_where_most_were_timed(
     place: str, tmp_path: Path
 ) -> None:
-    store = str(tmp_path / "runs.db")
-    shutil.copy(place, store)
+    store = copy_store(place, tmp_path)
     keep_shared(store, SIZES, [1, 2, 3])
 
     timed = bs.forecast(store, [8], devices=2)
@@ -209,8 +230,7 @@ def test_how_far_the_law_of_devices_is_off_is_shown_where_most_were_timed(
 
 
 def test_timings_on_one_device_do_not_tell_of_two(place: str, tmp_path: Path) -> None:
-    store = str(tmp_path / "runs.db")
-    shutil.copy(place, store)
+    store = copy_store(place, tmp_path)
     keep_shared(store, [2, 3, 4, 6, 8, 12, 16, 20, 24, 32], [1])
 
     seconds = bs.forecast(store, [8], devices=2).costs[0].use.step_seconds

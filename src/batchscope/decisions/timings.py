@@ -75,17 +75,22 @@ class Timings:
         return [times[batch_size] for times in (self.seconds, *self.again) if batch_size in times]
 
     @property
-    def settled(self) -> Steps:
-        """The steps of all sizes at the speed of all times: the first ones by one factor, that of
-        the geometric mean of the sizes that were timed again, so that sizes compare as they did.
+    def drift(self) -> float:
+        """By what the first times of all sizes are longer at the speed of all times: by one factor,
+        so that sizes compare as they did, the geometric mean of those of the sizes timed again.
         """
         logs = [
             float(np.mean([math.log(np.median(times)) for times in self.at_each_time(size)]))
             - math.log(np.median(self.seconds[size]))
             for size in self._find_repeated()
         ]
-        factor = math.exp(float(np.mean(logs))) if logs else 1.0
-        return {size: [factor * one for one in times] for size, times in self.seconds.items()}
+        return math.exp(float(np.mean(logs))) if logs else 1.0
+
+    @property
+    def settled(self) -> Steps:
+        """The steps of all sizes at the speed of all times."""
+        drift = self.drift
+        return {size: [drift * one for one in times] for size, times in self.seconds.items()}
 
     def at_each_time(self, batch_size: int) -> list[Sequence[float]]:
         """A size's steps at each time that any was timed: a drift is that of all sizes.

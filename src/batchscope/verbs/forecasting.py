@@ -30,7 +30,7 @@ from batchscope.verbs.opening import find_row, open_study
 from batchscope.verbs.other_devices import foresee_on_devices
 from batchscope.verbs.powering import check_powerless, find_study_watts
 from batchscope.verbs.studying import Study
-from batchscope.verbs.timings import read_measurement
+from batchscope.verbs.timings import read_measurement, read_timings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,19 +299,22 @@ def _read_timing(study: Study | str, which: str | None, analysis: Analysis) -> _
         row = find_row(store, study, which)
         kept = store.read_measurements(row["fingerprint"])
         measured = read_measurement(store, row)
+        drift = read_timings(store, row).drift
     plan = row["plan"]
     devices = count_devices(plan["device_kind"])
     if measured is None:
         return _Timing(steps=(), devices=devices)
     place = (plan["precision"], plan["device_kind"], measured.provenance.host)
+    # At the speed of all times that the study's steps were timed.
+    own = [replace(s, seconds=tuple(drift * one for one in s.seconds)) for s in measured.steps]
     # The study's own timing says of every batch size something, and of some another one says more.
-    steps = {step.batch_size: step for step in measured.steps}
+    steps = {step.batch_size: step for step in own}
     # The latest comes first, and counts.
     for other in reversed(kept):
         if (other.precision, other.device_kind, other.provenance.host) == place:
             steps |= {
                 step.batch_size: step
-                for step in other.steps
+                for step in (own if other == measured else other.steps)
                 if not step.seconds or len(step.seconds) >= LEAST_REPEATS
             }
     return _Timing(
