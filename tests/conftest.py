@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import uuid
 from collections.abc import Iterator
@@ -195,10 +196,6 @@ class PostgreSQL:
         self._prefix: list[str] = []
         if os.geteuid() == 0:
             self._prefix = ["runuser", "-u", "postgres", "--"]
-            for path in (folder, *folder.parents):
-                if path == Path("/tmp"):
-                    break
-                path.chmod(0o755)
             shutil.chown(folder, "postgres")
         self._tools, self._folder = found[-1], folder
         port = 20_000 + os.getpid() % 20_000
@@ -232,12 +229,14 @@ class PostgreSQL:
 
 
 @pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
+def postgresql_server() -> Iterator[PostgreSQL]:
     """A real PostgreSQL that lives as long as the tests."""
-    server = PostgreSQL(tmp_path_factory.mktemp("postgresql"))
-    server.start()
-    yield server
-    server.stop()
+    # The folders of pytest are closed to its user, again whenever other tests begin.
+    with tempfile.TemporaryDirectory() as folder:
+        server = PostgreSQL(Path(folder))
+        server.start()
+        yield server
+        server.stop()
 
 
 @pytest.fixture
