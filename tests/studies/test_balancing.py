@@ -3,7 +3,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from batchscope.studies.balancing import Workload, balance, count_tried, cut
+from batchscope.studies.balancing import Workload, balance, cut
 
 
 def last_and_mean(loads: dict[int, Workload], chosen: dict[int, int], workers: int) -> float:
@@ -13,18 +13,6 @@ def last_and_mean(loads: dict[int, Workload], chosen: dict[int, int], workers: i
     for seconds in sorted(jobs, reverse=True):
         queues[queues.index(min(queues))] += seconds
     return max(queues) + sum(queues) / workers
-
-
-@pytest.mark.parametrize(
-    ("sizes", "workers", "members"),
-    [([4], 2, 6), ([2, 4], 2, 12), ([2, 4, 8], 2, 12), ([4], 5, 3), ([4], 0, 12)],
-)
-def test_runs_of_fewer_sizes_than_workers_are_tried_as_if_split_among_all_workers(
-    sizes: list[int], workers: int, members: int
-) -> None:
-    assert count_tried(12, sizes=len(sizes), workers=workers) == members
-    assert set(cut(12, members)) == {members}
-    assert len(sizes) * len(list(cut(12, members))) >= workers - 1
 
 
 @pytest.mark.parametrize(

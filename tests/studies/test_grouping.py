@@ -6,6 +6,7 @@ from torch import nn
 
 import batchscope as bs
 from batchscope.records import Configuration
+from batchscope.studies.balancing import count_tried
 from batchscope.studies.grouping import find_together, form_jobs
 from batchscope.studies.plan import configure, make_plan
 from batchscope.studies.progress import Unwatched
@@ -101,6 +102,20 @@ def test_sizes_that_gain_are_found_upwards_by_measuring() -> None:
     # Twenty tiny layers, called once for twelve runs.
     assert found == {2: 12, 4: 12}
     assert examples == (2 + 4) * ((12 + 2) * 3 + (12 + 1) * 8)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "workers", "members"),
+    [([4], 2, 6), ([2, 4], 2, 12), ([2, 4, 8], 2, 12), ([4], 5, 3), ([4], 0, 12)],
+)
+def test_runs_of_fewer_sizes_than_workers_are_split_among_all_workers(
+    sizes: list[int], workers: int, members: int
+) -> None:
+    assert count_tried(12, sizes=len(sizes), workers=workers) == members
+
+    jobs = form_jobs(runs_at(*sizes, count=12), dict.fromkeys(sizes, members), cost=lambda _: 1.0)
+    assert len(jobs) >= workers - 1
+    assert {len(job) for job in jobs} == {members}
 
 
 def test_too_few_runs_for_two_workers_are_trained_one_by_one() -> None:

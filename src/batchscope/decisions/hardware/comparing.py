@@ -214,11 +214,10 @@ def _need_on(device: Device, memory: StepMemory, largest: int) -> MemoryNeed:
 
 def _use(device: Device, seconds: Estimate, prices: Prices) -> Usage:
     """What the training takes at the device's full power and its price."""
-    if device.device_hour is None:
-        usage = usage_of(seconds, prices, watts=device.watts)
-        return replace(usage, money=_NO_PRICE)
-    own = replace(prices, device_hour=device.device_hour)
+    own = replace(prices, device_hour=device.device_hour or 0.0)
     usage = usage_of(seconds, own, watts=device.watts)
+    if device.device_hour is None:
+        return replace(usage, money=_NO_PRICE)
     # A device for nothing has a price as well.
     return usage if own.has_usage else replace(usage, money=scale(seconds, 0.0, unit=""))
 

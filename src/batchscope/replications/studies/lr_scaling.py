@@ -290,10 +290,10 @@ def _exponent(grids: Mapping[int, _Grid], seed: int, *, less: float) -> Seen:
 def _best_decays(lab: Lab, material: Material) -> dict[int, dict[int, Ends]]:
     """Per batch size and seed the log of the weight decay with the lowest validation loss."""
     losses: dict[tuple[int, int], list[float]] = {}
+    first = _DECAYED[_BASE]
     for decay in _DECAYS:
-        task = make_task(material, optimizer=AdamW(lr=_DECAYED[_BASE], weight_decay=decay))
-        rates = [_DECAYED[_BASE]]
-        runs = _train(lab, task, [*_DECAYED], rates=rates, budget=_ADAM_BUDGET, rule="sqrt")
+        task = make_task(material, optimizer=AdamW(lr=first, weight_decay=decay))
+        runs = _train(lab, task, [*_DECAYED], rates=[first], budget=_ADAM_BUDGET, rule="sqrt")
         for size, rate in _DECAYED.items():
             for seed in lab.seeds:
                 end = runs.last((size, rate, seed), "val_loss", censored=(_LOSSES[1], _LOSSES[1]))
