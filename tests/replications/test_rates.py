@@ -50,6 +50,25 @@ def test_beside_a_rate_at_which_nothing_is_learned_the_best_lies_between_its_nei
     assert (found.low, found.high) == (math.log(0.1), math.log(10.0))
 
 
+@pytest.mark.parametrize(
+    ("losses", "low", "high"),
+    [
+        # As of adapters that count for nothing.
+        ([2.0, 2.0, 2.0000001, 2.0, 2.0], 0.0, math.inf),
+        ([2.0, 2.0, 3.0, 3.0, 3.0], 0.0, 1.0),
+        ([3.0, 3.0, 3.0, 2.0, 2.0], 1.0, math.inf),
+        ([3.0, 2.0, 2.0, 2.0, 3.0], 0.01, 100.0),
+        ([2.0, 3.0, 2.0, 3.0, 3.0], 0.0, 10.0),
+    ],
+)
+def test_of_several_that_are_equally_good_the_best_lies_between_the_neighbours_of_all(
+    losses: list[float], low: float, high: float
+) -> None:
+    found = find_best([*WIDE, 100.0], losses, dead=1e9)
+
+    assert (found.low, found.high) == (math.log(low) if low else -math.inf, math.log(high))
+
+
 @pytest.mark.parametrize(("best", "tried"), [(0.01, 5), (0.1, 3), (3.2, 6), (100.0, 6)])
 def test_further_rates_are_tried_while_the_best_lies_at_the_edge(best: float, tried: int) -> None:
     asked: list[Sequence[float]] = []

@@ -16,6 +16,8 @@ _RUNGS = (-1, 0, 1)
 _LONGER = 1.5
 # A parabola that bends less than rounding does has no lowest point.
 _FLAT = 1e-9
+# Of a loss, by which rounding may tell apart what is the same.
+_SAME = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,20 +138,23 @@ def find_best(tried: Sequence[float], losses: Sequence[float], *, dead: float) -
 
     Of one at the edge of those tried only that it lies beyond the next of them is known; of one
     beside a number at which nothing was learned, which no parabola passes through, that it lies
-    between its neighbours.
+    between its neighbours; of more than two that are equally good, or of two at the edge, that it
+    lies between the neighbours of all; and where all are equally good, nothing.
 
     Args:
         tried: in increasing order.
         losses: at each of them, above 0.
         dead: the loss from which on nothing was learned.
     """
-    at = int(np.argmin(losses))
-    if at == 0:
-        return Ends(-math.inf, math.log(tried[1]))
-    if at == len(tried) - 1:
-        return Ends(math.log(tried[-2]), math.inf)
-    near = slice(at - 1, at + 2)
+    best = np.flatnonzero(np.array(losses) <= min(losses) * (1 + _SAME))
+    first, last = int(best[0]), int(best[-1])
+    low = -math.inf if first == 0 else math.log(tried[first - 1])
+    high = math.inf if last == len(tried) - 1 else math.log(tried[last + 1])
+    # Of two side by side the lowest point lies between them.
+    if last > first + 1 or math.isinf(low) or math.isinf(high):
+        return Ends(low, high)
+    near = slice(first - 1, first + 2)
     lowest = find_lowest(tried[near], np.log(losses[near]).tolist())
     if lowest is None or max(losses[near]) >= dead:
-        return Ends(math.log(tried[at - 1]), math.log(tried[at + 1]))
+        return Ends(low, high)
     return Ends(math.log(lowest), math.log(lowest))
