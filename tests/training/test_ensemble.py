@@ -1,5 +1,5 @@
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -66,6 +66,27 @@ def test_runs_together_are_what_they_are_alone(optimizer: str, budget: bs.Budget
     together = train_together(task, configurations, device=CPU)
 
     assert_as_alone(together, task, configurations)
+
+
+def test_each_run_is_shown_at_its_evaluations_with_the_weights_that_it_scores_with() -> None:
+    task = make_task(optimizer=bs.Adam(lr=0.003))
+    # Not in the order in which they are trained.
+    configurations = runs_of(task, [0.003, 0.01, 0.001])
+    shown: list[list[tuple[float, float, float]]] = [[] for _ in configurations]
+    inputs, classes = task.datasets["val"].tensors
+
+    def show(place: int, model: nn.Module, row: Mapping[str, float]) -> None:
+        with torch.no_grad():
+            loss = float(F.cross_entropy(model(inputs), classes))
+        shown[place].append((row["step"], row["val_loss"], loss))
+
+    found = train_together(task, configurations, device=CPU, show=show)
+
+    for outcome, rows in zip(found, shown, strict=True):
+        steps, scored, asked = zip(*rows, strict=True)
+        assert steps == outcome.trajectory.columns["step"]
+        assert scored == outcome.trajectory.columns["val_loss"]
+        np.testing.assert_allclose(asked, scored, rtol=1e-5)
 
 
 @pytest.mark.parametrize("optimizer", ["Adam", "AdamW"])

@@ -17,9 +17,9 @@ from batchscope.workers.pool import Pool
 # A trial of more would cost more and tell little more.
 _MOST_TRIED = 16
 # What a measurement of a few steps cannot tell from nothing.
-_LEAST_GAIN = 1.15
+LEAST_GAIN = 1.15
 # Of the time of the runs, what the least gain saves: a trial that costs more does not pay.
-_LARGEST_TRIAL = 1 - 1 / _LEAST_GAIN
+_LARGEST_TRIAL = 1 - 1 / LEAST_GAIN
 _LEAST_MEMBERS = 2
 
 Job = tuple[Configuration, ...]
@@ -93,7 +93,7 @@ def find_together(
         watcher.end(label)
         if told.reason is not None:
             watcher.say(f"Runs are trained one by one: {told.reason}.")
-        if told.gain < _LEAST_GAIN:
+        if told.gain < LEAST_GAIN:
             break
         found[size] = replace(found[size], tried=tried, gain=told.gain)
     shared = balance(found, workers=workers)
@@ -109,4 +109,4 @@ def try_together(
 ) -> Together:
     """Measure in a worker what sharing a program gains."""
     device = choose_device(device_name)
-    return measure_together(task, configurations, device=device, least_gain=_LEAST_GAIN)
+    return measure_together(task, configurations, device=device, least_gain=LEAST_GAIN)

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +22,9 @@ from batchscope.training.seeding import draw_order, keep_randomness, seed_everyt
 from batchscope.training.stacked_models import STEPS_BEFORE_TRACING, StackedModels
 from batchscope.training.stacked_optimizers import StackedOptimizer, pace_of, stack_optimizer
 
+# A run by its place, its model and what it scores.
+Show = Callable[[int, nn.Module, Mapping[str, float]], None]
+
 # As for a run alone: a third of an epoch of 300 examples is 100, whatever floating point says.
 _ROUNDING = 1e-6
 
@@ -32,6 +35,7 @@ def train_together(
     *,
     device: torch.device,
     report: Callable[[float, float | None], None] | None = None,
+    show: Show | None = None,
     trace_after: int | None = STEPS_BEFORE_TRACING,
 ) -> list[Outcome]:
     """Train runs that share all but their learning rate, weight decay and seed.
@@ -42,6 +46,9 @@ def train_together(
     Args:
         configurations: that `why_not_together` has nothing against.
         report: is told the share of the budget that is spent, and the lowest training loss.
+        show: is shown each run at its evaluations: its place in `configurations`, its model, which
+            is the next one's afterwards, and what its trajectory gained. Where a model turns out to
+            change as it is trained all begin anew, with step 0.
         trace_after: steps of one shape, from which on they are a list of operations; None for
             never. The runs are the same.
 
@@ -51,11 +58,20 @@ def train_together(
     report = report or _ignore
     places = sort_by_pace(configurations)
     ordered = [configurations[place] for place in places]
+
+    def show_ordered(place: int, model: nn.Module, row: Mapping[str, float]) -> None:
+        if show is not None:
+            show(places[place], model, row)
+
+    def run(trace_after: int | None) -> list[Outcome]:
+        ensemble = _Ensemble(task, ordered, device, report, show_ordered, trace_after=trace_after)
+        return ensemble.run()
+
     with keep_randomness():
         try:
-            found = _Ensemble(task, ordered, device, report, trace_after=trace_after).run()
+            found = run(trace_after)
         except _ChangedModel:
-            found = _Ensemble(task, ordered, device, report, trace_after=None).run()
+            found = run(None)
     outcomes = dict(zip(places, found, strict=True))
     return [outcomes[place] for place in range(len(found))]
 
@@ -103,11 +119,13 @@ class _Ensemble:
         configurations: Sequence[Configuration],
         device: torch.device,
         report: Callable[[float, float | None], None],
+        show: Show,
         *,
         trace_after: int | None,
     ) -> None:
         self._task = task
         self._report = report
+        self._show = show
         self._device = device
         self._configurations = configurations
         first = configurations[0]
@@ -225,6 +243,7 @@ class _Ensemble:
             }
             for name, value in row.items():
                 member.columns.setdefault(name, []).append(value)
+            self._show(self._members.index(member), self._model, row)
         self._keep(torch.tensor(finite, dtype=torch.bool, device=self._device), "diverged")
         goes_on = [not self._budget.ends_early(m.columns, self._size) for m in self._alive]
         self._keep(torch.tensor(goes_on, dtype=torch.bool, device=self._device), "finished")

@@ -5,19 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
-import torch
 
-from batchscope.budget import parse_budget
-from batchscope.errors import CannotTell
 from batchscope.estimate import Interval
 from batchscope.findings.claims import Claim, Seen, exactly
-from batchscope.instruments.checkpoint import reach_checkpoint
 from batchscope.optimizers import SGD, Adam
 from batchscope.replications.lab import Ends, Lab
 from batchscope.replications.minima import Material, make_task, read_material
+from batchscope.replications.passing import Passage, find_passages
 from batchscope.replications.published import Figure, Line, Measured, Published
 from batchscope.task import Task
-from batchscope.training.hooks import Hook, RunState
+from batchscope.training.devices import count_cores
 from batchscope.verbs.gauging import curvature
 
 _LOSS = 0.02
@@ -33,7 +30,6 @@ _CHANCE = (0.0, 0.9)
 _ANYTHING = Seen(-math.log(100.0), math.log(100.0))
 _READING = "reading the curvature"
 _ERROR = "error"
-_Kept = tuple[Mapping[str, torch.Tensor], float]
 # Of each measure, and the error itself; None where training never got there.
 Logs = Mapping[str, float] | None
 _MEASURES = {
@@ -178,61 +174,40 @@ def _measure_ridge(lab: Lab, material: Material) -> Measured:
 
 def _read(lab: Lab, task: Task, rates: Mapping[int, float]) -> dict[int, list[Logs]]:
     """Per batch size and seed the logs of the measures, and the error, at the loss."""
-    calls = [(size, rate, seed) for size, rate in rates.items() for seed in lab.seeds]
+    # As many parts as there are cores: seeds of a part may share a program.
+    length = math.ceil(lab.count / count_cores())
+    parts = [tuple(lab.seeds[at : at + length]) for at in range(0, lab.count, length)]
+    calls = [(size, rate, part) for size, rate in rates.items() for part in parts]
     for size, rate in rates.items():
         constants = task.optimizer_spec.hyper_parameters(batch_size=size, lr=rate)
         if "beta2" in constants:
             lab.beta2[size] = float(constants["beta2"])
     found = iter(lab.ask(task, _read_at_loss, calls, words=_READING))
-    return {size: [cast(Logs, next(found)) for _ in lab.seeds] for size in rates}
-
-
-class _Passing(Hook):
-    """Keeps the weights and the error at the last evaluation above a loss and the first below."""
-
-    def __init__(self, level: float) -> None:
-        self._level = level
-        self.above: _Kept | None = None
-        self.below: _Kept | None = None
-
-    def on_evaluation(self, state: RunState, row: Mapping[str, float]) -> None:
-        if self.below is not None:
-            return
-        weights = {name: x.clone() for name, x in state.model.state_dict().items()}
-        if row["train_loss"] <= self._level:
-            self.below = weights, row["error"]
-        else:
-            self.above = weights, row["error"]
+    return {size: [logs for _ in parts for logs in cast(list[Logs], next(found))] for size in rates}
 
 
 def _read_at_loss(
-    task: Task, size: int, rate: float, seed: int, *, report: Callable[[object], None]
-) -> Logs:
-    """The logs of the measures, and the error, at the loss; None where training never got there."""
+    task: Task, size: int, rate: float, seeds: Sequence[int], *, report: Callable[[object], None]
+) -> list[Logs]:
+    """Of each seed the logs of the measures, and the error, at the loss; None where training never
+    got there.
+    """
     del report
-    passing = _Passing(_LOSS)
-    try:
-        reach_checkpoint(
-            task,
-            after=parse_budget(f"{_EPOCHS}ep until train_loss<={_LOSS}"),
-            device=torch.device("cpu"),
-            precision="float32",
-            batch_size=size,
-            learning_rate=rate,
-            seed=seed,
-            hooks=[passing],
-        )
-    except CannotTell:
-        # It diverged.
-        return None
-    if passing.above is None or passing.below is None:
-        return None
+    passages = find_passages(task, size, rate, seeds, level=_LOSS, epochs=_EPOCHS)
+    return [
+        None if passage is None else _read_passage(task, passage, seed)
+        for seed, passage in zip(seeds, passages, strict=True)
+    ]
+
+
+def _read_passage(task: Task, passage: Passage, seed: int) -> Logs:
+    """Between its two places, against the log of the loss; None where that cannot be told."""
     places: list[tuple[float, Mapping[str, float]]] = []
-    for weights, error in (passing.above, passing.below):
-        at, logs = _logs(curvature(task, weights=weights, seed=seed, device="cpu"))
+    for place in (passage.above, passage.below):
+        at, logs = _logs(curvature(task, weights=place.weights, seed=seed, device="cpu"))
         if logs is None:
             return None
-        places.append((at, {**logs, _ERROR: error}))
+        places.append((at, {**logs, _ERROR: place.error}))
     (before, first), (beyond, second) = places
     # An evaluation looks at some of the training data, the curvature at all of them.
     if beyond > math.log(_NEAR * _LOSS):
