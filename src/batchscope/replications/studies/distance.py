@@ -30,7 +30,8 @@ Array = npt.NDArray[np.float32]
 _RATE = 0.05
 _EPOCHS = 40
 _RAISED = (2, 4, 8, 16, 32)
-_SIZES = (8, 32, 128, 512, 1024)
+_QUICK = (32, 1024)
+_ALL = (8, 32, 128, 512, 1024)
 _BINS = 60
 # Of a run that diverged: no distance at all, or a hundred times that of the net's own weights.
 _FAR = (1e-3, 1e3)
@@ -205,10 +206,13 @@ def measure(lab: Lab) -> Measured:
     task = make_task(material)
     budget = f"{_EPOCHS}ep"
     updates = _EPOCHS * -(-task.train_size // 32)
-    by_updates = lab.train(task, [32, 1024], rates=[_RATE], budget=f"{updates}steps")
-    by_epochs = (
-        by_updates if lab.is_control else lab.train(task, _SIZES, rates=[_RATE], budget=budget)
-    )
+    sizes = _QUICK if lab.is_quick or lab.is_control else _ALL
+    if lab.is_control:
+        by_epochs = by_updates = lab.train(task, sizes, rates=[_RATE], budget=f"{updates}steps")
+    else:
+        by_epochs = lab.train(task, sizes, rates=[_RATE], budget=budget)
+        # The epochs of 32 are its updates.
+        by_updates = lab.train(task, [1024], rates=[_RATE], budget=f"{updates}steps")
     rate = _choose_rate(lab, task)
     raised = lab.train(task, [1024], rates=[rate], budget=budget)
     switched = lab.ask(task, _switch_at_seed, [(s,) for s in lab.seeds], words="switching to 32")
@@ -232,7 +236,7 @@ def measure(lab: Lab) -> Measured:
             )
             for s, error in zip(lab.seeds, cast(list[float | None], switched), strict=True)
         ],
-        "O1": [ratio(by_updates, (1024, _RATE, s), by_updates, s) for s in lab.seeds],
+        "O1": [ratio(by_updates, (1024, _RATE, s), by_epochs, s) for s in lab.seeds],
     }
     lines = tuple(
         Line(
@@ -240,7 +244,7 @@ def measure(lab: Lab) -> Measured:
             places=list(by_epochs.column((size, _RATE, lab.first_seed), "step")),
             values=list(by_epochs.column((size, _RATE, lab.first_seed), "distance")),
         )
-        for size in ((32, 1024) if lab.is_control else _SIZES)
+        for size in sizes
     )
     figure = Figure(
         title="Distance from the initial weights against updates, one seed",

@@ -21,6 +21,8 @@ from batchscope.task import Task
 _BASE = 32
 _SIZES = (8, 32, 64, 128, 256, 512, 1024)
 _RATES = (0.0125, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8)
+# From one of these the linear rule sets out at 32.
+_PILOT_RATES = _RATES[1:4]
 # Of larger batches than 8, where the highest of these are stable.
 _WIDE = (*_RATES, 1.6, 3.2)
 _EPOCHS = 40
@@ -165,9 +167,9 @@ def measure(lab: Lab) -> Measured:
     """The base rate and the size named are found on four other seeds; then a grid, and the rule."""
     material = read_material(lab)
     task = make_task(material)
-    pilot = _train(lab, task, [_BASE], rates=_RATES, budget=_BUDGET, seeds=lab.pilot)
+    pilot = _train(lab, task, [_BASE], rates=_PILOT_RATES, budget=_BUDGET, seeds=lab.pilot)
     base_rate = min(
-        _RATES[1:4], key=lambda rate: sum(_losses(pilot, _BASE, rate, s) for s in lab.pilot)
+        _PILOT_RATES, key=lambda rate: sum(_losses(pilot, _BASE, rate, s) for s in lab.pilot)
     )
     last, beyond = _find_break(lab, task, pilot, base_rate)
 
