@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -14,7 +15,8 @@ from batchscope.findings.claims import Claim, Seen, see_trend
 from batchscope.gallery.digits import load_train_and_test
 from batchscope.metrics import error_rate
 from batchscope.optimizers import SGD
-from batchscope.replications.lab import Arm, Ends, Lab, Trained
+from batchscope.replications.growing import grow_at_seed
+from batchscope.replications.lab import ANYTHING, Arm, Ends, Lab, Trained
 from batchscope.replications.published import Figure, Line, Measured, Published
 from batchscope.task import Task
 
@@ -58,6 +60,22 @@ CLAIMS = (
         direction="above",
         margin=0.0,
     ),
+    Claim(
+        id="C5a",
+        name="a batch that doubles where validation stalls takes under 0.8 of the updates of the "
+        "chosen size, equal epochs",
+        kind="claim",
+        direction="below",
+        margin=0.8,
+        is_ratio=True,
+    ),
+    Claim(
+        id="C5b",
+        name="and its test error is the same, within half a point",
+        kind="claim",
+        direction="within",
+        margin=0.005,
+    ),
 )
 
 
@@ -87,6 +105,15 @@ def make_task() -> Task:
         metrics={"error": error_rate},
         unit="images",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Grown:
+    """Updates, batch size and test error at the end of a run whose batch grew."""
+
+    updates: int
+    size: int
+    error: float
 
 
 def measure(lab: Lab) -> Measured:
@@ -119,6 +146,7 @@ def measure(lab: Lab) -> Measured:
             for seed, sizes in beside.items()
         }
     small = [size for size in _POWERS if size <= _USUAL]
+    grown = _grow(lab, task, {s: (best[s], tuned[s][best[s]], s) for s in lab.seeds})
     seen: dict[str, list[Seen]] = {
         "C1": [_mean(around[s]).minus(test(best[s], s)) for s in lab.seeds],
         "C2": [test(choose(small, s), s).minus(test(best[s], s)) for s in lab.seeds],
@@ -126,6 +154,13 @@ def measure(lab: Lab) -> Measured:
         "C4": [
             see_trend([e.low for e in stops], [e.high for e in stops])
             for stops in ([_stop(runs, size, s) for size in _POWERS] for s in lab.seeds)
+        ],
+        "C5a": [_compare_updates(runs, arm, found) for arm, found in grown.items()],
+        "C5b": [
+            (Ends(*_CHANCE) if found is None else Ends(found.error, found.error)).minus(
+                test(arm[0], arm[2])
+            )
+            for arm, found in grown.items()
         ],
     }
     figure = Figure(
@@ -147,10 +182,31 @@ def measure(lab: Lab) -> Measured:
         figures=(figure,),
         notes=(
             f"Of the powers of two the seeds chose {chosen}.",
-            "Growth of the batch on validation data is not measured.",
+            "From these, and at their rates, batches that double where the lowest validation loss "
+            "is an epoch old grew to "
+            + ", ".join("(diverged)" if g is None else f"{g.size}" for g in grown.values())
+            + ".",
             f"The finer grid is {', '.join(map(str, finer))}, between the powers of two.",
         ),
     )
+
+
+def _grow(lab: Lab, task: Task, chosen: Mapping[int, Arm]) -> dict[Arm, _Grown | None]:
+    """A run of each seed that begins as the one that it chose; None where it diverged."""
+    calls = [(*arm, _EPOCHS, _POWERS[-1]) for arm in chosen.values()]
+    answers = lab.ask(task, grow_at_seed, calls, words="training with batches that grow")
+    return {
+        arm: None if found is None else _Grown(round(found[0]), round(found[1]), found[2])
+        for arm, found in zip(chosen.values(), cast(list[list[float] | None], answers), strict=True)
+    }
+
+
+def _compare_updates(runs: Trained, arm: Arm, found: _Grown | None) -> Seen:
+    """The log of the updates with growth over those of the fixed size."""
+    if found is None:
+        return ANYTHING
+    fixed = runs.last(arm, "step", censored=(1.0, float(_EPOCHS * _TRAIN)))
+    return Ends(found.updates, found.updates).over(fixed)
 
 
 def _neighbours(size: int) -> list[int]:
