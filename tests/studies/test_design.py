@@ -59,9 +59,34 @@ def test_a_grid_has_every_rate_with_every_seed_and_says_how_many() -> None:
     wanted = design.next_configurations([])
 
     assert len({c.key for c in wanted}) == len(wanted) == 3 * 2 * 3
-    assert design.expected_runs_per_size == 6
-    assert design.expected_budgets_per_size == 6
+    assert {design.expected_runs(size) for size in SIZES} == {6}
+    assert design.budgets_per_run == 1
     assert design.next_configurations([finish(c) for c in wanted]) == []
+
+
+def test_each_batch_size_is_trained_at_the_rates_of_its_own() -> None:
+    own = {32: [0.4], 8: [0.2, 0.1], 16: [0.2]}
+    design = make_design(learning_rates=own, seeds=2)
+
+    wanted = design.next_configurations([])
+
+    assert {(c.batch_size, c.learning_rate) for c in wanted} == {
+        (size, rate) for size, rates in own.items() for rate in rates
+    }
+    assert len({c.key for c in wanted}) == len(wanted) == 2 * 4
+    assert [design.expected_runs(size) for size in SIZES] == [4, 2, 2]
+
+
+def test_of_a_fitted_rule_only_the_three_anchors_are_expected_to_be_searched() -> None:
+    task = make_task()
+    sizes = [2, 4, 8, 16, 32]
+    plan = make_plan(task, device=torch.device("cpu"), batch_sizes=sizes, rule="fitted", seeds=2)
+    design = StudyDesign(task=task, plan=plan, fingerprint="f" * 16, earlier=None, start=0.1)
+
+    expected = [design.expected_runs(size) for size in sizes]
+
+    assert expected[1] == expected[3] == 2
+    assert expected[0] == expected[2] == expected[4] > 2
 
 
 def test_a_search_ends_at_the_best_rate_of_each_size_with_all_seeds() -> None:

@@ -40,6 +40,43 @@ def test_what_there_is_not_is_refused(wrong: dict[str, object]) -> None:
         make_plan(make_task(), device=CPU, **wrong)  # type: ignore[arg-type]
 
 
+def test_batch_sizes_may_have_learning_rates_of_their_own() -> None:
+    def plan(rates: object, **others: object) -> Plan:
+        return make_plan(make_task(), device=CPU, learning_rates=rates, **others)  # type: ignore[arg-type]
+
+    own = plan({16: [0.2, 0.1, 0.2], 8: [0.1]})
+
+    assert own.batch_sizes == (8, 16)
+    assert own.own_rates == ((8, (0.1,)), (16, (0.1, 0.2)))
+    assert own.learning_rates == ()
+    assert own == plan({"8": [0.1], "16": [0.1, 0.2]}, batch_sizes=[16, 8])
+    shared = plan([0.1, 0.2], batch_sizes=[8, 16])
+    assert shared.own_rates == ()
+    assert own.study_id("0" * 16) != shared.study_id("0" * 16)
+
+
+@pytest.mark.parametrize(
+    ("rates", "others", "complaint"),
+    [
+        ({}, {}, "batch sizes of none"),
+        ({8: []}, {}, "learning rates of none"),
+        ({8: [0.1], 16: [-1.0]}, {}, "learning rates -1.0"),
+        ({"many": [0.1]}, {}, "cannot be read"),
+        ({8: 0.1}, {}, "cannot be read"),
+        ({8: ["fast"]}, {}, "cannot be read"),
+        ({8: [0.1]}, {"batch_sizes": [8, 16]}, "batch size 16 has no"),
+        ({8: [0.1], 16: [0.1]}, {"batch_sizes": [8]}, "rates for 16, which is not"),
+        ({8: [0.1]}, {"exhaustive": True}, "and the exhaustive grid"),
+        ({8: [0.1]}, {"rule": "linear"}, "and the rule linear"),
+    ],
+)
+def test_rates_of_batch_sizes_that_make_no_sense_are_refused(
+    rates: object, others: dict[str, object], complaint: str
+) -> None:
+    with pytest.raises(InvalidInput, match=complaint):
+        make_plan(make_task(), device=CPU, learning_rates=rates, **others)  # type: ignore[arg-type]
+
+
 def test_a_noise_scale_is_refused_where_no_search_leads_rates_by_it() -> None:
     def plan(**said: object) -> Plan:
         return make_plan(make_task(), device=CPU, noise_scale=64.0, **said)  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,9 +11,19 @@ from ..command import run_command
 from ..conftest import SMALL_TASK, make_staying_task, make_task
 
 
-def test_what_was_said_is_written_beside_the_store_and_repeats_the_study(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "rates",
+    [
+        ("--batch-sizes", "8,16", "--learning-rates", "0.1,0.3"),
+        ("--learning-rates", "8=0.1,8=0.3,16=0.2,16=0.4"),
+    ],
+    ids=["rates of all sizes", "rates of each size"],
+)
+def test_what_was_said_is_written_beside_the_store_and_repeats_the_study(
+    tmp_path: Path, rates: tuple[str, ...]
+) -> None:
     (tmp_path / "mytask.py").write_text(SMALL_TASK)
-    said = ("--batch-sizes", "8,16", "--learning-rates", "0.1,0.3", "--seeds", "1", "--jobs", "1")
+    said = (*rates, "--seeds", "1", "--jobs", "1")
     first = run_command("study", "mytask.py:task", *said, folder=tmp_path)
     (settings,) = tmp_path.glob("batchscope-*.toml")
 
@@ -57,11 +68,12 @@ def test_a_file_that_says_nonsense_is_refused(tmp_path: Path, text: str, complai
     assert complaint in " ".join(done.stderr.split())
 
 
-def test_the_file_is_the_arguments_of_the_verb(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rates", [[0.1], {8: [0.1]}], ids=["of all sizes", "of each size"])
+def test_the_file_is_the_arguments_of_the_verb(tmp_path: Path, rates: Any) -> None:
     done = bs.study(
         make_task(),
         batch_sizes=[8],
-        learning_rates=[0.1],
+        learning_rates=rates,
         seeds=1,
         jobs=1,
         store=f"{tmp_path}/r.db",

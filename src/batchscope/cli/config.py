@@ -29,7 +29,16 @@ def _read_config(context: click.Context, path: Path | None) -> Path | None:
 
 def _as_flag(value: object) -> object:
     """A value as it is typed after a flag."""
-    return ",".join(map(str, cast(list[object], value))) if isinstance(value, list) else value
+    if isinstance(value, dict):
+        # Batch size -> what is said of it, once or several times.
+        by_size = cast(dict[str, object], value)
+        pairs = [(size, each) for size, said in by_size.items() for each in _as_list(said)]
+        return ",".join(f"{size}={each}" for size, each in pairs)
+    return ",".join(map(str, _as_list(cast(object, value)))) if isinstance(value, list) else value
+
+
+def _as_list(value: object) -> list[object]:
+    return cast(list[object], value) if isinstance(value, list) else [value]
 
 
 ConfigOption = Annotated[

@@ -77,7 +77,7 @@ RatesOption = Annotated[
         "--learning-rates",
         metavar="LIST",
         help="Train every batch size at these, such as 0.01,0.03,0.1, with all seeds, instead of a "
-        "search.",
+        "search; or each at its own, such as 32=0.1,128=0.2.",
     ),
 ]
 ExhaustiveOption = Annotated[
@@ -220,18 +220,23 @@ def read_names(text: str | None) -> list[str]:
     return [] if text is None else [part.strip() for part in text.split(",")]
 
 
-def read_rates(text: str | None) -> list[float] | None:
-    """Read 0.01,0.03,0.1."""
+def read_rates(text: str | None) -> list[float] | dict[int, list[float]] | None:
+    """Read 0.01,0.03,0.1, or by batch size 32=0.1,128=0.2,128=0.4."""
     if text is None:
         return None
     try:
-        return [float(part) for part in text.split(",")]
+        if "=" not in text:
+            return [float(part) for part in text.split(",")]
+        found: dict[int, list[float]] = {}
+        for size, rate in (part.split("=") for part in text.split(",")):
+            found.setdefault(int(size), []).append(float(rate))
+        return found
     except ValueError:
         raise InvalidInput(
             f"{text!r} names no learning rates",
             where="--learning-rates",
-            expected="numbers above 0 with commas between them",
-            do="write for example 0.01,0.03,0.1",
+            expected="numbers above 0 with commas between them, or with a batch size before each",
+            do="write for example 0.01,0.03,0.1, or 32=0.1,128=0.2,128=0.4",
         ) from None
 
 

@@ -21,6 +21,7 @@ from batchscope.findings.curves import read_curves, tabulate_runs
 from batchscope.findings.to_target import reach_target
 from batchscope.records import Run
 from batchscope.studies.fingerprint import fingerprint
+from batchscope.studies.plan import Rates
 from batchscope.studies.progress import Watcher
 from batchscope.studies.store import Store
 from batchscope.task import Task
@@ -241,7 +242,7 @@ class Lab:
         task: Task,
         batch_sizes: Sequence[int],
         *,
-        rates: Sequence[float],
+        rates: Rates,
         budget: str,
         seeds: range | None = None,
         also_read: Sequence[str] = (),
@@ -254,6 +255,7 @@ class Lab:
         """Train every batch size at every rate with every seed, through an ordinary study.
 
         Args:
+            rates: of all batch sizes, or of each its own.
             warmup: examples over which the rate rises.
             rule: that moves the rates from the batch size `base`; None where they are every size's.
 

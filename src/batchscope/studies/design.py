@@ -50,23 +50,26 @@ class StudyDesign:
         object.__setattr__(self, "_way", self._choose_way(maker))
 
     @property
-    def grid(self) -> tuple[float, ...]:
-        """The rates that every batch size is trained at with every seed; empty for a search."""
-        if self.plan.exhaustive:
-            return grid_rates(self.start, GRID_RATES)
-        if self.plan.rule not in (None, FITTED):
-            return self.plan.learning_rates or (self.start,)
-        return self.plan.learning_rates
+    def grid(self) -> dict[int, tuple[float, ...]]:
+        """The rates that each batch size is trained at with every seed; empty for a search."""
+        plan = self.plan
+        if plan.own_rates:
+            return dict(plan.own_rates)
+        rates = plan.learning_rates
+        if plan.exhaustive:
+            rates = grid_rates(self.start, GRID_RATES)
+        elif plan.rule not in (None, FITTED):
+            rates = rates or (self.start,)
+        return dict.fromkeys(plan.batch_sizes, rates) if rates else {}
 
-    @property
-    def expected_runs_per_size(self) -> int:
+    def expected_runs(self, batch_size: int) -> int:
         """About how many runs a batch size takes, stopped ones included."""
-        return self._way.expected_runs_per_size
+        return self._way.expected_runs(batch_size)
 
     @property
-    def expected_budgets_per_size(self) -> float:
-        """About how many whole budgets a batch size takes."""
-        return self._way.expected_budgets_per_size
+    def budgets_per_run(self) -> float:
+        """About what share of a whole budget a run takes."""
+        return self._way.budgets_per_run
 
     def next_configurations(self, runs: Sequence[Run]) -> list[Configuration]:
         """The runs to train next, given the finished ones.

@@ -20,6 +20,7 @@ from batchscope.studies.plan_checks import (
     check_base,
     check_evaluate_every,
     check_noise_scale,
+    check_own_rates,
     check_rates,
     check_sizes,
     check_warmup,
@@ -33,6 +34,8 @@ from batchscope.training.schedules import parse_schedule
 
 Effort = Literal["frugal", "quick", "standard", "thorough"]
 Objective = Literal["time", "examples", "quality"]
+# That every batch size is trained at, or batch size -> those that it alone is trained at.
+Rates = Sequence[float] | Mapping[int, Sequence[float]]
 
 _Choice = TypeVar("_Choice", bound=str)
 # Of the grid that a search is compared with; its own seeds are a study's as many as that has.
@@ -81,7 +84,9 @@ class Plan:
         target: given by the user or the task; None to derive one from the runs.
         device_kind: "cpu", "cuda" or "mps"; "cuda x4" where four share each step.
         learning_rates: that every batch size is trained at, in increasing order; empty for a
-            search.
+            search, or where each has its own.
+        own_rates: batch size and the rates that it is trained at, both in increasing order; empty
+            where all are trained at the same, or searched.
         exhaustive: five rates around the task's own, all seeds at each, instead of a search.
         schedule: of the learning rate, as `parse_schedule` reads it.
         rule: that moves the rates from the batch size `base` instead of a search, as `parse_rule`
@@ -110,6 +115,7 @@ class Plan:
     precision: Precision
     device_kind: str
     learning_rates: tuple[float, ...] = ()
+    own_rates: tuple[tuple[int, tuple[float, ...]], ...] = ()
     exhaustive: bool = False
     schedule: str = "constant"
     rule: str | None = None
@@ -156,6 +162,7 @@ class Plan:
             **asdict(self),
             "batch_sizes": list(self.batch_sizes),
             "learning_rates": list(self.learning_rates),
+            "own_rates": [[size, list(rates)] for size, rates in self.own_rates],
             "budget": str(self.budget),
             "also_read": [str(budget) for budget in self.also_read],
             "evaluate_every": None if self.evaluate_every is None else str(self.evaluate_every),
@@ -168,7 +175,10 @@ class Plan:
     def study_id(self, fingerprint: str, earlier: str | None = None) -> str:
         """The name of the study of this plan on a task, and on an earlier version that counts."""
         # So that a study from before these could be asked for keeps its name.
-        later = ("also_read", "evaluate_every", "tune", "race", "second_costs", "noise_scale")
+        later = (
+            *("also_read", "evaluate_every", "tune", "race", "second_costs", "noise_scale"),
+            "own_rates",
+        )
         said = {name: value for name, value in self.to_dict().items() if value or name not in later}
         # Only what follows from them leads the runs.
         del said["terms"]
@@ -188,7 +198,7 @@ def make_plan(
     seed: int = 0,
     seeds: int | None = None,
     precision: str | None = None,
-    learning_rates: Sequence[float] | None = None,
+    learning_rates: Rates | None = None,
     exhaustive: bool = False,
     schedule: str = "constant",
     warmup: float = 0.0,
@@ -213,7 +223,14 @@ def make_plan(
         InvalidInput: an objective or effort that there is not, a count below 1, or a rate that is
             not above 0.
     """
-    check_rates(learning_rates, exhaustive=exhaustive, rule=rule)
+    own_rates = ()
+    if isinstance(learning_rates, Mapping):
+        own_rates = check_own_rates(
+            learning_rates, batch_sizes=batch_sizes, exhaustive=exhaustive, rule=rule
+        )
+        batch_sizes = [size for size, _ in own_rates]
+    else:
+        check_rates(learning_rates, exhaustive=exhaustive, rule=rule)
     if rule is not None:
         check_rule(rule, base)
     if base != _BASE:
@@ -275,7 +292,8 @@ def make_plan(
         seeds=seeds or (RACES if is_race else EFFORTS)[chosen_effort].seeds,
         precision=chosen_precision,
         device_kind=_spread(task, device, devices, sizes),
-        learning_rates=tuple(sorted(set(learning_rates or ()))),
+        learning_rates=() if own_rates else tuple(sorted(set(learning_rates or ()))),
+        own_rates=own_rates,
         exhaustive=exhaustive,
         schedule=str(chosen_schedule),
         rule=rule,

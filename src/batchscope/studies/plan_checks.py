@@ -2,7 +2,7 @@
 
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from batchscope.budget import Budget
 from batchscope.errors import InvalidInput, check_above_zero
@@ -157,13 +157,8 @@ def check_rates(rates: Sequence[float] | None, *, exhaustive: bool, rule: str | 
             expected="one of them",
             do="leave --learning-rates out, or take --rule power:0.7",
         )
-    if rates is not None and (not rates or not all(0 < rate < math.inf for rate in rates)):
-        raise InvalidInput(
-            f"learning rates {', '.join(map(str, rates)) or 'of none'}",
-            where="--learning-rates",
-            expected="rates above 0",
-            do="write for example --learning-rates 0.01,0.03,0.1, or leave it out for a search",
-        )
+    if rates is not None:
+        _check_above_zero(rates)
     if rates is not None and exhaustive:
         raise InvalidInput(
             "both a grid by hand and the exhaustive one",
@@ -171,3 +166,64 @@ def check_rates(rates: Sequence[float] | None, *, exhaustive: bool, rule: str | 
             expected="one of them",
             do="leave --exhaustive out: a grid by hand is trained whole as well",
         )
+
+
+def check_own_rates(
+    rates: Mapping[int, Sequence[float]],
+    *,
+    batch_sizes: Sequence[int] | None,
+    exhaustive: bool,
+    rule: str | None,
+) -> tuple[tuple[int, tuple[float, ...]], ...]:
+    """The rates of each batch size, in increasing order of both.
+
+    Args:
+        rates: by batch size, which may be text as the keys of a TOML file are.
+        batch_sizes: None for those that rates are given for.
+
+    Raises:
+        InvalidInput: a batch size has none, one is not above 0, or they come from elsewhere too.
+    """
+    if exhaustive or rule is not None:
+        raise InvalidInput(
+            "rates of each batch size by hand, and "
+            + ("the exhaustive grid" if exhaustive else f"the rule {rule}"),
+            where="--learning-rates",
+            expected="one of them",
+            do="leave the other out",
+        )
+    try:
+        own = {int(size): tuple(sorted(set(map(float, each)))) for size, each in rates.items()}
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"learning rates of batch sizes that cannot be read: {error}",
+            where="--learning-rates",
+            expected="rates above 0 for each batch size",
+            do="write for example --learning-rates 32=0.1,128=0.2,128=0.4, or in Python "
+            "{32: [0.1], 128: [0.2, 0.4]}",
+        ) from error
+    sizes = check_sizes(list(own) if batch_sizes is None else batch_sizes)
+    lacking = sorted(set(sizes) ^ set(own))
+    if lacking:
+        raise InvalidInput(
+            f"batch size {lacking[0]} has no learning rates"
+            if lacking[0] in sizes
+            else f"learning rates for {lacking[0]}, which is not one of the batch sizes",
+            where="--learning-rates, --batch-sizes",
+            expected="the same batch sizes in both",
+            do="leave --batch-sizes out",
+        )
+    for each in own.values():
+        _check_above_zero(each)
+    return tuple((size, own[size]) for size in sizes)
+
+
+def _check_above_zero(rates: Sequence[float]) -> None:
+    if rates and all(0 < rate < math.inf for rate in rates):
+        return
+    raise InvalidInput(
+        f"learning rates {', '.join(map(str, rates)) or 'of none'}",
+        where="--learning-rates",
+        expected="rates above 0",
+        do="write for example --learning-rates 0.01,0.03,0.1, or leave it out for a search",
+    )

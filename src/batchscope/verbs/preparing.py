@@ -12,7 +12,7 @@ from batchscope.budget import Budget, Target, parse_budget, parse_target
 from batchscope.errors import InvalidInput, InvalidTask, TaskCannotTravel, suggest
 from batchscope.gallery import BUILT_IN, module_of
 from batchscope.studies.fingerprint import Fingerprint, fingerprint
-from batchscope.studies.plan import Plan, make_plan
+from batchscope.studies.plan import Plan, Rates, make_plan
 from batchscope.studies.progress import Watcher
 from batchscope.studies.store import Store
 from batchscope.studies.weighing import Weighing
@@ -64,7 +64,7 @@ def prepare(
     seed: int = 0,
     seeds: int | None = None,
     precision: str | None = None,
-    learning_rates: Sequence[float] | None = None,
+    learning_rates: Rates | None = None,
     exhaustive: bool = False,
     schedule: str = "constant",
     warmup: float = 0.0,

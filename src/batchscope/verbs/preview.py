@@ -105,7 +105,7 @@ def preview(task: Task | str, *, store: str = DEFAULT_STORE, **options: Any) -> 
         rates = {c.learning_rate for c in first if c.batch_size == batch_size}
         return SizePreview(
             batch_size=batch_size,
-            runs=design.expected_runs_per_size,
+            runs=design.expected_runs(batch_size),
             rates=tuple(sorted(rates)),
             steps=steps,
             seconds=timed,

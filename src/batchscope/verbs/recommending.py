@@ -19,7 +19,7 @@ from batchscope.decisions.terms import Terms, parse_deadline
 from batchscope.optimizers import constants_to_paste
 from batchscope.records import Measurement, PowerReading, Run
 from batchscope.studies.cost import count_examples
-from batchscope.studies.plan import GRID_RATES, GRID_SEEDS
+from batchscope.studies.plan import GRID_RATES, GRID_SEEDS, Rates
 from batchscope.studies.progress import Unwatched, Watcher
 from batchscope.studies.store import DEFAULT_STORE, Store
 from batchscope.studies.weighing import Weighing
@@ -47,7 +47,7 @@ def recommend(
     seeds: int | None = None,
     device: str | None = None,
     precision: str | None = None,
-    learning_rates: Sequence[float] | None = None,
+    learning_rates: Rates | None = None,
     exhaustive: bool = False,
     schedule: str = "constant",
     warmup: float = 0.0,

@@ -70,6 +70,8 @@ def _describe(plan: Plan) -> dict[str, object]:
         said["target"] = str(plan.target)
     if plan.learning_rates:
         said["learning_rates"] = list(plan.learning_rates)
+    if plan.own_rates:
+        said["learning_rates"] = {str(size): list(rates) for size, rates in plan.own_rates}
     if plan.exhaustive:
         said["exhaustive"] = True
     if plan.schedule != "constant":

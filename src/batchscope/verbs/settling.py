@@ -88,7 +88,7 @@ def _find_out(
     found = plan.to_dict() | {
         "programs": list(together.items()),
         "trial_examples": examples,
-        "expected_runs": design.expected_runs_per_size * len(plan.batch_sizes),
+        "expected_runs": sum(map(design.expected_runs, plan.batch_sizes)),
     }
     if plan.race:
         found |= {"step_cost": list(design.step_cost.items()), "spent_before": design.spent}
@@ -103,13 +103,14 @@ def _measure_gain(
     if plan.rule != MEASURED:
         return design, 0
     steps = plan.budget.steps(design.task.train_size, plan.base)
+    rates = design.grid[plan.batch_sizes[0]]
     label = "measuring the noise scale"
     watcher.begin(label)
     along = measure_along(
         design.task,
         budget=plan.budget,
         batch_size=plan.base,
-        learning_rate=design.grid[len(design.grid) // 2],
+        learning_rate=rates[len(rates) // 2],
         precision=plan.precision,
         device=prepared.device,
         every=None if steps is None else max(1, steps // _MEASUREMENTS),

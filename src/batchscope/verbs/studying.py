@@ -20,7 +20,7 @@ from batchscope.studies.cost import (
 from batchscope.studies.design import StudyDesign
 from batchscope.studies.executor import Executor
 from batchscope.studies.fingerprint import Fingerprint
-from batchscope.studies.plan import Plan
+from batchscope.studies.plan import Plan, Rates
 from batchscope.studies.progress import Unwatched, Watcher
 from batchscope.studies.speed import median_seconds
 from batchscope.studies.store import DEFAULT_STORE, Store
@@ -91,7 +91,7 @@ def study(
     seeds: int | None = None,
     device: str | None = None,
     precision: str | None = None,
-    learning_rates: Sequence[float] | None = None,
+    learning_rates: Rates | None = None,
     exhaustive: bool = False,
     schedule: str = "constant",
     warmup: float = 0.0,
@@ -122,7 +122,8 @@ def study(
         objective: "time", "examples" or "quality".
         effort: "frugal" (most runs are stopped early), "quick", "standard" or "thorough".
         seed: the first seed; `seeds` of them at the best rate, or at every rate of a grid.
-        learning_rates: to train every batch size at, instead of a search.
+        learning_rates: to train every batch size at, instead of a search; or batch size -> those
+            to train it at.
         exhaustive: the same with five rates around the task's own, half a decade apart.
         schedule: "constant", "cosine", "step", "wsd", or "averaged" (constant, judged by an average
             of the weights).
@@ -313,11 +314,11 @@ def _announce(
         watcher.expect(0.0)
         return
     missing = {
-        size: max(1, design.expected_runs_per_size - done.get(size, 0))
+        size: max(1, design.expected_runs(size) - done.get(size, 0))
         for size in design.plan.batch_sizes
     }
-    each = design.expected_budgets_per_size / design.expected_runs_per_size
-    remaining = sum(number * each * cost.at_size(size) for size, number in missing.items())
+    wholes = sum(number * cost.at_size(size) for size, number in missing.items())
+    remaining = design.budgets_per_run * wholes
     sizes, count = len(design.plan.batch_sizes), sum(missing.values())
     kept = f", {sum(done.values())} are in the store" if done else ""
     further = ", and further seeds as far as --detect needs them" if design.plan.detect else ""

@@ -16,16 +16,14 @@ class Fitted:
 
     search: Searched
 
-    @property
-    def expected_runs_per_size(self) -> int:
-        plan = self.search.maker.plan
-        sizes, anchors = len(plan.batch_sizes), len(self._anchors)
-        searched = self.search.expected_runs_per_size
-        return round((anchors * searched + (sizes - anchors) * plan.seeds) / sizes)
+    def expected_runs(self, batch_size: int) -> int:
+        if batch_size in self._anchors:
+            return self.search.expected_runs(batch_size)
+        return self.search.maker.plan.seeds
 
     @property
-    def expected_budgets_per_size(self) -> float:
-        return float(self.expected_runs_per_size)
+    def budgets_per_run(self) -> float:
+        return 1.0
 
     def wanted(self, runs: Sequence[Run]) -> list[Configuration]:
         maker = self.search.maker

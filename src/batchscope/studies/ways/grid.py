@@ -1,6 +1,6 @@
-"""Every batch size at the same rates with every seed."""
+"""Every batch size at rates that are named with every seed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from batchscope.records import Configuration, Run
@@ -9,18 +9,17 @@ from batchscope.studies.configuring import RunMaker
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """The rates that every batch size is trained at with every seed."""
+    """The rates that each batch size is trained at with every seed."""
 
     maker: RunMaker
-    rates: tuple[float, ...]
+    rates: Mapping[int, Sequence[float]]
+
+    def expected_runs(self, batch_size: int) -> int:
+        return len(self.rates[batch_size]) * self.maker.plan.seeds
 
     @property
-    def expected_runs_per_size(self) -> int:
-        return len(self.rates) * self.maker.plan.seeds
-
-    @property
-    def expected_budgets_per_size(self) -> float:
-        return float(self.expected_runs_per_size)
+    def budgets_per_run(self) -> float:
+        return 1.0
 
     def wanted(self, runs: Sequence[Run]) -> list[Configuration]:
         del runs
@@ -28,5 +27,5 @@ class Grid:
             self.maker.configure(batch_size, rate, seed)
             for batch_size in self.maker.plan.batch_sizes
             for seed in self.maker.seeds
-            for rate in self.rates
+            for rate in self.rates[batch_size]
         ]

@@ -25,13 +25,13 @@ class Halving:
     start: float
     trend: RateTrend
 
-    @property
-    def expected_runs_per_size(self) -> int:
+    def expected_runs(self, batch_size: int) -> int:
+        del batch_size
         return round(sum(self._search.expected_per_size()))
 
     @property
-    def expected_budgets_per_size(self) -> float:
-        return float(np.dot((*SHARES, 1.0), self._search.expected_per_size()))
+    def budgets_per_run(self) -> float:
+        return float(np.average((*SHARES, 1.0), weights=self._search.expected_per_size()))
 
     def wanted(self, runs: Sequence[Run]) -> list[Configuration]:
         maker = self.maker

@@ -38,13 +38,15 @@ class Raced:
         default_factory=dict[str, Curve], init=False, repr=False, compare=False
     )
 
-    @property
-    def expected_runs_per_size(self) -> int:
+    def expected_runs(self, batch_size: int) -> int:
+        del batch_size
         return 1 + _RUNS // len(self.maker.plan.batch_sizes)
 
     @property
-    def expected_budgets_per_size(self) -> float:
-        return RACES[self.maker.plan.effort].share * GRID_RATES * GRID_SEEDS
+    def budgets_per_run(self) -> float:
+        plan = self.maker.plan
+        each = RACES[plan.effort].share * GRID_RATES * GRID_SEEDS
+        return each / self.expected_runs(plan.batch_sizes[0])
 
     def wanted(self, runs: Sequence[Run]) -> list[Configuration]:
         race = self._race(runs)

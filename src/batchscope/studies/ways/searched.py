@@ -22,13 +22,13 @@ class Searched:
     maker: RunMaker
     start: float
 
-    @property
-    def expected_runs_per_size(self) -> int:
+    def expected_runs(self, batch_size: int) -> int:
+        del batch_size
         return expected_rates(self._rates) + self._trials + self.maker.plan.seeds - 1
 
     @property
-    def expected_budgets_per_size(self) -> float:
-        return float(self.expected_runs_per_size)
+    def budgets_per_run(self) -> float:
+        return 1.0
 
     def wanted(self, runs: Sequence[Run]) -> list[Configuration]:
         return self.wanted_at(self.maker.plan.batch_sizes, runs)

@@ -9,14 +9,13 @@ from batchscope.records import Configuration, Run
 class Way(Protocol):
     """Finds what to train next, by the set of finished runs alone."""
 
-    @property
-    def expected_runs_per_size(self) -> int:
+    def expected_runs(self, batch_size: int) -> int:
         """About how many runs a batch size takes, stopped ones included."""
         ...
 
     @property
-    def expected_budgets_per_size(self) -> float:
-        """About how many whole budgets a batch size takes."""
+    def budgets_per_run(self) -> float:
+        """About what share of a whole budget a run takes."""
         ...
 
     def wanted(self, runs: Sequence[Run]) -> list[Configuration]:
