@@ -1,5 +1,5 @@
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import batchscope as bs
-from batchscope.replications.rates import find_best, find_lowest, search_ladder, tune_to_target
+from batchscope.replications.rates import find_best, find_lowest, search_ladders, tune_to_target
 from batchscope.studies.store import Store
 
 from ..conftest import make_task
@@ -32,6 +32,7 @@ def test_without_a_bend_upwards_there_is_none(losses: list[float]) -> None:
 
 
 WIDE = [0.01, 0.1, 1.0, 10.0]
+RUNGS = [0.032, 0.1, 0.32]
 
 
 def test_the_best_is_that_of_a_parabola_or_known_to_one_side_at_the_edge() -> None:
@@ -71,18 +72,25 @@ def test_of_several_that_are_equally_good_the_best_lies_between_the_neighbours_o
 
 @pytest.mark.parametrize(("best", "tried"), [(0.01, 5), (0.1, 3), (3.2, 6), (100.0, 6)])
 def test_further_rates_are_tried_while_the_best_lies_at_the_edge(best: float, tried: int) -> None:
-    asked: list[Sequence[float]] = []
+    asked: list[dict[int, list[float]]] = []
 
-    def choose(rates: Sequence[float]) -> float:
-        asked.append(list(rates))
-        return min(rates, key=lambda rate: abs(math.log(rate / best)))
+    def choose(ladders: Mapping[int, Sequence[float]]) -> dict[int, float]:
+        asked.append({size: list(rates) for size, rates in ladders.items()})
+        wanted = {8: best, 16: 0.1}
+        return {
+            size: min(rates, key=lambda rate: abs(math.log(rate / wanted[size])))
+            for size, rates in ladders.items()
+        }
 
-    found = search_ladder([0.032, 0.1, 0.32], choose, most=6)
+    found = search_ladders({16: RUNGS, 8: RUNGS}, choose, most=6)
 
     # Half a decade a rung; what lies beyond six rates is not reached.
-    assert found == pytest.approx(min(best, 10.0))
-    assert len(asked[-1]) == tried
-    assert asked[-1] == sorted(asked[-1])
+    assert list(found) == [16, 8]
+    assert found == pytest.approx({8: min(best, 10.0), 16: 0.1})
+    assert len(asked[-1][8]) == tried
+    assert asked[-1][8] == sorted(asked[-1][8])
+    # A batch size that is settled is not asked of again.
+    assert [16 in ladders for ladders in asked] == [True] + [False] * (tried - 3)
 
 
 def test_a_rate_is_tuned_in_as_many_epochs_as_the_middle_one_takes(tmp_path: Path) -> None:
@@ -90,7 +98,8 @@ def test_a_rate_is_tuned_in_as_many_epochs_as_the_middle_one_takes(tmp_path: Pat
     lab, task = make_lab(tmp_path), make_task(optimizer=bs.SGD(lr=0.1))
     target = bs.reach("val_loss", 0.5, "<=")
 
-    found = tune_to_target(lab, task, 8, [0.032, 0.1, 0.32], epochs=40, target=target, most=3)
+    rates = {8: [0.032, 0.1, 0.32]}
+    found = tune_to_target(lab, task, rates, epochs=40, target=target, most=3)[8]
 
     with closing(Store(lab.store, create=False)) as store:
         runs = [run for row in store.list_studies() for run in store.read_study(row["id"])]

@@ -193,15 +193,12 @@ def measure_growth(lab: Lab, setting: Setting) -> Grown:
 def _measure_width(lab: Lab, task: Task, batch_sizes: Sequence[int]) -> _Measured:
     smallest, *others = batch_sizes
     rate, targets = _find_targets(lab, task, smallest)
-    rates = {smallest: rate} | {b: _choose_rate(lab, task, b, targets[1]) for b in others}
-    budget = _until(targets[1])
-    runs = {
-        size: lab.train(task, [size], rates=[rate], budget=budget, schedule=_SCHEDULE)
-        for size, rate in rates.items()
-    }
+    rates = {smallest: rate} | _choose_rates(lab, task, others, targets[1])
+    own = {size: [rate] for size, rate in rates.items()}
+    runs = lab.train(task, list(own), rates=own, budget=_until(targets[1]), schedule=_SCHEDULE)
 
     def place(seed: int, target: Target) -> _Place | None:
-        return _fit([_count_steps(runs[b], (b, rates[b], seed), target) for b in rates])
+        return _fit([_count_steps(runs, (b, rates[b], seed), target) for b in rates])
 
     return _Measured(
         places={seed: (place(seed, targets[0]), place(seed, targets[1])) for seed in lab.seeds},
@@ -248,13 +245,13 @@ def _find_targets(lab: Lab, task: Task, smallest: int) -> tuple[float, tuple[Tar
     return best, (Target("val_loss", little, "<="), Target("val_loss", much, "<="))
 
 
-def _choose_rate(lab: Lab, task: Task, size: int, target: Target) -> float:
-    """The one that gets there first on the pilot."""
-    seeds, rates = lab.short_pilot, _rates_at(size)
+def _choose_rates(lab: Lab, task: Task, sizes: Sequence[int], target: Target) -> dict[int, float]:
+    """Those that get there first on the pilot."""
+    seeds, tried = lab.short_pilot, {size: _rates_at(size) for size in sizes}
     runs = lab.train(
-        task, [size], rates=rates, budget=_until(target), seeds=seeds, schedule=_SCHEDULE
+        task, sizes, rates=tried, budget=_until(target), seeds=seeds, schedule=_SCHEDULE
     )
-    return runs.choose_fastest(size, rates, seeds, target)
+    return {size: runs.choose_fastest(size, rates, seeds, target) for size, rates in tried.items()}
 
 
 def _count_steps(runs: Trained, arm: Arm, target: Target) -> StepsToTarget:

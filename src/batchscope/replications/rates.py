@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from batchscope.budget import Target
-from batchscope.replications.lab import Ends, Lab, Trained
+from batchscope.replications.lab import Arm, Ends, Lab, Trained
 from batchscope.studies.learning_rate import on_ladder, round_rate
 from batchscope.task import Task
 
@@ -42,74 +42,106 @@ def rates_by_square_root(rate: float, *, known: int, size: int) -> list[float]:
     return [on_ladder(middle, rung) for rung in _RUNGS]
 
 
-def search_ladder(
-    rates: Sequence[float], choose: Callable[[Sequence[float]], float], *, most: int
-) -> float:
+def search_ladders(
+    rates: Mapping[int, Sequence[float]],
+    choose: Callable[[Mapping[int, Sequence[float]]], Mapping[int, float]],
+    *,
+    most: int,
+) -> dict[int, float]:
     """The best of some rates half a decade apart, and of further ones while it is at their edge.
 
     Args:
-        rates: to begin with, in increasing order.
-        choose: the best of those tried.
-        most: rates in all.
+        rates: batch size -> those to begin with, in increasing order.
+        choose: the best of those tried, for each batch size that is not settled yet.
+        most: rates of a batch size in all.
 
     Example:
-        >>> search_ladder([0.1, 0.32, 1.0], max, most=5)
-        10.0
+        >>> search_ladders(
+        ...     {8: [0.1, 0.32, 1.0]},
+        ...     lambda tried: {size: max(rates) for size, rates in tried.items()},
+        ...     most=5,
+        ... )
+        {8: 10.0}
     """
-    rates = list(rates)
-    while True:
-        best = choose(rates)
-        if best not in (rates[0], rates[-1]) or len(rates) >= most:
-            return best
-        if best == rates[0]:
-            rates.insert(0, on_ladder(best, -1))
-        else:
-            rates.append(on_ladder(best, 1))
+    found: dict[int, float] = {}
+    ladders = {size: list(each) for size, each in rates.items()}
+    while ladders:
+        for size, best in choose(ladders).items():
+            ladder = ladders[size]
+            if best not in (ladder[0], ladder[-1]) or len(ladder) >= most:
+                found[size] = best
+                del ladders[size]
+            elif best == ladder[0]:
+                ladder.insert(0, on_ladder(best, -1))
+            else:
+                ladder.append(on_ladder(best, 1))
+    return {size: found[size] for size in rates}
 
 
 def tune_to_target(
     lab: Lab,
     task: Task,
-    size: int,
-    rates: Sequence[float],
+    rates: Mapping[int, Sequence[float]],
     *,
     epochs: int,
     target: Target,
     most: int,
-) -> Tuned:
-    """The rate that gets to a target first on two other seeds, as `search_ladder` finds it.
+) -> dict[int, Tuned]:
+    """The rates that get to a target first on two other seeds, as `search_ladders` finds them.
 
-    The others are trained for half as long again as the middle one takes at most: what takes
+    All but the middle one are trained for half as long again as that takes at most: what takes
     longer is hardly better, and what never gets there would take all epochs.
 
     Args:
-        rates: to begin with, half a decade apart in increasing order.
+        rates: batch size -> those to begin with, half a decade apart in increasing order.
         epochs: of a run, at most.
-        most: rates in all.
+        most: rates of a batch size in all.
     """
-    seeds, middle = lab.short_pilot, rates[len(rates) // 2]
+    seeds = lab.short_pilot
+    middle = {size: each[len(each) // 2] for size, each in rates.items()}
 
-    def train(tried: Sequence[float], at_most: int) -> Trained:
+    def train(tried: Mapping[int, Sequence[float]], at_most: int) -> Trained:
         budget = f"{at_most}ep until {target}"
-        return lab.train(task, [size], rates=tried, budget=budget, seeds=seeds)
+        return lab.train(task, list(tried), rates=tried, budget=budget, seeds=seeds)
 
-    first = train([middle], epochs)
-    runs = first
-    taken = [first.reach((size, middle, seed), target, "examples") for seed in seeds]
-    there = [examples for examples in taken if examples is not None]
-    at_most = epochs
-    if len(there) == len(seeds):
-        at_most = min(epochs, max(1, math.ceil(_LONGER * max(there) / task.train_size)))
+    runs = train({size: [rate] for size, rate in middle.items()}, epochs)
+    at_most = {
+        size: _limit(runs, [(size, rate, seed) for seed in seeds], target, task, epochs)
+        for size, rate in middle.items()
+    }
 
-    def choose(tried: Sequence[float]) -> float:
+    def choose(tried: Mapping[int, Sequence[float]]) -> dict[int, float]:
         nonlocal runs
-        others = train([rate for rate in tried if rate != middle], at_most)
-        runs = replace(others, runs={**first.runs, **others.runs})
-        return runs.choose_fastest(size, tried, seeds, target)
+        for limit in sorted({at_most[size] for size in tried}):
+            others = train(
+                {
+                    size: [rate for rate in each if rate != middle[size]]
+                    for size, each in tried.items()
+                    if at_most[size] == limit
+                },
+                limit,
+            )
+            runs = replace(others, runs={**runs.runs, **others.runs})
+        return {
+            size: runs.choose_fastest(size, each, seeds, target) for size, each in tried.items()
+        }
 
-    best = search_ladder(rates, choose, most=most)
-    steps = {seed: runs.reach((size, best, seed), target, "step") for seed in seeds}
-    return Tuned(best, {seed: count for seed, count in steps.items() if count is not None})
+    best = search_ladders(rates, choose, most=most)
+    found: dict[int, Tuned] = {}
+    for size, rate in best.items():
+        steps = {seed: runs.reach((size, rate, seed), target, "step") for seed in seeds}
+        counted = {seed: count for seed, count in steps.items() if count is not None}
+        found[size] = Tuned(rate, counted)
+    return found
+
+
+def _limit(runs: Trained, arms: Sequence[Arm], target: Target, task: Task, epochs: int) -> int:
+    """Epochs that other rates get, by what the slowest of these runs took to the target."""
+    taken = [runs.reach(arm, target, "examples") for arm in arms]
+    there = [examples for examples in taken if examples is not None]
+    if len(there) < len(arms):
+        return epochs
+    return min(epochs, max(1, math.ceil(_LONGER * max(there) / task.train_size)))
 
 
 def find_lowest(rates: Sequence[float], losses: Sequence[float]) -> float | None:

@@ -114,17 +114,17 @@ def measure(lab: Lab) -> Measured:
     """Which sizes show a case is chosen on other seeds and a timing of their own."""
     task = make_task()
     sizes = _QUICK if lab.is_quick else _ALL
-    tuned = {size: _tune(lab, task, size) for size in sizes}
+    tuned = _tune(lab, task, sizes)
     rates = {size: found.rate for size, found in tuned.items()}
     others = lab.short_pilot if lab.is_quick else lab.pilot
-    pilot = {size: _count_others(lab, task, size, found, others) for size, found in tuned.items()}
+    pilot = _count_others(lab, task, tuned, others)
     (first,) = _time(lab, task, {Way(size, cores) for size in sizes for cores in CORES}, count=1)
     mean = _mean_steps(pilot)
     critical = find_critical(mean)
     changes = _choose_changes(sizes, mean, first, critical)
     shown = {way for change in changes.values() for way in change}
     judged = {size: rates[size] for size in sizes if size in {way.size for way in shown}}
-    steps = {size: _count_steps(lab, task, size, rate, lab.seeds) for size, rate in judged.items()}
+    steps = _count_steps(lab, task, judged, lab.seeds)
     times = _time(lab, task, shown, count=len(lab.seeds))
 
     def ratios(name: str) -> list[Seen]:
@@ -177,30 +177,39 @@ def measure(lab: Lab) -> Measured:
     )
 
 
-def _tune(lab: Lab, task: Task, size: int) -> Tuned:
-    """The rate that gets there first on the pilot."""
-    first = rates_by_square_root(_RATE, known=_AT, size=size)
-    return tune_to_target(lab, task, size, first, epochs=_EPOCHS, target=_TARGET, most=_MOST_RATES)
+def _tune(lab: Lab, task: Task, sizes: Sequence[int]) -> dict[int, Tuned]:
+    """The rates that get there first on the pilot."""
+    first = {size: rates_by_square_root(_RATE, known=_AT, size=size) for size in sizes}
+    return tune_to_target(lab, task, first, epochs=_EPOCHS, target=_TARGET, most=_MOST_RATES)
 
 
 def _count_others(
-    lab: Lab, task: Task, size: int, tuned: Tuned, seeds: range
-) -> dict[int, float | None]:
+    lab: Lab, task: Task, tuned: Mapping[int, Tuned], seeds: range
+) -> dict[int, dict[int, float | None]]:
     """Steps of the pilot's seeds: those that tuning had counted are not trained again."""
-    if not set(lab.short_pilot) <= set(tuned.steps):
-        # The others may have been stopped before all epochs.
-        return _count_steps(lab, task, size, tuned.rate, seeds)
+    # Where one did not get there it may have been stopped before all epochs.
+    known = {size: found for size, found in tuned.items() if {*lab.short_pilot} <= {*found.steps}}
     rest = seeds[len(lab.short_pilot) :]
-    return {**tuned.steps, **(_count_steps(lab, task, size, tuned.rate, rest) if rest else {})}
+    further = _count_steps(lab, task, {size: found.rate for size, found in known.items()}, rest)
+    anew = {size: found.rate for size, found in tuned.items() if size not in known}
+    return _count_steps(lab, task, anew, seeds) | {
+        size: {**found.steps, **further[size]} for size, found in known.items()
+    }
 
 
 def _count_steps(
-    lab: Lab, task: Task, size: int, rate: float, seeds: range
-) -> dict[int, float | None]:
-    """Seed -> steps to the target; None where it was not reached."""
+    lab: Lab, task: Task, rates: Mapping[int, float], seeds: range
+) -> dict[int, dict[int, float | None]]:
+    """Batch size -> seed -> steps to the target; None where it was not reached."""
+    if not rates or not seeds:
+        return {size: {} for size in rates}
     budget = f"{_EPOCHS}ep until {_TARGET}"
-    runs = lab.train(task, [size], rates=[rate], budget=budget, seeds=seeds)
-    return {seed: runs.reach((size, rate, seed), _TARGET, "step") for seed in seeds}
+    own = {size: [rate] for size, rate in rates.items()}
+    runs = lab.train(task, list(own), rates=own, budget=budget, seeds=seeds)
+    return {
+        size: {seed: runs.reach((size, rate, seed), _TARGET, "step") for seed in seeds}
+        for size, rate in rates.items()
+    }
 
 
 def _mean_steps(steps: Mapping[int, Mapping[int, float | None]]) -> dict[int, float]:

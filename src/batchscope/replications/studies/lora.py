@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations, product
 from typing import cast
 
@@ -20,7 +21,7 @@ from batchscope.replications.byte_model import describe_data, pretrain
 from batchscope.replications.lab import ANYTHING, Arm, Ends, Lab, Trained
 from batchscope.replications.local_models import read_subject
 from batchscope.replications.published import Figure, Line, Measured, Published
-from batchscope.replications.rates import find_best, search_ladder
+from batchscope.replications.rates import find_best, search_ladders
 from batchscope.studies.learning_rate import on_ladder
 from batchscope.task import Task, tensors_of
 
@@ -127,13 +128,13 @@ class _Way:
 class _Tuned:
     """A way at its best rates, which two other seeds chose."""
 
-    runs: Mapping[int, Trained]
+    runs: Trained
     rates: Mapping[int, float]
     worst: float
 
     def nats(self, size: int, seed: int) -> Ends:
         arm = (size, self.rates[size], seed)
-        return self.runs[size].last(arm, "test_nats", censored=(0.0, self.worst))
+        return self.runs.last(arm, "test_nats", censored=(0.0, self.worst))
 
     def mean(self, size: int, seeds: Sequence[int]) -> float:
         return float(np.mean([self.nats(size, seed).high for seed in seeds]))
@@ -229,39 +230,40 @@ def _draw(
 
 
 def _tune(lab: Lab, way: _Way, sizes: Sequence[int], budget: str) -> _Tuned:
-    # All sizes at once where they are tuned alike: each study times its steps first.
-    rates_first = [on_ladder(way.rate, rung) for rung in _RUNGS]
-    _train(lab, way, sizes, rates_first, budget, lab.short_pilot)
-    rates = {size: _choose_rate(lab, way, size, budget) for size in sizes}
+    """By validation loss on seeds of the pilot; beyond the edge while the best lies there."""
+    first = [on_ladder(way.rate, rung) for rung in _RUNGS]
+
+    def choose(tried: Mapping[int, Sequence[float]]) -> dict[int, float]:
+        runs = _train(lab, way, tried, budget, lab.short_pilot)
+
+        def loss(size: int, rate: float) -> float:
+            return sum(_nats(runs, way, (size, rate, seed)) for seed in lab.short_pilot)
+
+        return {size: min(each, key=partial(loss, size)) for size, each in tried.items()}
+
+    most = len(first) if lab.is_control else _MOST_RATES
+    rates = search_ladders(dict.fromkeys(sizes, first), choose, most=most)
     return _train_at(lab, way, rates, budget)
 
 
 def _train_at(lab: Lab, way: _Way, rates: Mapping[int, float], budget: str) -> _Tuned:
     """The seeds that claims are judged on, at rates that are chosen."""
-    runs = {
-        size: _train(lab, way, [size], [rate], budget, lab.seeds) for size, rate in rates.items()
-    }
+    own = {size: [rate] for size, rate in rates.items()}
+    runs = _train(lab, way, own, budget, lab.seeds)
     return _Tuned(runs=runs, rates=rates, worst=way.worst)
 
 
 def _train(
-    lab: Lab, way: _Way, sizes: Sequence[int], rates: Sequence[float], budget: str, seeds: range
+    lab: Lab, way: _Way, rates: Mapping[int, Sequence[float]], budget: str, seeds: range
 ) -> Trained:
     return lab.train(
-        way.task, sizes, rates=rates, budget=budget, seeds=seeds, evaluate_every=_EVALUATE_EVERY
+        way.task,
+        list(rates),
+        rates=rates,
+        budget=budget,
+        seeds=seeds,
+        evaluate_every=_EVALUATE_EVERY,
     )
-
-
-def _choose_rate(lab: Lab, way: _Way, size: int, budget: str) -> float:
-    """By validation loss on seeds of the pilot; beyond the edge while the best lies there."""
-    seeds = lab.short_pilot
-
-    def choose(rates: Sequence[float]) -> float:
-        runs = _train(lab, way, [size], rates, budget, seeds)
-        return min(rates, key=lambda r: sum(_nats(runs, way, (size, r, seed)) for seed in seeds))
-
-    first = [on_ladder(way.rate, rung) for rung in _RUNGS]
-    return search_ladder(first, choose, most=len(first) if lab.is_control else _MOST_RATES)
 
 
 def _nats(runs: Trained, way: _Way, arm: Arm) -> float:
@@ -277,7 +279,7 @@ def _best_rates(lab: Lab, way: _Way, middle: float) -> list[Ends]:
     rungs = list(_RUNGS)
     while True:
         rates = [on_ladder(middle, rung) for rung in rungs]
-        runs = _train(lab, way, [_SMALL], rates, _BUDGET, lab.seeds)
+        runs = _train(lab, way, {_SMALL: rates}, _BUDGET, lab.seeds)
         losses = [[_nats(runs, way, (_SMALL, rate, s)) for rate in rates] for s in lab.seeds]
         best = {int(np.argmin(own)) for own in losses}
         if best.isdisjoint({0, len(rungs) - 1}) or len(rungs) >= _MOST_RATES or lab.is_control:
