@@ -1,6 +1,7 @@
 """The pages of replications: one each, and an index."""
 
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -22,7 +23,8 @@ def report_replication(found: Replication, path: str) -> str:
     Raises:
         StoreError: the page cannot be written.
     """
-    figures = [(figure.title, to_div(_draw(figure))) for figure in found.measured.figures]
+    styles = choose_styles(found.measured.figures)
+    figures = [(figure.title, to_div(_draw(figure, styles))) for figure in found.measured.figures]
     text = (
         make_environment()
         .get_template("replication.html.jinja")
@@ -48,9 +50,20 @@ def report_index(found: Sequence[Replication], pages: Mapping[str, str], path: s
     return write_whole(text, Path(path))
 
 
-def _draw(figure: Figure) -> go.Figure:
+def choose_styles(figures: Sequence[Figure]) -> dict[str, int]:
+    """The place in the palette of each line's name, the same in all figures of a page."""
+    styles: dict[str, int] = {}
+    for figure in figures:
+        names = [line.name for line in figure.lines]
+        taken = {styles[name] for name in names if name in styles}
+        free = (place for place in count() if place not in taken)
+        styles |= {name: next(free) for name in names if name not in styles}
+    return styles
+
+
+def _draw(figure: Figure, styles: Mapping[str, int]) -> go.Figure:
     drawn = make_figure(x=figure.x, y=figure.y)
-    for index, line in enumerate(figure.lines):
+    for line in figure.lines:
         # A logarithmic axis has no place for the start.
         points = [
             (x, y)
@@ -62,7 +75,7 @@ def _draw(figure: Figure) -> go.Figure:
             y=[y for _, y in points],
             name=line.name,
             mode="lines+markers" if len(points) < _FEW else "lines",
-            **line_style(index),
+            **line_style(styles[line.name]),
         )
     for axis, is_log in zip(("xaxis", "yaxis"), figure.logarithmic, strict=True):
         if is_log:

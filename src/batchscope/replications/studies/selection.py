@@ -71,7 +71,8 @@ CLAIMS = (
     ),
     Claim(
         id="C5b",
-        name="and its test error is the same, within half a point",
+        name="a batch that doubles where validation stalls ends at the test error of the chosen "
+        "size, within half a point",
         kind="claim",
         direction="within",
         margin=0.005,
