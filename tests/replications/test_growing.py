@@ -19,8 +19,10 @@ def watch(losses: Sequence[float], *, every: int, largest: int = 1024) -> list[i
     growth = GrowOnStall(epoch=EPOCH, largest=largest)
     sizes: list[int] = []
     for loss in losses:
+        before = state.batch_size
         growth.on_evaluation(state, {"val_loss": loss})
-        assert state.micro_batch == state.batch_size == growth.batch_size
+        assert growth.batch_size == before
+        assert state.micro_batch == state.batch_size
         sizes.append(state.batch_size)
         state.examples += every
     return sizes

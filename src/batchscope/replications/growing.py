@@ -19,7 +19,8 @@ class GrowOnStall(Hook):
         largest: batch size that is not passed.
 
     Attributes:
-        steps, batch_size: at the last evaluation.
+        steps: at the last evaluation.
+        batch_size: of the steps before it.
         row: of the trajectory there.
     """
 
@@ -30,12 +31,12 @@ class GrowOnStall(Hook):
         self.row: Mapping[str, float] = {}
 
     def on_evaluation(self, state: RunState, row: Mapping[str, float]) -> None:
+        self.steps, self.batch_size, self.row = state.step, state.batch_size, row
         if row["val_loss"] < self._lowest:
             self._lowest, self._since = row["val_loss"], state.examples
         elif state.examples - self._since >= self._epoch and 2 * state.batch_size <= self._largest:
             state.batch_size = state.micro_batch = 2 * state.batch_size
             self._since = state.examples
-        self.steps, self.batch_size, self.row = state.step, state.batch_size, row
 
 
 def grow_at_seed(

@@ -1,24 +1,10 @@
 from pathlib import Path
 
 import pytest
-import torch
-from torch import nn
 
 from batchscope.replications.studies import distance
-from batchscope.replications.studies.distance import FromStart, make_dense_net, measure_layers
 
 from ..labs import make_lab
-
-
-def test_the_distance_of_a_layer_is_that_of_its_weight_alone() -> None:
-    torch.manual_seed(0)
-    model = FromStart(make_dense_net())
-    linear = [layer for layer in model.net.modules() if isinstance(layer, nn.Linear)]
-    with torch.no_grad():
-        linear[1].weight *= 1.5
-        linear[2].bias += 7.0
-
-    assert measure_layers(model) == pytest.approx([0.0, 0.5, 0.0], abs=1e-6)
 
 
 def test_what_is_read_of_the_layers_is_of_both_batch_sizes_in_the_same_bins(
@@ -44,4 +30,3 @@ def test_of_a_run_that_diverged_no_layers_are_drawn(
     task = distance.make_task(distance.read_material(make_lab(tmp_path)))
 
     assert distance._read_layers(task, 0, report=print) is None
-    assert distance._draw_layers(None) == ()

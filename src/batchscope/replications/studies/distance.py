@@ -1,13 +1,11 @@
 """Chang 2020 and Shen 2018: large batches stay near the initial weights."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypedDict, cast
+from typing import Any, cast
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -19,20 +17,24 @@ from batchscope.gallery.digits import Images, load_train_and_test
 from batchscope.instruments.checkpoint import reach_checkpoint
 from batchscope.metrics import error_rate
 from batchscope.optimizers import SGD, OptimizerSpec
+from batchscope.replications.departing import (
+    FromStart,
+    Layers,
+    compare_layers,
+    distance_from_start,
+    draw_layers,
+)
 from batchscope.replications.formats.mnist import read_mnist
 from batchscope.replications.formats.photographs import read_photographs
 from batchscope.replications.lab import Ends, Lab
 from batchscope.replications.published import Figure, Line, Measured, Published
 from batchscope.task import Task, tensors_of
 
-Array = npt.NDArray[np.float32]
-
 _RATE = 0.05
 _EPOCHS = 40
 _RAISED = (2, 4, 8, 16, 32)
 _QUICK = (32, 1024)
 _ALL = (8, 32, 128, 512, 1024)
-_BINS = 60
 # Of a run that diverged: no distance at all, or a hundred times that of the net's own weights.
 _FAR = (1e-3, 1e3)
 _CHANCE = (0.0, 0.9)
@@ -77,31 +79,6 @@ CLAIMS = (
         is_ratio=True,
     ),
 )
-
-
-class FromStart(nn.Module):
-    """A net that remembers its initial weights."""
-
-    start: torch.Tensor
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-        self.register_buffer("start", _flatten(net).clone())
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return cast(torch.Tensor, self.net(inputs))
-
-
-def _flatten(net: nn.Module) -> torch.Tensor:
-    return nn.utils.parameters_to_vector(net.parameters()).detach()
-
-
-def _distance(model: nn.Module, batch: Any) -> torch.Tensor:
-    """How far the weights are from where they began; the same for every batch."""
-    del batch
-    flat = torch.cat([parameter.flatten() for parameter in model.parameters()])
-    return torch.dist(flat, cast(FromStart, model).start)
 
 
 def make_dense_net(inputs: int = 64) -> nn.Module:
@@ -171,20 +148,6 @@ def _loss(model: nn.Module, batch: Any) -> torch.Tensor:
     return F.cross_entropy(model(batch[0]), batch[1])
 
 
-class _Layers(TypedDict):
-    """What training made of the layers.
-
-    Attributes:
-        apart: batch size, in words -> how far each layer went.
-        middles: of the bins of the last hidden layer's weights.
-        densities: the initial weights and each batch size -> the density in each bin.
-    """
-
-    apart: dict[str, list[float]]
-    middles: list[float]
-    densities: dict[str, list[float]]
-
-
 def make_task(material: Material, *, optimizer: OptimizerSpec | None = None) -> Task:
     """Plain SGD unless another optimizer is given."""
     return Task(
@@ -194,7 +157,7 @@ def make_task(material: Material, *, optimizer: OptimizerSpec | None = None) -> 
         train=material.train,
         val=material.test,
         optimizer=optimizer or SGD(lr=_RATE),
-        metrics={"error": error_rate, "distance": _distance},
+        metrics={"error": error_rate, "distance": distance_from_start},
         unit="images",
         budget=epochs(_EPOCHS),
     )
@@ -253,10 +216,11 @@ def measure(lab: Lab) -> Measured:
         lines=lines,
         logarithmic=(True, False),
     )
-    (layers,) = lab.ask(task, _read_layers, [(lab.first_seed,)], words="reading the layers")
+    (answer,) = lab.ask(task, _read_layers, [(lab.first_seed,)], words="reading the layers")
+    layers = cast(Layers | None, answer)
     return Measured(
         seen=seen,
-        figures=(figure, *_draw_layers(cast(_Layers | None, layers))),
+        figures=(figure, *([] if layers is None else draw_layers(layers, epochs=_EPOCHS))),
         causes={"C1": by_epochs.explain(32, 1024)},
         notes=(
             f"The rate for 1,024 was raised {rate / _RATE:.0f} times, chosen on four other seeds.",
@@ -296,72 +260,14 @@ def _train(task: Task, batch_size: int, seed: int, *, share: float) -> FromStart
     return cast(FromStart, found.model)
 
 
-def measure_layers(model: FromStart) -> list[float]:
-    """How far the weight of each layer is from where it began, over how large it was there."""
-    return [
-        float(np.linalg.norm(now - start) / np.linalg.norm(start)) for now, start in _weights(model)
-    ]
-
-
-def _weights(model: FromStart) -> Iterator[tuple[Array, Array]]:
-    """Of each layer the weight now and where it began; offsets are left out."""
-    at = 0
-    for now in model.net.parameters():
-        start = model.start[at : at + now.numel()].view_as(now)
-        at += now.numel()
-        if now.ndim > 1:
-            yield now.detach().numpy(), start.numpy()
-
-
-def _read_layers(task: Task, seed: int, *, report: Callable[[object], None]) -> _Layers | None:
+def _read_layers(task: Task, seed: int, *, report: Callable[[object], None]) -> Layers | None:
     """What 32 and 1,024 made of the layers; None where one of the two diverged."""
     del report
     try:
         ends = {f"batch size {size}": _train(task, size, seed, share=1.0) for size in (32, 1024)}
     except CannotTell:
         return None
-    weights: dict[str, Array] = {}
-    for name, model in ends.items():
-        now, start = list(_weights(model))[-2]
-        weights |= {"initial": start, name: now}
-    most = max(float(np.abs(each).max()) for each in weights.values())
-    edges = np.linspace(-most, most, _BINS + 1)
-    return _Layers(
-        apart={name: measure_layers(model) for name, model in ends.items()},
-        middles=((edges[1:] + edges[:-1]) / 2).tolist(),
-        densities={
-            name: np.histogram(each, edges, density=True)[0].tolist()
-            for name, each in weights.items()
-        },
-    )
-
-
-def _draw_layers(found: _Layers | None) -> tuple[Figure, ...]:
-    if found is None:
-        return ()
-    return (
-        Figure(
-            title=f"Distance of each layer after {_EPOCHS} epochs, as a share of its initial size, "
-            "one seed",
-            x="layer",
-            y="distance over initial norm",
-            lines=tuple(
-                Line(name=name, places=list(range(1, len(apart) + 1)), values=apart)
-                for name, apart in found["apart"].items()
-            ),
-            logarithmic=(False, False),
-        ),
-        Figure(
-            title=f"Weights of the last hidden layer after {_EPOCHS} epochs, one seed",
-            x="weight",
-            y="density",
-            lines=tuple(
-                Line(name=name, places=found["middles"], values=heights)
-                for name, heights in found["densities"].items()
-            ),
-            logarithmic=(False, False),
-        ),
-    )
+    return compare_layers(ends)
 
 
 def _choose_rate(lab: Lab, task: Task) -> float:
